@@ -1,0 +1,263 @@
+//! The settings of the service, as `config.default.toml` documents them.
+//!
+//! Deliberately without defaults in code. Invariant: settings that were loaded are usable; what is
+//! missing or does not fit is named before anything starts.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use contract::Secret;
+use kit::address::TrustedProxies;
+use kit::config::{ConfigError, ConfigSpec, Period};
+use kit::http::CorsSettings;
+use kit::serve::ServeLimits;
+use kit::telemetry::LogSettings;
+use serde::{Deserialize, Deserializer};
+
+use crate::auth::AuthSettings;
+use crate::tenancy::{ConnectionLimits, DirectorySettings, OnDemand};
+
+/// The defaults, their documentation, and the prefix of environment variables.
+pub const SPEC: ConfigSpec = ConfigSpec {
+    defaults: include_str!("config.default.toml"),
+    env_prefix: "APP",
+};
+
+/// A key between services has at least this many characters.
+const MIN_KEY_CHARS: usize = 32;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The listener for tenants' apps.
+    pub public: PublicSettings,
+    /// The listener for the platform.
+    pub internal: InternalSettings,
+    /// Where the platform is.
+    pub platform: PlatformSettings,
+    /// Keys that open what the platform sealed.
+    pub sealing: SealingSettings,
+    /// Where tenants' passwords are kept.
+    pub secrets: SecretSettings,
+    /// Tokens and log-ins.
+    pub auth: AuthSettings,
+    /// What is known of tenants.
+    pub tenants: TenantSettings,
+    /// Connections to their databases.
+    pub connections: ConnectionSettings,
+    /// Migrations of their databases.
+    pub migrations: MigrationSettings,
+    /// Limits of both listeners.
+    pub serve: ServeLimits,
+    /// How a stop goes.
+    pub drain: DrainSettings,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicSettings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The longest that a request may take.
+    pub deadline: Period,
+    /// The largest body.
+    pub max_body_bytes: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Who may call from a browser.
+    pub cors: CorsSettings,
+}
+
+/// The internal listener, and the keys between services.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InternalSettings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How the platform reaches it; empty takes the address.
+    pub url: String,
+    /// The largest body.
+    pub max_body_bytes: usize,
+    /// Signs our credentials.
+    #[serde(deserialize_with = "secret")]
+    pub app_key: Secret,
+    /// Verifies the platform's.
+    #[serde(deserialize_with = "secret")]
+    pub platform_key: Secret,
+}
+
+/// Where the platform is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformSettings {
+    /// Base URL of its internal listener.
+    pub url: String,
+}
+
+/// Keys that open what the platform sealed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealingSettings {
+    /// A key ring, as [`adapters::secret_store::KeyRing::parse`] reads it.
+    #[serde(deserialize_with = "secret")]
+    pub keys: Secret,
+}
+
+/// Where tenants' passwords are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSettings {
+    /// Which store.
+    pub store: SecretStoreKind,
+    /// Of the AWS store.
+    pub aws: AwsSecretSettings,
+}
+
+/// A kind of secret store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretStoreKind {
+    /// Sealed into the route.
+    Sealed,
+    /// AWS Secrets Manager.
+    Aws,
+}
+
+/// AWS Secrets Manager.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSecretSettings {
+    /// Another address than AWS's own; empty for AWS.
+    pub endpoint_url: String,
+    /// Another region than the environment's; empty for that.
+    pub region: String,
+    /// What every name starts with.
+    pub name_prefix: String,
+}
+
+/// What is known of tenants.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSettings {
+    /// Tenants that are kept known.
+    pub capacity: u64,
+    /// A tenant without a request for so long is forgotten.
+    pub idle: Period,
+    /// What is known is looked at again after this.
+    pub fresh: Period,
+    /// The same while the change feed is not heard.
+    pub fresh_without_feed: Period,
+    /// How long a refusal is remembered.
+    pub refusal: Period,
+    /// The longest that a request waits for its tenant to become known.
+    pub wait: Period,
+}
+
+/// Connections to tenants' databases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionSettings {
+    /// The longest that a request waits for one.
+    pub queue_wait: Period,
+    /// An idle one is closed after this.
+    pub idle: Period,
+    /// The longest that opening one may take.
+    pub open: Period,
+}
+
+/// Migrations of tenants' databases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrationSettings {
+    /// Which tenants are migrated by their own requests.
+    pub on_demand: OnDemand,
+    /// Runs at once on a cluster, per replica; each holds a connection outside of the budget.
+    pub at_once: NonZeroU16,
+}
+
+/// How a stop goes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainSettings {
+    /// How long it waits for open requests.
+    pub deadline: Period,
+}
+
+/// Settings that were read and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A layer could not be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting is needed and empty, or breaks its rule.
+    #[error("{key}: {rule}; set it in the file or as APP__{}", .key.replace('.', "__").to_ascii_uppercase())]
+    Unusable {
+        /// Its name.
+        key: &'static str,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+impl Settings {
+    /// Defaults, then the file, then the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        let settings: Self = kit::config::load(&SPEC, file)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Names the first setting that is missing or breaks its rule.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        const KEY_RULE: &str = "needs the key that the platform has, at least 32 characters";
+        let enough = |key: &Secret| key.expose().len() >= MIN_KEY_CHARS;
+        let rules = [
+            ("internal.app_key", KEY_RULE, enough(&self.internal.app_key)),
+            (
+                "internal.platform_key",
+                KEY_RULE,
+                enough(&self.internal.platform_key),
+            ),
+            (
+                "sealing.keys",
+                "needs the platform's key ring",
+                !self.sealing.keys.expose().is_empty(),
+            ),
+            (
+                "platform.url",
+                "needs an http or https URL",
+                self.platform.url.starts_with("http://")
+                    || self.platform.url.starts_with("https://"),
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, kept)| !kept) {
+            None => Ok(()),
+            Some((key, rule, _)) => Err(SettingsError::Unusable { key, rule }),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> DirectorySettings {
+        DirectorySettings {
+            capacity: self.tenants.capacity,
+            idle: self.tenants.idle.get(),
+            fresh: self.tenants.fresh.get(),
+            fresh_without_feed: self.tenants.fresh_without_feed.get(),
+            refusal: self.tenants.refusal.get(),
+            wait: self.tenants.wait.get(),
+            connections: ConnectionLimits {
+                queue_wait: self.connections.queue_wait.get(),
+                idle: self.connections.idle.get(),
+                open: self.connections.open.get(),
+            },
+        }
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
+}

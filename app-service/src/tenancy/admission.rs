@@ -1,0 +1,81 @@
+//! Who may do what in a tenant, as it stands now.
+//!
+//! Deliberately one pure function over the route. Invariant: it is asked at the door and again before
+//! every connection, because what was found at the door may be old by then.
+
+use contract::tenant::{Suspension, SuspensionWall};
+use contract::{Code, TenantRoute, TenantStatus};
+use http::Method;
+use kit::error::Problem;
+
+/// What a caller is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// Read.
+    Read,
+    /// Whatever the tenant allows.
+    Write,
+    /// Sign in: nobody has been proved yet, so nothing is told.
+    SignIn,
+    /// Sign out.
+    SignOut,
+    /// What the platform asks for, which knows how the tenant stands.
+    Platform,
+}
+
+impl Intent {
+    /// That of a request by its method.
+    pub(super) fn of(method: &Method) -> Self {
+        if method.is_safe() {
+            Self::Read
+        } else {
+            Self::Write
+        }
+    }
+
+    /// Whether the tenant allows it.
+    ///
+    /// # Errors
+    /// `tenant-read-only`, `tenant-suspended` with the operator's reason; `tenant-provisioning`,
+    /// `tenant-deleted`; for [`Intent::SignIn`] always `credentials-wrong`.
+    pub(super) fn admit(self, route: &TenantRoute) -> Result<(), Problem> {
+        let code = match (route.status, self) {
+            (TenantStatus::Active, _) | (_, Self::Platform) => return Ok(()),
+            (TenantStatus::Suspended, _) if !reads(route) => Code::TenantSuspended,
+            (TenantStatus::Suspended, Self::Read | Self::SignIn | Self::SignOut) => return Ok(()),
+            (TenantStatus::Suspended, Self::Write) => Code::TenantReadOnly,
+            (TenantStatus::Provisioning, _) => Code::TenantProvisioning,
+            (TenantStatus::Deleted, _) => Code::TenantDeleted,
+        };
+        if self == Self::SignIn {
+            return Err(Problem::new(Code::CredentialsWrong));
+        }
+        let problem = Problem::new(code);
+        Err(match &route.suspension {
+            Some(suspension) => problem.detail(told(suspension)),
+            None => problem,
+        })
+    }
+}
+
+/// Whether a tenant is suspended so that its people may read.
+pub(super) fn reads(route: &TenantRoute) -> bool {
+    route.status == TenantStatus::Suspended
+        && route
+            .suspension
+            .as_ref()
+            .is_some_and(|suspension| suspension.wall == SuspensionWall::ReadOnly)
+}
+
+/// What the tenant's people are told.
+fn told(suspension: &Suspension) -> String {
+    let mut words = suspension
+        .reason
+        .clone()
+        .unwrap_or_else(|| "An operator of the platform holds the tenant back.".to_owned());
+    if let Some(until) = suspension.until {
+        let until = until.date();
+        words.push_str(&format!(" (Until {until}, UTC.)"));
+    }
+    words
+}

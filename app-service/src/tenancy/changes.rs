@@ -1,0 +1,91 @@
+//! Follows the platform's change feed, so that what this replica knows is never old for long.
+//!
+//! Deliberately without state of its own but the cursor. Invariant: a change counts as seen only
+//! after the directory acted on it, because the platform may be waiting for that.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contract::ReplicaId;
+use contract::client::PlatformClient;
+use contract::internal::Changes;
+use kit::error::chain;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::directory::{Directory, FeedState};
+
+/// How long one poll waits for news.
+const POLL: Duration = Duration::from_secs(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How far this replica has followed the feed; the heartbeat tells it to the platform.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen(Arc<SeenInner>);
+
+#[derive(Debug, Default)]
+struct SeenInner {
+    epoch: Mutex<Option<Uuid>>,
+    change: AtomicU64,
+}
+
+impl Seen {
+    /// The epoch, if the feed was ever heard, and the newest change acted on.
+    pub(crate) fn get(&self) -> (Option<Uuid>, u64) {
+        let epoch = *self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        (epoch, self.0.change.load(Ordering::Acquire))
+    }
+
+    fn set(&self, epoch: Uuid, change: u64) {
+        *self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+        self.0.change.store(change, Ordering::Release);
+    }
+}
+
+/// Follows the feed until it is told to stop.
+pub(crate) async fn follow_changes(
+    platform: PlatformClient,
+    replica: ReplicaId,
+    directory: Directory,
+    seen: Seen,
+    stop: CancellationToken,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let (epoch, after) = seen.get();
+        let answer = tokio::select! {
+            () = stop.cancelled() => return,
+            answer = platform.changes(replica, epoch, after, POLL) => answer,
+        };
+        match answer {
+            Ok(Changes::News {
+                epoch,
+                cursor,
+                changes,
+            }) => {
+                for change in &changes {
+                    directory.heard(change);
+                }
+                seen.set(epoch, cursor);
+            }
+            Ok(Changes::Reset { epoch, cursor }) => {
+                directory.forget_all();
+                seen.set(epoch, cursor);
+            }
+            Err(error) => {
+                directory.hears_feed(FeedState::Silent);
+                tracing::warn!(cause = chain(&error), "the change feed is not heard");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+        }
+        directory.hears_feed(FeedState::Heard);
+        pause = FIRST_PAUSE;
+    }
+}

@@ -1,0 +1,188 @@
+//! What a module holds while it works in its tenant's database: [`Reading`] or [`Transaction`].
+//!
+//! Deliberately without sqlx's own transactions: a future that is dropped between BEGIN and its
+//! answer would leave sqlx believing that none is open. Invariant: a connection goes back only after
+//! its last statement, COMMIT or ROLLBACK was answered; any other way out goes through a rollback.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use contract::Code;
+use kit::db::Fault;
+use kit::error::Problem;
+use kit::observe::Notes;
+use sqlx::PgConnection;
+
+use super::Tenant;
+use super::connections::{AcquireError, Held, Reused};
+use super::directory::Refusal;
+
+/// Holds in a row, each begun while a connection was made ready after the one before, that a request
+/// waits for.
+const MOST_HOLDS: u32 = 4;
+
+/// A connection whose statements each stand for themselves.
+///
+/// Dropped without [`Reading::done`] it is checked by a rollback before it serves anybody else.
+#[must_use]
+pub struct Reading(Lease);
+
+/// A transaction.
+///
+/// Dropped without [`Transaction::commit`] it is rolled back behind the caller's back.
+#[must_use]
+pub struct Transaction(Lease);
+
+struct Lease {
+    held: Held,
+    since: Instant,
+    notes: Arc<Notes>,
+}
+
+impl Lease {
+    fn new(held: Held, tenant: &Tenant) -> Self {
+        Self {
+            held,
+            since: Instant::now(),
+            notes: Arc::clone(&tenant.notes),
+        }
+    }
+
+    fn give_back(self) {
+        self.notes.database_time(self.since.elapsed());
+        self.held.give_back();
+    }
+}
+
+impl Reading {
+    /// Gives the connection back; its last statement was answered.
+    pub fn done(self) {
+        self.0.give_back();
+    }
+}
+
+impl Transaction {
+    /// Commits, and gives the connection back.
+    ///
+    /// # Errors
+    /// When the server did not confirm; whether the changes are kept is then unknown, as with any
+    /// database, unless the error is the server's own refusal.
+    pub async fn commit(mut self) -> Result<(), Problem> {
+        // A COMMIT of a transaction in which a statement failed rolls back and reports success. The
+        // statement before it makes that an error, in the same round trip.
+        sqlx::raw_sql("select 1; commit")
+            .execute(&mut *self.0.held)
+            .await?;
+        self.0.give_back();
+        Ok(())
+    }
+
+    /// Rolls back, and gives the connection back.
+    ///
+    /// # Errors
+    /// When the server did not confirm; the changes are gone nevertheless.
+    pub async fn rollback(mut self) -> Result<(), Problem> {
+        sqlx::raw_sql("rollback").execute(&mut *self.0.held).await?;
+        self.0.give_back();
+        Ok(())
+    }
+}
+
+impl Deref for Reading {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0.held
+    }
+}
+
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0.held
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0.held
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0.held
+    }
+}
+
+pub(super) async fn read(tenant: &Tenant) -> Result<Reading, Problem> {
+    let held = acquire(tenant).await?;
+    Ok(Reading(Lease::new(held, tenant)))
+}
+
+pub(super) async fn begin(tenant: &Tenant) -> Result<Transaction, Problem> {
+    let mut held = acquire(tenant).await?;
+    if let Err(error) = sqlx::raw_sql("begin").execute(&mut *held).await {
+        let stale = held.reused() == Reused::Yes && Fault::of(&error) == Fault::Unreachable;
+        if !stale {
+            return Err(error.into());
+        }
+        // The connection died while it was idle, and the tenant's others most likely with it.
+        // Nothing was asked of the server yet, so once more on a fresh one is safe.
+        held.discard();
+        tenant.known.close_idle();
+        held = acquire(tenant).await?;
+        sqlx::raw_sql("begin").execute(&mut *held).await?;
+    }
+    Ok(Transaction(Lease::new(held, tenant)))
+}
+
+/// A connection by what is known of the tenant now, once it is not held; where the database refuses
+/// that, by what the platform says when it is asked again.
+async fn acquire(tenant: &Tenant) -> Result<Held, Problem> {
+    let directory = &tenant.directory;
+    let mut known = directory.current(&tenant.known).await?;
+    let mut asked = Asked::No;
+    for _ in 0..MOST_HOLDS {
+        tenant.intent.admit(known.route())?;
+        match known.acquire().await {
+            Ok(held) => return Ok(held),
+            Err(AcquireError::TenantHeld) => known = directory.released(tenant.id()).await?,
+            Err(AcquireError::Open(error)) if error.is_refusal() && asked == Asked::No => {
+                tracing::warn!(
+                    tenant.id = %tenant.id(),
+                    cause = kit::error::chain(&error),
+                    "the tenant's database refused; asking the platform again"
+                );
+                let renewed = directory.renewed(&known).await?;
+                known = directory.current(&renewed).await?;
+                asked = Asked::Again;
+            }
+            Err(error) => {
+                if matches!(&error, AcquireError::Open(error) if error.is_refusal()) {
+                    directory.unavailable(tenant.id());
+                }
+                return Err(unavailable(error));
+            }
+        }
+    }
+    Err(Refusal::Held.into())
+}
+
+/// Whether the platform was asked since a database refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    Again,
+}
+
+fn unavailable(error: AcquireError) -> Problem {
+    let code = match &error {
+        AcquireError::Overloaded => Code::Overloaded,
+        AcquireError::TenantHeld => Code::TenantHeld,
+        AcquireError::Open(_) => Code::TenantUnavailable,
+    };
+    Problem::new(code).caused_by(error)
+}

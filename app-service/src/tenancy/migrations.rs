@@ -1,0 +1,375 @@
+//! Migrations of tenant databases: on demand before a tenant is served, and on the platform's call.
+//!
+//! Deliberately leaves the order of tenants to others; this brings one database up. Invariants: a
+//! run holds the database's lock, so that replicas never run the same migration twice; a failure is
+//! told to the platform, left alone for a while, and stays its tenant's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use adapters::secret_store::{ClusterRole, SecretStore, SecretSubject};
+use contract::client::PlatformClient;
+use contract::internal::{
+    FailedMigration, MigrateAnswer, MigrateRequest, MigrationOutcome, MigrationReport, OwnedSchema,
+};
+use contract::tenant::RolloutGate;
+use contract::{
+    ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId, TenantRoute,
+};
+use kit::error::{Problem, chain};
+use kit::migrate::{Grants, Lock, MigrateError, RunLimits};
+use moka::sync::Cache;
+use serde::Deserialize;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Semaphore;
+
+use super::open::{OpenError, open_as_schema_owner};
+use crate::module::OwnedMigrations;
+
+/// A run that has not come to an end by then is given up; the server's own limits end its
+/// statements long before, unless the network swallows what it says.
+const RUN_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long a request waits for another replica's run.
+const LOCK_WAIT_ON_DEMAND: Duration = Duration::from_secs(9);
+/// How long a failed migration is left alone.
+const FAILURE_PAUSE: Duration = Duration::from_secs(30);
+const REMEMBERED_FAILURES: u64 = 10_000;
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Which tenants are migrated by their own requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDemand {
+    /// Every tenant that is behind the newest schema: right for small installations.
+    Newest,
+    /// Only tenants that this code cannot serve; the others wait for a roll-out.
+    Minimum,
+}
+
+/// How much a tenant needs its migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// This code cannot serve it as it is.
+    Needed,
+    /// It is behind, but can be served.
+    Wanted,
+}
+
+/// Why a tenant that needs a migration cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MigrateRefusal {
+    /// Another replica is at it.
+    Busy,
+    /// A migration failed.
+    Failed,
+    /// The roll-out that brings it has halted.
+    Halted,
+    /// The database could not be worked with.
+    Unavailable,
+}
+
+/// How migrations are run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MigratorSettings {
+    /// Which tenants are migrated by their own requests.
+    pub(crate) on_demand: OnDemand,
+    /// Runs at once on a cluster; each holds a connection outside of the budget.
+    pub(crate) at_once: usize,
+}
+
+/// Runs migrations of the modules of this program.
+#[derive(Clone)]
+pub(crate) struct Migrator(Arc<Inner>);
+
+struct Inner {
+    owned: Vec<OwnedMigrations>,
+    settings: MigratorSettings,
+    seal: Arc<SecretStore>,
+    platform: PlatformClient,
+    application: String,
+    limits: RunLimits,
+    slots: Mutex<HashMap<ClusterName, Arc<Semaphore>>>,
+    failed: Cache<TenantId, ()>,
+}
+
+impl Migrator {
+    pub(crate) fn new(
+        owned: Vec<OwnedMigrations>,
+        settings: MigratorSettings,
+        seal: Arc<SecretStore>,
+        platform: PlatformClient,
+        application: String,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            owned,
+            settings,
+            seal,
+            platform,
+            application,
+            limits: RunLimits::default(),
+            slots: Mutex::default(),
+            failed: Cache::builder()
+                .max_capacity(REMEMBERED_FAILURES)
+                .time_to_live(FAILURE_PAUSE)
+                .build(),
+        }))
+    }
+
+    /// What this program owns.
+    pub(crate) fn owns(&self) -> Vec<OwnedSchema> {
+        self.0.owned.iter().map(OwnedMigrations::declared).collect()
+    }
+
+    /// Brings a tenant up if it is behind and the setting says so.
+    ///
+    /// # Errors
+    /// Only for a tenant below the minimum of some owner: one that is merely behind is served as it
+    /// is when its migration fails.
+    pub(super) async fn bring_up(&self, route: &TenantRoute) -> Result<(), MigrateRefusal> {
+        let at = |owner: &SchemaOwner| route.schema_versions.get(owner).copied().unwrap_or(0);
+        let behind: Vec<&OwnedMigrations> = self
+            .0
+            .owned
+            .iter()
+            .filter(|owned| at(&owned.owner) < owned.newest())
+            .collect();
+        let below = behind.iter().any(|owned| at(&owned.owner) < owned.minimum);
+        let urgency = if below {
+            Urgency::Needed
+        } else {
+            Urgency::Wanted
+        };
+        let is_left_alone = urgency == Urgency::Wanted
+            && (self.0.settings.on_demand == OnDemand::Minimum
+                || route.rollout == RolloutGate::Halted);
+        if behind.is_empty() || is_left_alone {
+            return Ok(());
+        }
+        if route.rollout == RolloutGate::Halted {
+            // What failed for others would fail here: an operator decides.
+            return Err(MigrateRefusal::Halted);
+        }
+        let outcome = if self.0.failed.contains_key(&route.tenant) {
+            Err(MigrateRefusal::Failed)
+        } else {
+            tokio::time::timeout(RUN_LIMIT, self.run_for(route, &behind, urgency))
+                .await
+                .unwrap_or(Err(MigrateRefusal::Unavailable))
+        };
+        match outcome {
+            Err(refusal) if urgency == Urgency::Needed => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    async fn run_for(
+        &self,
+        route: &TenantRoute,
+        behind: &[&OwnedMigrations],
+        urgency: Urgency,
+    ) -> Result<(), MigrateRefusal> {
+        let tenant = &route.tenant;
+        let slots = self.slots(&route.database.cluster.name);
+        let slot = match urgency {
+            Urgency::Needed => slots.acquire().await.ok(),
+            // It can be served as it is; another request brings it up.
+            Urgency::Wanted => slots.try_acquire().ok(),
+        };
+        let Some(_slot) = slot else {
+            return Err(MigrateRefusal::Busy);
+        };
+        let (mut database, lock) = self.open(&route.database).await.map_err(|error| {
+            tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
+            MigrateRefusal::Unavailable
+        })?;
+        let lock_wait = match urgency {
+            Urgency::Needed => LOCK_WAIT_ON_DEMAND,
+            Urgency::Wanted => Duration::ZERO,
+        };
+        match lock.or_wait(&mut database, lock_wait).await {
+            Ok(()) => {}
+            Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
+            Err(_) => return Err(MigrateRefusal::Unavailable),
+        }
+        let mut outcome = Ok(());
+        for owned in behind {
+            let known = route.schema_versions.get(&owned.owner).copied();
+            let run = self.run(&mut database, owned, known).await;
+            let told = match &run {
+                Ok(version) => MigrationOutcome::Migrated { version: *version },
+                Err(error) => {
+                    self.0.failed.insert(tenant.clone(), ());
+                    outcome = Err(MigrateRefusal::Failed);
+                    failure(error)
+                }
+            };
+            self.report(tenant, &owned.owner, told).await;
+        }
+        self.close(database).await;
+        outcome
+    }
+
+    /// Brings every schema of this program in a database to its newest version; stops at the first
+    /// migration that fails, and says which one.
+    ///
+    /// # Errors
+    /// `tenant-migrating` while another run holds the lock, `tenant-unavailable` when the database
+    /// cannot be reached or is not the right one.
+    pub(crate) async fn migrate(&self, request: &MigrateRequest) -> Result<MigrateAnswer, Problem> {
+        let database = &request.database;
+        let known = |owned: &OwnedMigrations| {
+            let known = request.known.as_ref();
+            known.and_then(|known| known.get(&owned.owner).copied())
+        };
+        let mut schema_versions = SchemaVersions::new();
+        let mut behind = Vec::new();
+        for owned in &self.0.owned {
+            match known(owned) {
+                Some(version) if version >= owned.newest() => {
+                    schema_versions.insert(owned.owner.clone(), version);
+                }
+                version => behind.push((owned, version)),
+            }
+        }
+        let mut answer = MigrateAnswer {
+            schema_versions,
+            failed: None,
+        };
+        if behind.is_empty() {
+            return Ok(answer);
+        }
+        let slots = self.slots(&database.cluster.name);
+        let _slot = slots.acquire().await;
+        let (mut connection, lock) = self
+            .open(database)
+            .await
+            .map_err(|error| Problem::new(Code::TenantUnavailable).caused_by(error))?;
+        lock.or_wait(&mut connection, self.0.limits.lock_wait)
+            .await
+            .map_err(refused)?;
+        for (owned, known) in behind {
+            match self.run(&mut connection, owned, known).await {
+                Ok(version) => {
+                    answer.schema_versions.insert(owned.owner.clone(), version);
+                }
+                Err(error @ (MigrateError::Busy | MigrateError::Database(_))) => {
+                    return Err(refused(error));
+                }
+                Err(error) => {
+                    let (migration, sqlstate, message) = told(&error);
+                    answer.failed = Some(FailedMigration {
+                        owner: owned.owner.clone(),
+                        migration,
+                        sqlstate,
+                        message,
+                    });
+                    break;
+                }
+            }
+        }
+        self.close(connection).await;
+        Ok(answer)
+    }
+
+    /// Runs what is missing of an owner; `known` is its version, where somebody knows it.
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        owned: &OwnedMigrations,
+        known: Option<i32>,
+    ) -> Result<i32, MigrateError> {
+        let started = std::time::Instant::now();
+        let (owner, files, limits) = (&owned.owner, &owned.migrations, self.0.limits);
+        let grants = Grants::TenantRoles;
+        let version = match known {
+            Some(1..) => kit::migrate::catch_up(connection, owner, files, grants, limits).await?,
+            _ => kit::migrate::run(connection, owner, files, grants, limits).await?,
+        };
+        metrics::histogram!("tenant_migration_seconds", "owner" => owned.owner.to_string())
+            .record(started.elapsed().as_secs_f64());
+        Ok(version)
+    }
+
+    fn slots(&self, cluster: &ClusterName) -> Arc<Semaphore> {
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = slots
+            .entry(cluster.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.0.settings.at_once)));
+        Arc::clone(slots)
+    }
+
+    async fn open(&self, database: &DatabaseRef) -> Result<(PgConnection, Lock), OpenError> {
+        let cluster = &database.cluster;
+        let subject = SecretSubject::Cluster(cluster.name.clone(), ClusterRole::Schema);
+        let secret = self
+            .0
+            .seal
+            .open(&subject, &cluster.schema_credential)
+            .await?;
+        open_as_schema_owner(database, &secret, &self.0.application, OPEN_LIMIT).await
+    }
+
+    async fn close(&self, connection: PgConnection) {
+        // The lock ends with the session, whether or not the goodbye arrives.
+        if let Err(error) = connection.close().await {
+            tracing::debug!(
+                cause = chain(&error),
+                "a migration connection was not closed cleanly"
+            );
+        }
+    }
+
+    /// Tells the platform. A report that is lost is made again by the next run, which finds nothing
+    /// to do.
+    async fn report(&self, tenant: &TenantId, owner: &SchemaOwner, outcome: MigrationOutcome) {
+        if let MigrationOutcome::Failed {
+            migration,
+            sqlstate,
+            message,
+        } = &outcome
+        {
+            tracing::error!(
+                tenant.id = %tenant, schema.owner = %owner, migration, sqlstate, message,
+                "a tenant's migration failed"
+            );
+        }
+        let report = MigrationReport {
+            tenant: tenant.clone(),
+            owner: owner.clone(),
+            outcome,
+        };
+        if let Err(error) = self.0.platform.report_migration(&report).await {
+            tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a migration was not reported");
+        }
+    }
+}
+
+fn refused(error: MigrateError) -> Problem {
+    match &error {
+        MigrateError::Busy => Problem::new(Code::TenantMigrating),
+        _ => Problem::new(Code::TenantUnavailable).caused_by(error),
+    }
+}
+
+fn failure(error: &MigrateError) -> MigrationOutcome {
+    let (migration, sqlstate, message) = told(error);
+    MigrationOutcome::Failed {
+        migration,
+        sqlstate,
+        message,
+    }
+}
+
+/// Which migration failed, with which SQLSTATE and why.
+fn told(error: &MigrateError) -> (String, Option<String>, String) {
+    match error {
+        MigrateError::Failed {
+            migration,
+            sqlstate,
+            message,
+            ..
+        } => (migration.clone(), sqlstate.clone(), message.clone()),
+        other => ("the migration history".to_owned(), None, chain(other)),
+    }
+}

@@ -1,0 +1,105 @@
+//! From a request to its tenant's database, and to no other.
+//!
+//! Deliberately closed: a [`Tenant`] is made only by the doors in [`doors`] (and for the platform's
+//! own calls by [`crate::internal`]), a connection comes only from a [`Tenant`], and nothing here
+//! can be had from the application's state. Invariant: whoever holds a `Tenant` has shown a
+//! verified right to it.
+
+mod admission;
+mod changes;
+mod connections;
+mod directory;
+pub(crate) mod doors;
+mod gate;
+mod heartbeat;
+mod hold;
+mod lease;
+mod migrations;
+mod open;
+
+use std::sync::Arc;
+
+use contract::{TenantId, TenantRoute, TierGrant};
+use kit::error::Problem;
+use kit::observe::Notes;
+
+pub(crate) use changes::{Seen, follow_changes};
+pub(crate) use connections::ConnectionLimits;
+pub(crate) use directory::{Directory, DirectorySettings};
+pub use doors::{InTenant, Permission, SignIn, SignedIn, SigningOut};
+pub(crate) use heartbeat::{Heart, Registration, keep_beating};
+pub use lease::{Reading, Transaction};
+pub use migrations::OnDemand;
+pub(crate) use migrations::{Migrator, MigratorSettings};
+
+use self::admission::Intent;
+use self::directory::Known;
+use crate::state::AppState;
+
+/// A tenant that the caller has shown a right to, for the time of a request.
+#[derive(Clone)]
+pub struct Tenant {
+    known: Arc<Known>,
+    directory: Directory,
+    intent: Intent,
+    notes: Arc<Notes>,
+}
+
+impl Tenant {
+    fn new(known: Arc<Known>, directory: Directory, intent: Intent, notes: Arc<Notes>) -> Self {
+        let route = known.route();
+        notes.tenant(route.tenant.clone(), Arc::clone(known.tier_name()));
+        Self {
+            known,
+            directory,
+            intent,
+            notes,
+        }
+    }
+
+    /// The door `Service`: a tenant by the route that the platform sent, which is not kept.
+    pub(crate) fn for_platform(state: &AppState, route: TenantRoute, notes: Arc<Notes>) -> Self {
+        let known = state.directory().know(route);
+        Self::new(known, state.directory().clone(), Intent::Platform, notes)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &TenantId {
+        &self.route().tenant
+    }
+
+    /// Everything that the platform says of it.
+    pub fn route(&self) -> &TenantRoute {
+        self.known.route()
+    }
+
+    /// Its limits and features.
+    pub fn grant(&self) -> &TierGrant {
+        &self.known.route().tier
+    }
+
+    /// A connection for statements that only read, each on its own; call [`Reading::done`] after
+    /// the last one was answered.
+    ///
+    /// # Errors
+    /// `overloaded` when no connection became free in time, `tenant-unavailable` when the tenant's
+    /// database cannot be reached or is not the right one; how the tenant stands, where that changed
+    /// since the door.
+    pub async fn read(&self) -> Result<Reading, Problem> {
+        lease::read(self).await
+    }
+
+    /// A transaction; ended by [`Transaction::commit`], rolled back when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Tenant::read`].
+    pub async fn begin(&self) -> Result<Transaction, Problem> {
+        lease::begin(self).await
+    }
+}
+
+impl std::fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tenant({})", self.id())
+    }
+}

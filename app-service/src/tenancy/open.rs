@@ -1,0 +1,305 @@
+//! From a route to an open connection: secret, login, and the proof that the database is the one
+//! that was meant.
+//!
+//! Deliberately the only place of the data plane that connects to PostgreSQL. Invariant: a
+//! connection whose database does not carry the expected marker is never given out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::secret_store::{SecretError, SecretStore, SecretSubject};
+use contract::secret::{Secret, SecretRef};
+use contract::tenant::{DatabaseRef, SCHEMA_ROLE};
+use contract::{TenantId, TenantRoute};
+use kit::db::{Fault, Login, Server, connect_options};
+use kit::migrate::Lock;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
+use tokio::sync::OnceCell;
+
+use super::admission;
+use super::connections::Session;
+
+/// Statements that a connection keeps prepared.
+const PREPARED_STATEMENTS: usize = 64;
+/// One round trip: the marker of this database, the server's process, whether the server takes
+/// writes, and whether the role may change data.
+const PROOF: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker, \
+     pg_backend_pid() as process, \
+     current_setting('transaction_read_only')::boolean as is_read_only, \
+     pg_has_role(current_user, 'tn_data', 'member') as has_data \
+     from pg_database where datname = current_database()";
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The secret could not be had.
+    #[error("the tenant's secret could not be had")]
+    Secret(#[from] SecretError),
+    /// The server refused or did not answer.
+    #[error("the database could not be reached")]
+    Database(#[from] sqlx::Error),
+    /// The server did not answer in time.
+    #[error("the database did not answer in time")]
+    TimedOut,
+    /// The database is not the one that was meant.
+    #[error("the database carries the marker {found:?} and not {expected:?}")]
+    WrongDatabase {
+        /// What the route says.
+        expected: String,
+        /// What the database says.
+        found: String,
+    },
+    /// The role may not change data, which the route says it may.
+    #[error("the tenant's role may not change data")]
+    RightsLost,
+    /// The opening was broken off with the process.
+    #[error("the opening was broken off")]
+    Interrupted,
+}
+
+impl OpenError {
+    /// Whether a newer route may help: the credentials or the database are not what they were.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::WrongDatabase { .. } | Self::RightsLost | Self::Secret(SecretError::NotFound) => {
+                true
+            }
+            Self::Database(error) => matches!(
+                Fault::of(error),
+                Fault::LoginRefused | Fault::DatabaseGone | Fault::ReadOnly | Fault::RightsLost
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether the server had no connection left for us.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Database(error) if Fault::of(error) == Fault::Full)
+    }
+}
+
+/// Opens connections of one tenant's role to its database.
+pub(crate) struct Opener {
+    tenant: TenantId,
+    database: DatabaseRef,
+    credentials: Vec<Credential>,
+    rights: Rights,
+    secrets: Arc<SecretStore>,
+    application: Arc<str>,
+}
+
+/// What the tenant's role must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    Change,
+    Read,
+}
+
+struct Credential {
+    reference: SecretRef,
+    secret: OnceCell<Secret>,
+}
+
+impl Opener {
+    pub(crate) fn new(
+        route: &TenantRoute,
+        secrets: Arc<SecretStore>,
+        application: Arc<str>,
+    ) -> Self {
+        Self {
+            tenant: route.tenant.clone(),
+            database: route.database.clone(),
+            credentials: route
+                .credentials
+                .iter()
+                .map(|reference| Credential {
+                    reference: reference.clone(),
+                    secret: OnceCell::new(),
+                })
+                .collect(),
+            rights: if admission::reads(route) {
+                Rights::Read
+            } else {
+                Rights::Change
+            },
+            secrets,
+            application,
+        }
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Whether a connection of the one is a connection of the other.
+    pub(crate) fn same_target(&self, other: &Arc<Self>) -> bool {
+        std::ptr::eq(self, Arc::as_ptr(other)) || self.database == other.database
+    }
+
+    /// Opens a connection; while a password is being rotated, any of the valid ones will do.
+    pub(crate) async fn open(self: &Arc<Self>, limit: Duration) -> Result<Session, OpenError> {
+        let opening = async {
+            let mut postgres = self.connect().await?;
+            let proof = prove(&mut postgres, &self.database).await?;
+            if self.rights == Rights::Change && !proof.has_data {
+                return Err(OpenError::RightsLost);
+            }
+            Ok(Session {
+                postgres,
+                process: proof.process,
+                server: proof.server,
+                opener: Arc::clone(self),
+            })
+        };
+        tokio::time::timeout(limit, opening)
+            .await
+            .unwrap_or(Err(OpenError::TimedOut))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, OpenError> {
+        let mut refused = None;
+        for credential in &self.credentials {
+            let secret = credential
+                .secret
+                .get_or_try_init(|| {
+                    let subject = SecretSubject::Tenant(self.tenant.clone());
+                    async move { self.secrets.open(&subject, &credential.reference).await }
+                })
+                .await?;
+            let login = Login {
+                role: self.tenant.as_str(),
+                password: secret,
+                database: &self.database.name,
+                application: &self.application,
+            };
+            match dial(&self.database, login).await {
+                Ok(postgres) => return Ok(postgres),
+                Err(error) if Fault::of(&error) == Fault::LoginRefused => refused = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let none = || sqlx::Error::Configuration("the route names no credential".into());
+        Err(OpenError::Database(refused.unwrap_or_else(none)))
+    }
+
+    /// Ends one of the role's own sessions on the server and waits until it is gone.
+    pub(crate) async fn terminate(
+        &self,
+        process: i32,
+        patience: Duration,
+    ) -> Result<(), OpenError> {
+        let milliseconds = i64::try_from(patience.as_millis() / 2).unwrap_or(i64::MAX);
+        let ending = async {
+            let mut postgres = self.connect().await?;
+            let gone: bool = sqlx::query_scalar("select pg_terminate_backend($1, $2)")
+                .bind(process)
+                .bind(milliseconds)
+                .fetch_one(&mut postgres)
+                .await?;
+            Ok(gone)
+        };
+        match tokio::time::timeout(patience, ending).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(false)) | Err(_) => Err(OpenError::TimedOut),
+        }
+    }
+}
+
+/// A connection of the migration runner's login, and whether it has the lock of runs; the caller
+/// closes it.
+pub(crate) async fn open_as_schema_owner(
+    database: &DatabaseRef,
+    secret: &Secret,
+    application: &str,
+    limit: Duration,
+) -> Result<(PgConnection, Lock), OpenError> {
+    let login = Login {
+        role: SCHEMA_ROLE,
+        password: secret,
+        database: &database.name,
+        application,
+    };
+    let opening = async {
+        let mut postgres = dial(database, login).await?;
+        let both = format!("{PROOF}; {}", kit::migrate::TRY_LOCK);
+        let rows = sqlx::raw_sql(AssertSqlSafe(both))
+            .fetch_all(&mut postgres)
+            .await?;
+        let [proof, lock] = rows.as_slice() else {
+            return Err(sqlx::Error::RowNotFound.into());
+        };
+        check_marker(proof, database)?;
+        let lock = Lock::read(lock)?;
+        Ok((postgres, lock))
+    };
+    tokio::time::timeout(limit, opening)
+        .await
+        .unwrap_or(Err(OpenError::TimedOut))
+}
+
+async fn dial(database: &DatabaseRef, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {
+    let server = Server {
+        host: &database.cluster.host,
+        port: database.cluster.port,
+        tls: database.cluster.tls,
+    };
+    let options: PgConnectOptions =
+        connect_options(server, login).statement_cache_capacity(PREPARED_STATEMENTS);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that connects to a tenant's database"
+    )]
+    options.connect().await
+}
+
+/// What a fresh connection of a tenant's role says of itself.
+struct Proof {
+    process: i32,
+    server: ServerMode,
+    has_data: bool,
+}
+
+/// Reads and checks the marker.
+async fn prove(postgres: &mut PgConnection, database: &DatabaseRef) -> Result<Proof, OpenError> {
+    let row = sqlx::raw_sql(PROOF).fetch_one(postgres).await?;
+    check_marker(&row, database)?;
+    Ok(Proof {
+        process: row.try_get("process")?,
+        server: ServerMode::of(&row)?,
+        has_data: row.try_get("has_data")?,
+    })
+}
+
+/// Whether a server takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServerMode {
+    Writable,
+    /// A standby, or one that was made read-only.
+    ReadOnly,
+}
+
+impl ServerMode {
+    /// The question, as a statement by itself.
+    pub(super) const QUESTION: &'static str =
+        "select current_setting('transaction_read_only')::boolean as is_read_only";
+
+    /// Reads the answer.
+    pub(super) fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(match row.try_get("is_read_only")? {
+            true => Self::ReadOnly,
+            false => Self::Writable,
+        })
+    }
+}
+
+fn check_marker(proof: &PgRow, database: &DatabaseRef) -> Result<(), OpenError> {
+    let found: String = proof.try_get("marker")?;
+    let expected = database.marker();
+    if found == expected {
+        Ok(())
+    } else {
+        Err(OpenError::WrongDatabase { expected, found })
+    }
+}

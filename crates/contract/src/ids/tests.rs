@@ -1,0 +1,69 @@
+//! The rules of identifiers, by example and by property.
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn tenant_ids_follow_the_rule() {
+    for good in ["t_ac", "t_acme", "t_a1_", &format!("t_a{}", "b".repeat(39))] {
+        assert_eq!(good.parse::<TenantId>().unwrap().as_str(), good);
+    }
+    let long = format!("t_a{}", "b".repeat(40));
+    for bad in [
+        "", "t_", "t_a", "acme", "T_acme", "t_Acme", "t_1a", "t__a", "t_a-b", "t_a b", " t_acme",
+        "t_acme ", "t_a;drop", "t_../x", "t_аcme", "t_acme\0", "stock:7", &long,
+    ] {
+        assert!(bad.parse::<TenantId>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn slugs_give_ids() {
+    for (slug, id) in [
+        ("acme-corp", "t_acme_corp"),
+        ("1a", "t_n1a"),
+        ("n1a", "t_n1a"),
+    ] {
+        assert_eq!(slug.parse::<Slug>().unwrap().tenant_id().as_str(), id);
+    }
+    for bad in ["a", "-a", "a-", "a--b", "A1", "a_b", "ä1", &"a".repeat(40)] {
+        assert!(bad.parse::<Slug>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_wrong_kind_of_id_says_so() {
+    let operation = OperationId::new();
+    assert_eq!(
+        operation.to_string().parse::<OperationId>().unwrap(),
+        operation
+    );
+    assert!(matches!(
+        ReplicaId::new().to_string().parse::<OperationId>(),
+        Err(InvalidPrefixedId::OtherKind { .. })
+    ));
+    assert!(matches!(
+        "op_1".parse::<OperationId>(),
+        Err(InvalidPrefixedId::Malformed { .. })
+    ));
+}
+
+proptest! {
+    #[test]
+    fn whatever_parses_as_a_tenant_id_is_a_safe_name(text in "\\PC{0,60}") {
+        if let Ok(id) = text.parse::<TenantId>() {
+            prop_assert!(id.as_str().len() <= 42);
+            prop_assert!(id.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+        }
+    }
+
+    #[test]
+    fn every_slug_gives_a_valid_id(text in "[a-z0-9](-?[a-z0-9]){1,38}") {
+        if let Ok(slug) = text.parse::<Slug>() {
+            let id = slug.tenant_id();
+            prop_assert_eq!(id.as_str().parse::<TenantId>().unwrap(), id);
+        } else {
+            prop_assert!(text.len() > 39);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Wire types of the internal API: what the two services tell each other.
+//!
+//! Deliberately without transport; see [`crate::client`]. Invariant: nothing here carries a
+//! password in the clear.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::ids::{ClusterName, ReplicaId, SchemaOwner, ServiceName, TenantId};
+use crate::operator::tenant::OtherOwners;
+use crate::secret::SecretRef;
+use crate::tenant::{DatabaseRef, Hold, SchemaVersions, TenantRoute};
+
+/// The schema of one owner, as a service declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OwnedSchema {
+    /// The owner.
+    pub owner: SchemaOwner,
+    /// The version that this code brings.
+    pub newest: i32,
+    /// The oldest version that this code serves.
+    pub minimum: i32,
+}
+
+/// A replica says that it lives, what it owns and what it holds.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "replica": "rep_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f", "service": "app-service",
+    "internal_url": "http://10.0.0.5:8091",
+    "owns": [{"owner": "entries", "newest": 2, "minimum": 1}],
+    "shares": {"main": 20}, "epoch": "0192f0c1-a2b3-7c4d-8e9f-0a1b2c3d4e5f", "seen_change": 42,
+    "phase": "serving",
+}))]
+pub struct Heartbeat {
+    /// This process.
+    pub replica: ReplicaId,
+    /// The program.
+    pub service: ServiceName,
+    /// Base URL of its internal listener.
+    pub internal_url: String,
+    /// Schemas that it owns.
+    pub owns: Vec<OwnedSchema>,
+    /// Connections per cluster that it now keeps to; a smaller share counts once it is said here.
+    pub shares: BTreeMap<ClusterName, u32>,
+    /// The registry epoch that its knowledge is of, if it has any.
+    pub epoch: Option<Uuid>,
+    /// The newest change that it has acted on.
+    pub seen_change: u64,
+    /// Whether it goes on or is going away.
+    pub phase: ReplicaPhase,
+}
+
+/// Whether a replica goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaPhase {
+    /// It serves.
+    Serving,
+    /// It has stopped and holds no connection; its share is free.
+    Gone,
+}
+
+/// What a replica may do until its next heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HeartbeatAnswer {
+    /// The registry's epoch.
+    pub epoch: Uuid,
+    /// Connections per cluster that it may hold.
+    pub shares: BTreeMap<ClusterName, u32>,
+    /// Milliseconds until the next heartbeat is due.
+    pub interval_ms: u64,
+}
+
+/// Changes of tenants after a cursor.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Changes {
+    /// What changed, oldest first; empty when the wait ended without news.
+    News {
+        /// The registry's epoch.
+        epoch: Uuid,
+        /// The cursor to ask after next.
+        cursor: u64,
+        /// The changes.
+        changes: Vec<Change>,
+    },
+    /// The cursor is too old or of another epoch: forget everything and go on from here.
+    Reset {
+        /// The registry's epoch.
+        epoch: Uuid,
+        /// The cursor to ask after next.
+        cursor: u64,
+    },
+}
+
+/// A tenant changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Change {
+    /// The change's number; numbers become visible in order.
+    pub number: u64,
+    /// Who changed.
+    pub tenant: TenantId,
+    /// The tenant's generation after the change.
+    pub generation: u64,
+    /// Its requests wait, as of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// How the migration of one owner's schema ended.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "tenant": "t_acme", "owner": "entries", "outcome": {"result": "migrated", "version": 2},
+}))]
+pub struct MigrationReport {
+    /// Whose database.
+    pub tenant: TenantId,
+    /// Whose schema.
+    pub owner: SchemaOwner,
+    /// What became of it.
+    pub outcome: MigrationOutcome,
+}
+
+/// What became of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum MigrationOutcome {
+    /// The schema is now at this version.
+    Migrated {
+        /// The version.
+        version: i32,
+    },
+    /// It stopped; the schema is unchanged since the last version that succeeded.
+    Failed {
+        /// The migration that failed, e.g. `V3__add_body`.
+        migration: String,
+        /// SQLSTATE where the server refused.
+        sqlstate: Option<String>,
+        /// The cause, in words.
+        message: String,
+    },
+}
+
+/// Asks a service to bring its schemas in a database to their newest version.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "database": {
+        "cluster": {
+            "name": "main", "host": "10.0.0.7", "port": 5432, "tls": "verify-full",
+            "schema_credential": "sealed:v1:k1:...",
+        },
+        "name": "t_acme", "copy": 1,
+    },
+}))]
+pub struct MigrateRequest {
+    /// The database: a tenant's, a ready copy's or a template's.
+    pub database: DatabaseRef,
+    /// The versions that the database is believed to have: saves looking for those that are newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<SchemaVersions>,
+}
+
+/// The versions after a migration.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MigrateAnswer {
+    /// Versions of the schemas that the answering service owns; without the one that failed and those
+    /// that were not tried after it.
+    pub schema_versions: SchemaVersions,
+    /// The migration that failed, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedMigration>,
+}
+
+/// A migration that failed; the schema is unchanged since the last version that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "owner": "entries", "migration": "V3__add_body", "sqlstate": "23514",
+    "message": "check constraint \"entry_body_check\" is violated by some row, in: alter table ...",
+}))]
+pub struct FailedMigration {
+    /// Whose schema.
+    pub owner: SchemaOwner,
+    /// The migration, e.g. `V3__add_body`.
+    pub migration: String,
+    /// SQLSTATE where the server refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    /// The cause and the statement, in words.
+    pub message: String,
+}
+
+/// Asks a service to run its modules' provisioning in a new tenant's database.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "route": {
+        "tenant": "t_acme", "slug": "acme", "company": "Acme Corp", "status": "provisioning",
+        "generation": 3, "region": "eu-central-1", "time_zone": "Europe/Berlin",
+        "tier": {"name": "standard", "weight": 1, "limits": {"users": 50}, "features": ["entries"]},
+        "database": {
+            "cluster": {
+                "name": "main", "host": "10.0.0.7", "port": 5432, "tls": "verify-full",
+                "schema_credential": "sealed:v1:k1:...",
+            },
+            "name": "t_acme", "copy": 1,
+        },
+        "credentials": ["sealed:v1:k1:..."], "schema_versions": {"auth": 1, "entries": 2},
+    },
+    "owner": {
+        "user": "0192f0c1-a2b3-7c4d-8e9f-0a1b2c3d4e5f", "email": "ada@acme.example",
+        "password_hash": "$argon2id$v=19$m=19456,t=2,p=1$...",
+    },
+}))]
+pub struct ProvisionRequest {
+    /// The tenant, not yet active.
+    pub route: TenantRoute,
+    /// Its first user.
+    pub owner: NewOwner,
+}
+
+/// The first user of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NewOwner {
+    /// Chosen before the first try, so that a second try makes the same user.
+    pub user: Uuid,
+    /// E-mail address, as typed.
+    pub email: String,
+    /// The password's PHC string; never the password.
+    pub password_hash: String,
+}
+
+/// Asks a service to make somebody the owner of a tenant, or to take that back.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OwnershipRequest {
+    /// The tenant.
+    pub route: TenantRoute,
+    /// Names the change in the tenant's audit; a request that comes again has no second effect.
+    pub change: Uuid,
+    /// What is to be done.
+    pub act: OwnershipAct,
+}
+
+/// What is to be done to a tenant's owners.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum OwnershipAct {
+    /// Make somebody an owner.
+    Give {
+        /// E-mail address, whatever its case.
+        email: String,
+        /// For somebody who has no account yet: its id and the password's PHC string.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<NewOwner>,
+        /// What becomes of those who are owners now.
+        others: OtherOwners,
+    },
+    /// Take back what the change of this id did.
+    TakeBack,
+}
+
+/// The keys that sign and verify access tokens.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SigningKeys {
+    /// All keys that verify; the newest one whose time has come signs.
+    pub keys: Vec<SigningKey>,
+}
+
+/// One signing key (Ed25519).
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SigningKey {
+    /// Names it in tokens.
+    pub kid: String,
+    /// The raw public key, base64url without padding (the `x` of its JWK).
+    pub public_key: String,
+    /// The private key (PKCS #8, PEM), sealed for the subject `signing-key`.
+    pub private_key: SecretRef,
+    /// From when it signs.
+    #[serde(with = "time::serde::rfc3339")]
+    pub signs_from: OffsetDateTime,
+    /// Until when it verifies, where its end is known.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub verifies_until: Option<OffsetDateTime>,
+}

@@ -1,0 +1,12 @@
+//! Wire types of the operators' API, shared by the platform and its command line.
+//!
+//! Deliberately without handlers and without the platform's own words for kinds and steps, which
+//! grow. Invariant: what is sent is refused where it has a field that is not here.
+
+pub mod backup;
+pub mod cluster;
+pub mod fleet;
+pub mod operation;
+pub mod rollout;
+pub mod tenant;
+pub mod upkeep;

@@ -1,0 +1,227 @@
+//! Connecting to PostgreSQL, and what its errors mean.
+//!
+//! Deliberately without statements of any feature. Invariant: a password reaches the server only by
+//! SCRAM, never in a statement, an address or a log.
+
+use std::time::Duration;
+
+use contract::Code;
+use contract::secret::Secret;
+use contract::tenant::TlsMode;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+
+use crate::error::Problem;
+
+/// Where a server is, without who logs in.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'a> {
+    /// Host name or address.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+}
+
+/// Who logs in, and to what.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// The role.
+    pub role: &'a str,
+    /// Its password.
+    pub password: &'a Secret,
+    /// The database.
+    pub database: &'a str,
+    /// Shown in `pg_stat_activity`.
+    pub application: &'a str,
+}
+
+/// The options of a connection.
+pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions {
+    let tls = match server.tls {
+        TlsMode::Disable => PgSslMode::Disable,
+        TlsMode::Require => PgSslMode::Require,
+        TlsMode::VerifyFull => PgSslMode::VerifyFull,
+    };
+    PgConnectOptions::new_without_pgpass()
+        .host(server.host)
+        .port(server.port)
+        .ssl_mode(tls)
+        .username(login.role)
+        .password(login.password.expose())
+        .database(login.database)
+        .application_name(login.application)
+}
+
+/// A pool for one database of our own; never for tenants, whose connections have a budget.
+///
+/// A request that is dropped between BEGIN and its answer leaves an open transaction that sqlx does
+/// not know of, and the next borrower's writes would be lost. So every connection is rolled back on
+/// its way back to the pool, off the request's path. The server's warning that there mostly is
+/// nothing to roll back is switched off.
+pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
+    let options = options.options([("client_min_messages", "error")]);
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(60))
+        .test_before_acquire(false)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+                connection.shrink_buffers();
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// What a database error means to who has to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection, or it broke: the server is down, restarting or unreachable.
+    Unreachable,
+    /// The login was refused: another password, NOLOGIN, or no CONNECT.
+    LoginRefused,
+    /// The database does not exist.
+    DatabaseGone,
+    /// The server, database or role has no connection left.
+    Full,
+    /// The server is a standby or was made read-only.
+    ReadOnly,
+    /// The role lost its rights.
+    RightsLost,
+    /// A lock was not had in time.
+    LockTimeout,
+    /// A statement took too long or was cancelled.
+    Cancelled,
+    /// Serialization failure or deadlock: the same transaction may pass.
+    Conflict,
+    /// Text that PostgreSQL cannot store (NUL characters).
+    Unstorable,
+    /// Anything else: our mistake.
+    Other,
+}
+
+impl Fault {
+    /// What an error means.
+    pub fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unreachable,
+            sqlx::Error::Database(error) => {
+                error.code().map_or(Self::Other, |c| Self::of_state(&c))
+            }
+            _ => Self::Other,
+        }
+    }
+
+    fn of_state(state: &str) -> Self {
+        match state {
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Self::Unreachable,
+            "28P01" | "28000" => Self::LoginRefused,
+            "3D000" | "57P04" => Self::DatabaseGone,
+            "53300" => Self::Full,
+            "25006" => Self::ReadOnly,
+            "42501" => Self::RightsLost,
+            "55P03" => Self::LockTimeout,
+            "57014" => Self::Cancelled,
+            "40001" | "40P01" => Self::Conflict,
+            "22P05" | "22021" => Self::Unstorable,
+            _ if state.starts_with("08") || state.starts_with("58") => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the connection that met it is of no more use.
+    pub fn breaks_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::LoginRefused
+                | Self::DatabaseGone
+                | Self::ReadOnly
+                | Self::RightsLost
+        )
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let code = match Fault::of(&error) {
+            Fault::Unreachable
+            | Fault::LoginRefused
+            | Fault::DatabaseGone
+            | Fault::ReadOnly
+            | Fault::RightsLost => Code::DatabaseUnavailable,
+            Fault::Full | Fault::LockTimeout | Fault::Conflict => Code::Overloaded,
+            Fault::Cancelled => Code::Timeout,
+            Fault::Unstorable => Code::ValidationFailed,
+            Fault::Other => Code::Internal,
+        };
+        let problem = Self::new(code);
+        let problem = match code {
+            Code::ValidationFailed => problem.and_field("", "text must not contain NUL characters"),
+            _ => problem,
+        };
+        problem.caused_by(error)
+    }
+}
+
+/// The name of the constraint that a statement broke.
+pub fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
+    error
+        .as_database_error()
+        .and_then(|error| error.constraint())
+}
+
+/// Gives a broken constraint, known by its name, a meaning of its own.
+pub trait OnConstraint<T> {
+    /// Turns a violation of `constraint` into `problem`; other errors stay what they are.
+    fn on_constraint(
+        self,
+        constraint: &str,
+        problem: impl FnOnce() -> Problem,
+    ) -> Result<T, Problem>;
+}
+
+impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
+    fn on_constraint(
+        self,
+        constraint: &str,
+        problem: impl FnOnce() -> Problem,
+    ) -> Result<T, Problem> {
+        self.map_err(|error| {
+            if broken_constraint(&error) == Some(constraint) {
+                problem().caused_by(error)
+            } else {
+                error.into()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fault;
+
+    #[test]
+    fn states_have_a_meaning() {
+        for (state, fault) in [
+            ("08006", Fault::Unreachable),
+            ("57P01", Fault::Unreachable),
+            ("28P01", Fault::LoginRefused),
+            ("3D000", Fault::DatabaseGone),
+            ("53300", Fault::Full),
+            ("25006", Fault::ReadOnly),
+            ("42P01", Fault::Other),
+        ] {
+            assert_eq!(Fault::of_state(state), fault, "{state}");
+        }
+    }
+}

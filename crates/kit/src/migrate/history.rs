@@ -1,0 +1,82 @@
+//! What has been applied to a schema, and what is missing.
+//!
+//! Deliberately judges only the usual case: the history is the beginning of the files. Invariant: a
+//! history that contradicts the files in any way is nobody's usual case.
+
+use contract::SchemaOwner;
+use refinery_core::Migration;
+use refinery_core::traits::r#async::AsyncMigrate;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Session, history_table};
+
+/// SQLSTATE of a table and of a schema that is not there.
+const UNDEFINED: [&str; 2] = ["42P01", "3F000"];
+
+/// What has been applied, oldest first; `first` are statements that go before it in the same message.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    owner: &SchemaOwner,
+    first: &str,
+) -> Result<Vec<Migration>, sqlx::Error> {
+    let table = history_table(owner);
+    let query = <Session<'_> as AsyncMigrate>::get_applied_migrations_query(&table);
+    fetch(connection, &format!("{first}{query}")).await
+}
+
+/// Whether a history could not be read because there is none.
+pub(super) fn is_missing(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| UNDEFINED.contains(&code.as_ref()))
+}
+
+/// The migrations that a query gives.
+pub(super) async fn fetch(
+    connection: &mut PgConnection,
+    query: &str,
+) -> Result<Vec<Migration>, sqlx::Error> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(query))
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let applied_on: String = row.try_get("applied_on")?;
+            let checksum: String = row.try_get("checksum")?;
+            Ok(Migration::applied(
+                row.try_get("version")?,
+                row.try_get("name")?,
+                OffsetDateTime::parse(&applied_on, &Rfc3339)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
+                checksum
+                    .parse()
+                    .map_err(|error: std::num::ParseIntError| sqlx::Error::Decode(error.into()))?,
+            ))
+        })
+        .collect()
+}
+
+/// What is to be run, in order, where every file up to the newest applied version was applied as it
+/// is; `None` for any other history.
+pub(super) fn missing<'a>(
+    applied: &[Migration],
+    migrations: &'a [Migration],
+) -> Option<Vec<&'a Migration>> {
+    let at = applied.iter().map(Migration::version).max();
+    let is_new = |migration: &&Migration| at.is_none_or(|at| migration.version() > at);
+    let (mut new, old): (Vec<_>, Vec<_>) = migrations.iter().partition(is_new);
+    new.sort();
+    let fits = old.iter().all(|migration| applied.contains(migration));
+    let versioned = migrations
+        .iter()
+        .all(|migration| migration.to_string().starts_with('V'));
+    let versions: Vec<i32> = new.iter().map(|migration| migration.version()).collect();
+    let distinct = versions.is_sorted_by(|one, next| one < next);
+    (fits && versioned && distinct).then_some(new)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Listening, serving and stopping.
+//!
+//! Deliberately its own accept loop: `axum::serve` waits for ever for the head of a request.
+//! Invariants: a connection is bounded in time until its first request and between requests, their
+//! number is bounded, and a drain ends at its deadline.
+
+#[cfg(test)]
+mod tests;
+
+mod connection;
+mod listener;
+mod signal;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Period;
+
+pub use listener::{BindError, Listener};
+pub use signal::shutdown_signal;
+
+use connection::Connections;
+
+/// Pause after an accept that failed for want of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The limits of a listener; a section of a service's settings.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeLimits {
+    /// Connections at once; further ones wait in the system's backlog.
+    pub max_connections: usize,
+    /// From connecting, or from the end of the last response, to the complete head of a request.
+    /// HTTP/1 connections that idle are closed by it too.
+    pub header_timeout: Period,
+    /// An HTTP/2 connection without a request for this long is told to go.
+    pub idle_timeout: Period,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_http2_streams: u32,
+}
+
+impl ServeLimits {
+    /// Bytes of the head of a request.
+    pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+    /// Header fields of a request.
+    pub const MAX_HEADERS: usize = 100;
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            header_timeout: Period::new(Duration::from_secs(10)),
+            idle_timeout: Period::new(Duration::from_secs(90)),
+            max_http2_streams: 256,
+        }
+    }
+}
+
+/// When and how fast to stop.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// Cancelled: accept no more, finish what is open.
+    pub token: CancellationToken,
+    /// From then on; what is open after it is cut.
+    pub deadline: Duration,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were still open at the deadline.
+    pub cut: usize,
+}
+
+/// Serves until the drain is over. Requests carry `axum::extract::ConnectInfo<SocketAddr>`.
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    limits: ServeLimits,
+    drain: Drain,
+) -> DrainReport {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let connections = Connections::new(router, limits, drain.token.clone());
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.token.cancelled() => break,
+            Some(ended) = open.join_next() => report_panic(ended),
+            accepted = accept(&listener, &places) => match accepted {
+                Ok((stream, peer, place)) => {
+                    let connection = connections.serve(stream, peer);
+                    open.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    let finished = tokio::time::timeout(drain.deadline, async {
+        while let Some(ended) = open.join_next().await {
+            report_panic(ended);
+        }
+    });
+    let cut = match finished.await {
+        Ok(()) => 0,
+        Err(_) => open.len(),
+    };
+    open.shutdown().await;
+    DrainReport { cut }
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+/// A place first: what has no place stays in the backlog.
+async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+/// A client that is gone already is its own affair; anything else is a lack of the system.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    ) {
+        tracing::error!(error = %error, "a connection could not be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(error = %error, "a connection's task panicked");
+    }
+}

@@ -1,0 +1,148 @@
+//! One connection, from its first byte to its end.
+//!
+//! Deliberately without a limit on how long a response may take; the HTTP layers have it.
+//! Invariant: what hyper does not bound in time (bytes before the protocol is known, HTTP/2
+//! between requests) is bounded here by counting requests, which costs two additions a request.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::ServeLimits;
+
+/// What all connections of a listener share.
+pub(super) struct Connections {
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    limits: ServeLimits,
+    stopping: CancellationToken,
+}
+
+/// Requests of one connection; equal numbers: none is open.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// Counts the end of a request however it ends.
+struct Open(Arc<Requests>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Requests {
+    fn begin(self: &Arc<Self>) -> Open {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// No request is open, and none began since there were `seen`.
+    fn idle_since(&self, seen: u64) -> bool {
+        self.begun() == seen && self.ended.load(Ordering::Relaxed) == seen
+    }
+}
+
+impl Connections {
+    pub(super) fn new(router: Router, limits: ServeLimits, stopping: CancellationToken) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout.get())
+            .max_headers(ServeLimits::MAX_HEADERS)
+            .max_buf_size(ServeLimits::MAX_HEAD_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.max_http2_streams)
+            .max_header_list_size(u32::try_from(ServeLimits::MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+            .keep_alive_interval(limits.idle_timeout.get())
+            .keep_alive_timeout(limits.header_timeout.get());
+        Self {
+            builder: Arc::new(builder),
+            router,
+            limits,
+            stopping,
+        }
+    }
+
+    /// Serves one connection; what ends it early is the client's affair and is not reported.
+    pub(super) fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let builder = Arc::clone(&self.builder);
+        let router = self.router.clone();
+        let limits = self.limits;
+        // A token of its own: one shared by all connections is a lock that all of them take.
+        let stopping = self.stopping.child_token();
+        // Fails only where the client is gone already, which the first read will find.
+        let _ = stream.set_nodelay(true);
+        async move {
+            let requests = Arc::new(Requests::default());
+            let counted = Arc::clone(&requests);
+            let service = service_fn(move |mut request: http::Request<Incoming>| {
+                let open = counted.begin();
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let response = router.clone().call(request.map(Body::new));
+                async move {
+                    let response = response.await;
+                    drop(open);
+                    response
+                }
+            });
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            let mut connection = pin!(connection);
+            let mut stopped = pin!(stopping.cancelled());
+            let mut seen = 0;
+            let mut first = true;
+            let mut told = false;
+            let mut check = pin!(tokio::time::sleep(limits.header_timeout.get()));
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = connection.as_mut() => return,
+                    () = stopped.as_mut(), if !told => {
+                        told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = check.as_mut() => {
+                        let idle = requests.idle_since(seen);
+                        if first && idle {
+                            return;
+                        }
+                        if idle && !told {
+                            told = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        first = false;
+                        seen = requests.begun();
+                        check.as_mut().reset(Instant::now() + limits.idle_timeout.get());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Rules of serving: time limits before a request, bounded connections, and the end.
+
+use std::time::Instant;
+
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// Long enough for a slow machine; nothing that passes waits for it.
+const AT_MOST: Duration = Duration::from_secs(20);
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    served: JoinHandle<DrainReport>,
+}
+
+impl Running {
+    async fn start(router: Router, limits: ServeLimits, deadline: Duration) -> Self {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr();
+        let stop = CancellationToken::new();
+        let drain = Drain {
+            token: stop.clone(),
+            deadline,
+        };
+        let served = tokio::spawn(serve(listener, router, limits, drain));
+        Self {
+            address,
+            stop,
+            served,
+        }
+    }
+
+    async fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    async fn stop(self) -> DrainReport {
+        self.stop.cancel();
+        within(self.served).await.unwrap()
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(AT_MOST, work).await.expect("in time")
+}
+
+/// Everything until the server closes; a reset counts as closed.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = within(stream.read_to_end(&mut bytes)).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn quick() -> ServeLimits {
+    ServeLimits {
+        header_timeout: Period::new(Duration::from_millis(100)),
+        idle_timeout: Period::new(Duration::from_millis(100)),
+        ..ServeLimits::default()
+    }
+}
+
+/// Long enough for both time limits of [`quick`], seen on a server of its own: three connections
+/// in a row are closed for saying nothing.
+async fn time_passes() {
+    let running = Running::start(Router::new(), quick(), AT_MOST).await;
+    for _ in 0..3 {
+        rest(running.send(b"").await).await;
+    }
+    running.stop().await;
+}
+
+/// `GET /slow` says that it began and ends when told.
+fn slow() -> (Router, oneshot::Receiver<()>, Arc<Notify>) {
+    let (began, begun) = oneshot::channel();
+    let go = Arc::new(Notify::new());
+    let wait = Arc::clone(&go);
+    let began = Arc::new(std::sync::Mutex::new(Some(began)));
+    let handler = get(move || {
+        let began = began.lock().unwrap().take();
+        let wait = Arc::clone(&wait);
+        async move {
+            if let Some(began) = began {
+                let _ = began.send(());
+            }
+            wait.notified().await;
+            "done"
+        }
+    });
+    (Router::new().route("/slow", handler), begun, go)
+}
+
+const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn half_open_connections_are_closed() {
+    let running = Running::start(Router::new(), quick(), AT_MOST).await;
+    for opening in [
+        "",
+        "G",
+        "PRI * HT",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: x\r\nx-slow: ",
+    ] {
+        let stream = running.send(opening.as_bytes()).await;
+        let answer = rest(stream).await;
+        assert!(!answer.contains("200 OK"), "{opening:?}: {answer}");
+    }
+    assert_eq!(running.stop().await, DrainReport { cut: 0 });
+}
+
+#[tokio::test]
+async fn idle_keep_alive_is_closed() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let running = Running::start(router, quick(), AT_MOST).await;
+    let stream = running.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(rest(stream).await.ends_with("hello"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn slow_request_outlives_the_time_limits_of_the_connection() {
+    let (router, begun, go) = slow();
+    let running = Running::start(router, quick(), AT_MOST).await;
+    let stream = running.send(SLOW).await;
+    within(begun).await.unwrap();
+    time_passes().await;
+    go.notify_one();
+    assert!(rest(stream).await.ends_with("done"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn requests_know_their_peer() {
+    let handler = get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() });
+    let router = Router::new().route("/", handler);
+    let running = Running::start(router, ServeLimits::default(), AT_MOST).await;
+    let stream = running
+        .send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    let own = stream.local_addr().unwrap().to_string();
+    assert!(rest(stream).await.ends_with(&own));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait() {
+    let (router, begun, go) = slow();
+    let limits = ServeLimits {
+        max_connections: 1,
+        ..quick()
+    };
+    let running = Running::start(router, limits, AT_MOST).await;
+    let first = running.send(SLOW).await;
+    within(begun).await.unwrap();
+    let second = running.send(b"GET /missing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let second = tokio::spawn(rest(second.await));
+    time_passes().await;
+    assert!(!second.is_finished());
+    go.notify_one();
+    assert!(rest(first).await.ends_with("done"));
+    assert!(within(second).await.unwrap().contains("404"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn drain_waits_for_open_requests() {
+    let (router, begun, go) = slow();
+    let running = Running::start(router, ServeLimits::default(), AT_MOST).await;
+    let address = running.address;
+    let stream = running.send(SLOW).await;
+    within(begun).await.unwrap();
+    running.stop.cancel();
+    // The port is free as soon as the accept loop has ended: the drain has begun.
+    within(async {
+        while Listener::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!running.served.is_finished());
+    go.notify_one();
+    let answer = rest(stream).await;
+    assert!(answer.ends_with("done"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(
+        within(running.served).await.unwrap(),
+        DrainReport { cut: 0 }
+    );
+}
+
+#[tokio::test]
+async fn drain_closes_idle_connections_at_once() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let running = Running::start(router, ServeLimits::default(), AT_MOST).await;
+    let mut stream = running.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        within(stream.read_buf(&mut answer)).await.unwrap();
+    }
+    let started = Instant::now();
+    assert_eq!(running.stop().await, DrainReport { cut: 0 });
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn http2_is_served_and_let_go() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let running = Running::start(router, ServeLimits::default(), AT_MOST).await;
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let url = format!("http://{}/", running.address);
+    let answer = within(client.get(url).send()).await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    assert_eq!(answer.text().await.unwrap(), "hello");
+    assert_eq!(running.stop().await, DrainReport { cut: 0 });
+}
+
+#[tokio::test]
+async fn drain_cuts_at_its_deadline() {
+    let (router, begun, _go) = slow();
+    let deadline = Duration::from_millis(50);
+    let running = Running::start(router, ServeLimits::default(), deadline).await;
+    let stream = running.send(SLOW).await;
+    within(begun).await.unwrap();
+    assert_eq!(running.stop().await, DrainReport { cut: 1 });
+    assert_eq!(rest(stream).await, "");
+}
+
+#[tokio::test]
+async fn taken_port_is_named() {
+    let first = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let error = Listener::bind(first.local_addr()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on {}: the port is taken by another process",
+            first.local_addr()
+        )
+    );
+}

@@ -1,0 +1,363 @@
+//! The operators' API over HTTP: requests, pages, retries, refusals.
+//!
+//! Deliberately without knowledge of what the answers mean. Invariants: every POST carries an
+//! Idempotency-Key that stays the same over its retries; a redirect is never followed, so the key
+//! reaches the server that was named and no other.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use contract::{OperationId, Secret};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::failure::{Failure, Refusal};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The platform answers within its own deadline, which is shorter.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const PAGE: usize = 100;
+
+/// What is asked for, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+}
+
+impl Route {
+    pub(crate) fn get(path: &str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(crate) fn new(method: Method, path: &str) -> Self {
+        let path = path.to_owned();
+        Self { method, path }
+    }
+
+    /// The tenant that the path names.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        let id = self.path.strip_prefix("/v1/tenants/")?;
+        id.split(['/', '?'])
+            .next()
+            .filter(|id| id.starts_with("t_"))
+    }
+}
+
+/// Query parameters.
+pub(crate) type Query = Vec<(&'static str, String)>;
+
+/// Whether a request may be sent again when its answer is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// It has one effect, however often it comes.
+    Safe,
+    /// Only when it was never taken in.
+    Unsent,
+}
+
+/// A client of one server with one key.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: reqwest::Client,
+    base: String,
+    key: Secret,
+}
+
+impl Api {
+    /// A client of the platform-service at `base`.
+    pub(crate) fn new(base: &str, key: Secret) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .user_agent(concat!("tenantctl/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| Failure::Unreachable {
+                server: base.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            key,
+        })
+    }
+
+    /// The server's address, for prompts and messages.
+    pub(crate) fn server(&self) -> &str {
+        &self.base
+    }
+
+    /// A document.
+    pub(crate) async fn get(&self, path: &str, query: &Query) -> Result<Value, Failure> {
+        let request = self.request(Method::GET, &asked(path, query));
+        let response = self.send(&Route::get(path), request, Repeat::Safe).await?;
+        self.json(response).await
+    }
+
+    /// A document and the version that a change of it must name.
+    pub(crate) async fn tagged(&self, path: &str) -> Result<(Value, String), Failure> {
+        let request = self.request(Method::GET, path);
+        let response = self.send(&Route::get(path), request, Repeat::Safe).await?;
+        let etag = response
+            .headers()
+            .get(header::ETAG)
+            .and_then(|etag| etag.to_str().ok())
+            .unwrap_or("*")
+            .to_owned();
+        Ok((self.json(response).await?, etag))
+    }
+
+    /// Items of a list, page by page, up to `limit`; all where it is 0.
+    pub(crate) async fn items(
+        &self,
+        path: &str,
+        query: &Query,
+        limit: usize,
+        cursor: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut found: VecDeque<Value> = VecDeque::new();
+        loop {
+            let wanted = match limit {
+                0 => PAGE,
+                limit => (limit - found.len()).min(PAGE),
+            };
+            let mut query = query.clone();
+            query.push(("limit", wanted.to_string()));
+            if let Some(last) = found.back() {
+                let after = match last.pointer(cursor) {
+                    Some(Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                    None => String::new(),
+                };
+                query.push(("starting_after", after));
+            }
+            let mut page = self.get(path, &query).await?;
+            let has_more = page["has_more"].as_bool().unwrap_or(false);
+            let data = match page["data"].take() {
+                Value::Array(data) => data,
+                _ => Vec::new(),
+            };
+            let is_empty = data.is_empty();
+            found.extend(data);
+            if !has_more || is_empty || (limit > 0 && found.len() >= limit) {
+                return Ok(found.into());
+            }
+        }
+    }
+
+    /// A POST that has one effect however often it is sent with this `key`.
+    pub(crate) async fn post<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        query: &Query,
+        body: &B,
+        key: Uuid,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let request = self.request(Method::POST, &asked(path, query)).json(body);
+        let request = request.header("idempotency-key", key.to_string());
+        let route = Route::new(Method::POST, path);
+        let response = self.send(&route, request, Repeat::Safe).await?;
+        let status = response.status();
+        Ok((status, self.json(response).await?))
+    }
+
+    /// A request that may have an effect each time: never sent again once it was taken in.
+    pub(crate) async fn once<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<Value, Failure> {
+        let request = self.request(method.clone(), path).json(body);
+        let route = Route::new(method, path);
+        let response = self.send(&route, request, Repeat::Unsent).await?;
+        self.json(response).await
+    }
+
+    /// A change of what was read as `etag`.
+    pub(crate) async fn patch<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        etag: &str,
+        body: &B,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::PATCH, path).json(body);
+        let request = request.header(header::IF_MATCH, etag);
+        let route = Route::new(Method::PATCH, path);
+        let response = self.send(&route, request, Repeat::Unsent).await?;
+        self.json(response).await
+    }
+
+    /// Removes something, with a key as a POST has it.
+    pub(crate) async fn delete(&self, path: &str, query: &Query) -> Result<Value, Failure> {
+        let key = Uuid::now_v7().to_string();
+        let request = self.request(Method::DELETE, &asked(path, query));
+        let request = request.header("idempotency-key", key);
+        let route = Route::new(Method::DELETE, path);
+        let response = self.send(&route, request, Repeat::Safe).await?;
+        self.json(response).await
+    }
+
+    /// An answer that is read as it comes, without a deadline.
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, Failure> {
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.base))
+            .bearer_auth(self.key.expose());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let route = Route::new(method, path);
+        self.send(&route, request, Repeat::Unsent).await
+    }
+
+    /// Sends a body of any size.
+    pub(crate) async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: reqwest::Body,
+    ) -> Result<Value, Failure> {
+        let request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.base))
+            .bearer_auth(self.key.expose())
+            .header(header::CONTENT_TYPE, content_type)
+            .header("idempotency-key", Uuid::now_v7().to_string())
+            .body(body);
+        let route = Route::new(method, path);
+        let response = self.send(&route, request, Repeat::Unsent).await?;
+        self.json(response).await
+    }
+
+    /// An operation as it stands.
+    pub(crate) async fn operation(&self, id: OperationId) -> Result<Value, Failure> {
+        self.get(&format!("/v1/operations/{id}"), &Query::new())
+            .await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .timeout(ANSWER_TIMEOUT)
+            .bearer_auth(self.key.expose())
+    }
+
+    async fn send(
+        &self,
+        route: &Route,
+        request: RequestBuilder,
+        repeat: Repeat,
+    ) -> Result<Response, Failure> {
+        let mut tries = 1;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let last = tries == TRIES;
+            let Some(attempt) = request.try_clone().filter(|_| !last) else {
+                let sent = request.send().await.map_err(|source| self.silent(source));
+                return self.checked(route, sent?).await;
+            };
+            match attempt.send().await {
+                Ok(response) if may_help(&response) && repeat == Repeat::Safe => {
+                    tokio::time::sleep(asked_pause(&response).unwrap_or(pause)).await;
+                }
+                Ok(response) => return self.checked(route, response).await,
+                Err(error) if error.is_connect() && tries >= 2 => return Err(self.silent(error)),
+                Err(error) if error.is_connect() || repeat == Repeat::Safe => {
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(self.silent(error)),
+            }
+            tries += 1;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn checked(&self, route: &Route, response: Response) -> Result<Response, Failure> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|source| self.silent(source))?;
+        match serde_json::from_slice::<Refusal>(&bytes) {
+            Ok(refusal) if !refusal.code.is_empty() => Err(Failure::Refused {
+                route: route.clone(),
+                refusal: Box::new(Refusal {
+                    status: status.as_u16(),
+                    ..refusal
+                }),
+                close: Vec::new(),
+            }),
+            _ => Err(self.strange(status)),
+        }
+    }
+
+    async fn json(&self, response: Response) -> Result<Value, Failure> {
+        let status = response.status();
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|source| self.silent(source))?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|_| self.strange(status))
+    }
+
+    fn silent(&self, source: reqwest::Error) -> Failure {
+        Failure::Unreachable {
+            server: self.base.clone(),
+            source: source.without_url(),
+        }
+    }
+
+    fn strange(&self, status: StatusCode) -> Failure {
+        Failure::Strange {
+            server: self.base.clone(),
+            status: status.as_u16(),
+        }
+    }
+}
+
+/// A path with its query string.
+fn asked(path: &str, query: &Query) -> String {
+    let parts: Vec<String> = query
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        .collect();
+    match parts.as_slice() {
+        [] => path.to_owned(),
+        parts => format!("{path}?{}", parts.join("&")),
+    }
+}
+
+/// Whether the same request may succeed in a moment.
+fn may_help(response: &Response) -> bool {
+    matches!(
+        response.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
+fn asked_pause(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?;
+    let seconds: u64 = seconds.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}

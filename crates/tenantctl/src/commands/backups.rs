@@ -1,0 +1,204 @@
+//! Backups: list, show, verify, delete, schedule; a tenant's own are made by `tenants backup`.
+//!
+//! Deliberately no restore here: that changes a tenant, and stands with it. Invariant: a backup is
+//! deleted only after its id was typed.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use contract::TenantId;
+use contract::operator::backup::{BackupId, BackupSchedule};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::api::Query;
+use crate::confirm;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::follow;
+use crate::output::{Column, bytes, plain, state, time};
+use crate::values;
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("id", "/id"),
+    plain("tenant", "/tenant"),
+    plain("kind", "/kind"),
+    state("state", "/state"),
+    bytes("size", "/size_bytes"),
+    plain("rows", "/rows"),
+    plain("key", "/encryption"),
+    time("made", "/created_at"),
+    time("verified", "/verified_at"),
+    time("expires", "/expires_at"),
+];
+
+const FIELDS: &[Column<'_>] = &[
+    plain("backup", "/id"),
+    plain("tenant", "/tenant"),
+    plain("kind", "/kind"),
+    state("state", "/state"),
+    plain("encryption", "/encryption"),
+    bytes("size", "/size_bytes"),
+    plain("sha256", "/sha256"),
+    plain("tables", "/tables"),
+    plain("rows", "/rows"),
+    plain("schemas", "/schema_versions"),
+    plain("server", "/server_version"),
+    plain("of copy", "/copy"),
+    time("asked for", "/created_at"),
+    time("complete", "/finished_at"),
+    time("verified", "/verified_at"),
+    time("expires", "/expires_at"),
+];
+
+const SCHEDULE: &[Column<'_>] = &[
+    plain("minutes between two", "/every_minutes"),
+    plain("kept of a tenant", "/keep"),
+    plain("kept for days", "/keep_days"),
+];
+
+/// What can be done with backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List backups, the newest first.
+    #[command(after_help = "Examples:
+  tenantctl backups list --tenant t_acme
+  tenantctl backups list --limit 0 -o ndjson")]
+    List(List),
+    /// Show a backup.
+    #[command(after_help = "Example:
+  tenantctl backups show bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Show(Named),
+    /// Restore a backup into a database on the side, compare it, and drop it again.
+    #[command(after_help = "Example:
+  tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Verify(Named),
+    /// Delete a backup for good.
+    #[command(after_help = "Examples:
+  tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --dry-run
+  tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Delete(Delete),
+    /// Say how often a tier's tenants are backed up, and how long backups are kept.
+    #[command(after_help = "Examples:
+  tenantctl backups schedule premium --every 6h --keep 28 --keep-days 35
+  tenantctl backups schedule free --off")]
+    Schedule(Schedule),
+}
+
+/// Which backups.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Of this tenant.
+    #[arg(long, value_parser = values::tenant)]
+    tenant: Option<TenantId>,
+    /// How many at most; 0 for all.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+/// One backup.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Its id: bak_ and 32 digits.
+    #[arg(value_name = "BACKUP")]
+    id: BackupId,
+}
+
+/// A backup to be deleted.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    named: Named,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A tier's schedule.
+#[derive(Debug, Args)]
+pub(crate) struct Schedule {
+    /// A name of `tenantctl tiers list`.
+    #[arg(value_name = "TIER")]
+    tier: String,
+    /// How long between two backups of a tenant.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, required_unless_present = "off")]
+    every: Option<Duration>,
+    /// Make none by schedule.
+    #[arg(long, conflicts_with = "every")]
+    off: bool,
+    /// The newest so many of a tenant stay.
+    #[arg(long, value_name = "COUNT", default_value_t = 7)]
+    keep: u32,
+    /// None stays longer than so many days.
+    #[arg(long, value_name = "DAYS", default_value_t = 35)]
+    keep_days: u32,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => {
+                let query: Query = list
+                    .tenant
+                    .map(|tenant| ("tenant", tenant.to_string()))
+                    .into_iter()
+                    .collect();
+                let api = context.api()?;
+                let items = api.items("/v1/backups", &query, list.limit, "/id").await?;
+                context.out.list(COLUMNS, &items)
+            }
+            Self::Show(named) => {
+                let backup = context.api()?.get(&named.path(), &Query::new()).await?;
+                context.out.item(FIELDS, &backup)
+            }
+            Self::Verify(named) => {
+                follow::begin(context, &format!("{}/verify", named.path()), &json!({})).await
+            }
+            Self::Delete(delete) => delete.run(context).await,
+            Self::Schedule(schedule) => schedule.run(context).await,
+        }
+    }
+}
+
+impl Named {
+    fn path(&self) -> String {
+        format!("/v1/backups/{}", self.id)
+    }
+}
+
+impl Delete {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = self.named.id.to_string();
+        let api = context.api()?;
+        let backup = api.get(&self.named.path(), &Query::new()).await?;
+        let tenant = text(&backup, "/tenant");
+        let made = text(&backup, "/created_at");
+        let consequence = format!("deletes the backup {id} of {tenant}, made at {made}, for good");
+        if self.dry_run {
+            context.out.item(FIELDS, &backup)?;
+            context
+                .out
+                .note(&format!("This {consequence}. Nothing was changed."));
+            return Ok(());
+        }
+        confirm::destroy(context, &id, &consequence)?;
+        let query: Query = vec![("wait", "none".to_owned())];
+        let view = api.delete(&self.named.path(), &query).await?;
+        let view = follow::settled(context, view).await?;
+        follow::shown(context, &view)
+    }
+}
+
+impl Schedule {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let minutes = self.every.map(|every| every.as_secs() / 60);
+        let body = BackupSchedule {
+            every_minutes: minutes.map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX)),
+            keep: self.keep,
+            keep_days: self.keep_days,
+        };
+        let path = format!("/v1/tiers/{}/backups", self.tier);
+        let set = context.api()?.once(Method::PUT, &path, &body).await?;
+        context.out.item(SCHEDULE, &set)
+    }
+}

@@ -1,0 +1,336 @@
+//! Clusters: list, show, add, update, drain.
+//!
+//! Deliberately never an administrator's password as an argument. Invariant: what the server warns of
+//! is shown beside what was done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use contract::ClusterName;
+use contract::operator::cluster::{ClusterPatch, ClusterStatus, MoveVariant, NewDrain};
+use contract::tenant::TlsMode;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::tenants::data;
+use crate::api::Query;
+use crate::confirm::{Source, secret};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::follow;
+use crate::output::{Column, bytes, plain, state, time};
+use crate::values;
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("name", "/name"),
+    state("status", "/status"),
+    plain("region", "/region"),
+    plain("host", "/host"),
+    plain("port", "/port"),
+    plain("tenants", "/tenants"),
+    plain("max", "/max_databases"),
+    plain("stock", "/stock"),
+    plain("connections", "/connection_budget"),
+    plain("tiers", "/tiers"),
+    plain("version", "/server_version"),
+];
+
+/// What is shown of one cluster.
+pub(crate) const FIELDS: &[Column<'_>] = &[
+    plain("cluster", "/name"),
+    state("status", "/status"),
+    plain("region", "/region"),
+    plain("host", "/host"),
+    plain("port", "/port"),
+    plain("tls", "/tls"),
+    plain("version", "/server_version"),
+    plain("tenants", "/tenants"),
+    plain("most databases", "/max_databases"),
+    plain("ready databases", "/stock"),
+    plain("connections", "/connection_budget"),
+    plain("tiers", "/tiers"),
+    plain("labels", "/labels"),
+    plain("weight", "/weight"),
+    bytes("disk used", "/used_bytes"),
+    bytes("most disk", "/max_disk_bytes"),
+    time("measured", "/measured_at"),
+    time("added", "/created_at"),
+];
+
+const WARNINGS: &[Column<'_>] = &[plain("about", "/about"), plain("what to do", "/detail")];
+
+/// What can be done with clusters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List clusters with their room.
+    #[command(after_help = "Example:
+  tenantctl clusters list")]
+    List,
+    /// Show a cluster.
+    #[command(after_help = "Example:
+  tenantctl clusters show main")]
+    Show(Named),
+    /// Add an existing PostgreSQL server as a cluster.
+    #[command(after_help = "Examples:
+  tenantctl clusters add main --region eu-central --host db-1.internal --budget 60 --admin-user postgres
+  tenantctl clusters add big --region eu-central --host db-2.internal --budget 100 --tier enterprise --admin-user postgres --admin-password-stdin < password
+
+The administrator's login is used once, to check the server and to make the platform's roles, and
+kept nowhere. Its password comes from TENANTCTL_ADMIN_PASSWORD, a file or stdin, or is typed.")]
+    Add(Box<Add>),
+    /// Change a cluster's status, limits, labels or tiers.
+    #[command(after_help = "Examples:
+  tenantctl clusters update main --status full
+  tenantctl clusters update main --label disk=nvme --label rack=7 --max-databases 900
+  tenantctl clusters update big --any-tier --max-disk-gib none")]
+    Update(Box<Update>),
+    /// Move every tenant off a cluster.
+    #[command(after_help = "Examples:
+  tenantctl clusters drain old --at-once 4
+  tenantctl clusters drain old --no-wait
+
+It gets no new tenants from then on; `tenantctl clusters update old --status active` ends that. To stop
+a drain, cancel its operation: moves that have begun go on.")]
+    Drain(Drain),
+}
+
+/// One cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Its name.
+    #[arg(value_name = "CLUSTER")]
+    name: ClusterName,
+}
+
+/// The login of a server's administrator.
+#[derive(Debug, Args)]
+pub(crate) struct Administrator {
+    /// A login that is a superuser, or has CREATEDB and CREATEROLE.
+    #[arg(long, value_name = "ROLE")]
+    admin_user: String,
+    /// Read its password from stdin.
+    #[arg(long)]
+    admin_password_stdin: bool,
+    /// Read its password from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_password_stdin")]
+    admin_password_file: Option<PathBuf>,
+}
+
+/// A server that becomes a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Names it for ever.
+    #[arg(value_name = "CLUSTER")]
+    name: ClusterName,
+    /// Where it stands: what tenants name as their region.
+    #[arg(long)]
+    region: String,
+    /// Host name or address, as all services reach it.
+    #[arg(long)]
+    host: String,
+    /// TCP port.
+    #[arg(long, default_value_t = 5432)]
+    port: u16,
+    /// How connections are protected: disable, require or verify-full.
+    #[arg(long, default_value = "verify-full")]
+    tls: TlsMode,
+    /// Server connections that all tenants on it may hold together.
+    #[arg(long, value_name = "CONNECTIONS")]
+    budget: u32,
+    /// Databases that it may hold; unlimited where it is left out.
+    #[arg(long, value_name = "COUNT")]
+    max_databases: Option<u32>,
+    /// Keep it for this tier; several times for several.
+    #[arg(long = "tier")]
+    tiers: Vec<String>,
+    /// Its share of new tenants, relative to the others of the region.
+    #[arg(long)]
+    weight: Option<u32>,
+    #[command(flatten)]
+    administrator: Administrator,
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    cluster: Named,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Change {
+    /// active, or full: it keeps what it has; a drain sets draining by itself.
+    #[arg(long)]
+    status: Option<ClusterStatus>,
+    /// A label, name=value; several times for several. Replaces all labels.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
+    /// Takes all labels away.
+    #[arg(long, conflicts_with = "labels")]
+    no_labels: bool,
+    /// Keep it for this tier; several times for several. Replaces all tiers.
+    #[arg(long = "tier")]
+    tiers: Vec<String>,
+    /// Take every tier.
+    #[arg(long, conflicts_with = "tiers")]
+    any_tier: bool,
+    /// Its share of new tenants, relative to the others of the region.
+    #[arg(long)]
+    weight: Option<u32>,
+    /// Server connections that all tenants on it may hold together.
+    #[arg(long, value_name = "CONNECTIONS")]
+    budget: Option<u32>,
+    /// Databases that it may hold, or none for no limit.
+    #[arg(long, value_name = "COUNT|none", value_parser = limit)]
+    max_databases: Option<Limit>,
+    /// GiB that its databases may take, or none for no limit.
+    #[arg(long, value_name = "GIB|none", value_parser = limit)]
+    max_disk_gib: Option<Limit>,
+}
+
+/// A number, or no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit(Option<u32>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(Limit(None)),
+        (_, Ok(number)) => Ok(Limit(Some(number))),
+        _ => Err("is a number, or none".to_owned()),
+    }
+}
+
+/// Empties a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    cluster: Named,
+    /// Moves at once: 1 to 16.
+    #[arg(long, value_name = "COUNT")]
+    at_once: Option<u32>,
+    /// How each moves: dump or replicate; else what holds its requests for less than half a second.
+    #[arg(long = "by", value_name = "VARIANT", value_parser = data::variant)]
+    variant: Option<MoveVariant>,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List => {
+                let api = context.api()?;
+                let items = api.items("/v1/clusters", &Query::new(), 0, "/name").await?;
+                context.out.list(COLUMNS, &items)
+            }
+            Self::Show(named) => {
+                let cluster = context.api()?.get(&named.path(), &Query::new()).await?;
+                context.out.item(FIELDS, &cluster)
+            }
+            Self::Add(add) => add.run(context).await,
+            Self::Update(update) => update.run(context).await,
+            Self::Drain(drain) => drain.run(context).await,
+        }
+    }
+}
+
+impl Drain {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let body = NewDrain {
+            at_once: self.at_once,
+            variant: self.variant,
+        };
+        let path = format!("{}/drain", self.cluster.path());
+        let view = follow::begun(context, &path, &body).await?;
+        follow::shown(context, &view)?;
+        let left = view["result"]["left"].as_u64().unwrap_or(0);
+        if left == 0 || !follow::is_over(&view) {
+            return Ok(());
+        }
+        let name = &self.cluster.name;
+        Err(Failure::Found {
+            what: format!("{left} tenants are still on {name}"),
+            next: vec![
+                format!("see which: `tenantctl tenants list --cluster {name}`"),
+                "mend what the result names, then give the command again".to_owned(),
+            ],
+        })
+    }
+}
+
+impl Named {
+    fn path(&self) -> String {
+        format!("/v1/clusters/{}", self.name)
+    }
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        const GIB: u64 = 1 << 30;
+        let change = self.change;
+        let labels = (!change.labels.is_empty() || change.no_labels)
+            .then(|| change.labels.into_iter().collect());
+        let tiers = match change.tiers {
+            tiers if !tiers.is_empty() => Some(Some(tiers)),
+            _ => change.any_tier.then_some(None),
+        };
+        let patch = ClusterPatch {
+            status: change.status,
+            labels,
+            tiers,
+            weight: change.weight,
+            connection_budget: change.budget,
+            max_databases: change.max_databases.map(|limit| limit.0),
+            max_disk_bytes: change
+                .max_disk_gib
+                .map(|limit| limit.0.map(|gib| u64::from(gib) * GIB)),
+        };
+        let api = context.api()?;
+        let path = self.cluster.path();
+        let changed = api.once(Method::PATCH, &path, &patch).await?;
+        context.out.item(FIELDS, &changed)
+    }
+}
+
+impl Administrator {
+    /// The fields of a request that need the login.
+    pub(crate) fn fields(&self) -> Result<Value, Failure> {
+        let password = secret(&Source {
+            what: "administrator's password",
+            variable: "TENANTCTL_ADMIN_PASSWORD",
+            file: self.admin_password_file.as_deref(),
+            stdin: self.admin_password_stdin.into(),
+            flag: "--admin-password-stdin",
+        })?;
+        Ok(json!({ "admin_user": self.admin_user, "admin_password": password.expose() }))
+    }
+}
+
+impl Add {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let api = context.api()?;
+        let mut body = self.administrator.fields()?;
+        body["name"] = json!(self.name);
+        body["region"] = json!(self.region);
+        body["host"] = json!(self.host);
+        body["port"] = json!(self.port);
+        body["tls"] = json!(self.tls);
+        body["connection_budget"] = json!(self.budget);
+        if let Some(most) = self.max_databases {
+            body["max_databases"] = json!(most);
+        }
+        if !self.tiers.is_empty() {
+            body["tiers"] = json!(self.tiers);
+        }
+        if let Some(weight) = self.weight {
+            body["weight"] = json!(weight);
+        }
+        let added = api.once(Method::POST, "/v1/clusters", &body).await?;
+        context.out.item(FIELDS, &added)?;
+        let warnings = added["warnings"].as_array().map_or(&[][..], Vec::as_slice);
+        context
+            .out
+            .part("this server should be changed", WARNINGS, warnings)
+    }
+}

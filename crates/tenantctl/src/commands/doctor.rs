@@ -1,0 +1,89 @@
+//! The doctor: what is wrong with the platform and its clusters, and what mends it.
+//!
+//! Deliberately judges nothing itself: the platform does. Invariant: the exit code is 1 when
+//! something is bad.
+
+use clap::Args;
+use contract::ClusterName;
+use serde_json::Value;
+
+use crate::api::Query;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::output::{Column, Format, plain, state};
+
+const COLUMNS: &[Column<'_>] = &[
+    state("verdict", "/verdict"),
+    plain("where", "/place"),
+    plain("check", "/check"),
+    plain("found", "/found"),
+];
+
+/// Check the platform and every cluster, and say what mends what is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tenantctl doctor
+  tenantctl doctor --cluster main --all
+  tenantctl doctor -o ndjson | jq -r 'select(.verdict != \"ok\") | .mend'
+
+Exit code 1 says that something is bad; a warning alone does not.")]
+pub(crate) struct Doctor {
+    /// This cluster alone.
+    #[arg(long)]
+    cluster: Option<ClusterName>,
+    /// Show what is as it should be, too.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let query: Query = self
+            .cluster
+            .map(|cluster| ("cluster", cluster.to_string()))
+            .into_iter()
+            .collect();
+        let answer = context.api()?.get("/v1/doctor", &query).await?;
+        let found = answer.as_array().cloned().unwrap_or_default();
+        let count = |verdict: &str| found.iter().filter(|one| one["verdict"] == verdict).count();
+        let (good, warned, bad) = (count("ok"), count("warn"), count("bad"));
+        let shown: Vec<Value> = found
+            .into_iter()
+            .filter(|one| {
+                self.all || context.out.format() != Format::Table || one["verdict"] != "ok"
+            })
+            .collect();
+        if !shown.is_empty() {
+            context.out.list(COLUMNS, &shown)?;
+        }
+        if context.out.format() == Format::Table {
+            for one in shown.iter().filter(|one| one["verdict"] != "ok") {
+                context.out.raw(&advice(one))?;
+            }
+        }
+        context
+            .out
+            .note(&format!("{good} good, {warned} to be looked at, {bad} bad"));
+        if bad == 0 {
+            return Ok(());
+        }
+        Err(Failure::Found {
+            what: format!("{bad} of {} checks are bad", good + warned + bad),
+            next: vec!["mend them as said above, then `tenantctl doctor` again".to_owned()],
+        })
+    }
+}
+
+/// Why something matters and what mends it.
+fn advice(one: &Value) -> String {
+    let mut words = format!(
+        "\n{} at {}: {}\n",
+        text(one, "/check"),
+        text(one, "/place"),
+        text(one, "/why")
+    );
+    if !text(one, "/mend").is_empty() {
+        words.push_str(&format!("  mend: {}\n", text(one, "/mend")));
+    }
+    words
+}

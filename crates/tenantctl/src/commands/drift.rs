@@ -1,0 +1,91 @@
+//! Drift: how tenants' schemas differ from what the migrations make.
+//!
+//! Deliberately mends rights alone, and those only when asked. Invariant: the exit code is 1 when
+//! something still differs.
+
+use clap::Args;
+use contract::operator::rollout::{DriftRepair, DriftRequest};
+use serde_json::Value;
+
+use super::selection::SelectionFlags;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::follow;
+use crate::output::{Column, Format, plain, state};
+
+const FIELDS: &[Column<'_>] = &[
+    plain("compared", "/compared"),
+    plain("differing", "/differing"),
+    plain("not looked at", "/unreachable"),
+    plain("behind", "/behind"),
+    plain("not listed", "/unlisted"),
+];
+
+const FINDINGS: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    plain("object", "/object"),
+    state("difference", "/difference"),
+    state("repair", "/repair"),
+    plain("expected", "/expected"),
+    plain("found", "/found"),
+    plain("mend", "/mend"),
+];
+
+/// Compare tenants' schemas with what their migrations make, and mend rights.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tenantctl drift
+  tenantctl drift --tenant t_acme --repair-grants
+  tenantctl drift --tier premium -o json
+
+Tenants that are behind are named and not compared: bring them up to date with a roll-out. Exit code 1
+says that something differs; the statement that mends it stands beside it, where there is one.")]
+pub(crate) struct Drift {
+    /// Mend rights on schemas, tables, columns, sequences and functions.
+    #[arg(long)]
+    repair_grants: bool,
+    #[command(flatten)]
+    selection: SelectionFlags,
+}
+
+impl Drift {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let body = DriftRequest {
+            filter: self.selection.into(),
+            repair: if self.repair_grants {
+                DriftRepair::Grants
+            } else {
+                DriftRepair::None
+            },
+        };
+        let view = follow::begun(context, "/v1/drift", &body).await?;
+        if !follow::is_over(&view) {
+            return follow::shown(context, &view);
+        }
+        let report = &view["result"];
+        let findings = report["findings"].as_array().map_or(&[][..], Vec::as_slice);
+        match context.out.format() {
+            Format::Ndjson => context.out.list(&[], findings)?,
+            Format::Table | Format::Json => context.out.item(FIELDS, report)?,
+        }
+        context.out.part("what differs", FINDINGS, findings)?;
+        let left = findings
+            .iter()
+            .filter(|one| one["repair"] != "mended")
+            .count();
+        judge(left, report)
+    }
+}
+
+fn judge(left: usize, report: &Value) -> Result<(), Failure> {
+    let away = report["unreachable"].as_array().map_or(0, Vec::len);
+    if left == 0 && away == 0 {
+        return Ok(());
+    }
+    Err(Failure::Found {
+        what: format!("{left} things differ, and {away} tenants could not be looked at"),
+        next: vec![
+            "rights are mended by --repair-grants; for the rest see the statements".to_owned(),
+        ],
+    })
+}

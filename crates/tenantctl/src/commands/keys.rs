@@ -1,0 +1,203 @@
+//! Operator keys: list, create, revoke; and the platform's own keys.
+//!
+//! Deliberately no change of a key: make another one. Invariant: a new key's text is the only thing on
+//! stdout, so that it can be piped to where it is kept.
+
+use clap::{Args, Subcommand};
+use contract::operator::upkeep::NewRotation;
+use reqwest::Method;
+use serde_json::json;
+
+use super::selection::SelectionFlags;
+use crate::api::Query;
+use crate::confirm;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::follow;
+use crate::output::{Column, Format, plain, state, time};
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("id", "/id"),
+    plain("name", "/name"),
+    plain("scopes", "/scopes"),
+    time("created", "/created_at"),
+    time("revoked", "/revoked_at"),
+];
+
+const SIGNING: &[Column<'_>] = &[
+    plain("signing key", "/kid"),
+    state("state", "/state"),
+    time("signs from", "/signs_from"),
+    time("good until", "/verifies_until"),
+];
+
+const SEALING: &[Column<'_>] = &[
+    plain("sealing key", "/id"),
+    state("state", "/state"),
+    plain("secrets", "/secrets"),
+];
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List operator keys, the oldest first; never their text.
+    #[command(after_help = "Example:
+  tenantctl keys list")]
+    List,
+    /// Make an operator key and print it, once.
+    #[command(after_help = "Examples:
+  tenantctl keys create 'on-call console' --scope tenants:read --scope operations:read
+  tenantctl keys create ci --scope rollouts:write > ci.key
+
+A key allows no more than the one that makes it.")]
+    Create(Create),
+    /// Revoke an operator key: the next request with it is refused.
+    #[command(after_help = "Example:
+  tenantctl keys revoke opr_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Revoke(Revoke),
+    /// Show the platform's own keys, which sign tokens and seal secrets; never their text.
+    #[command(after_help = "Example:
+  tenantctl keys platform
+
+A sealing key that only opens and has no secrets left can be dropped from the ring of every service.")]
+    Platform,
+    /// Publish a new key that signs access tokens; tokens of the old one stay good.
+    #[command(after_help = "Example:
+  tenantctl keys rotate-signing")]
+    RotateSigning,
+    /// Seal every secret anew with the first key of the ring.
+    #[command(after_help = "Example:
+  tenantctl keys reseal
+
+Put the new key first into the ring of every service and restart them before. Afterwards `tenantctl
+keys platform` says which keys seal nothing any more.")]
+    Reseal,
+    /// Give the database roles of many tenants new passwords; no request fails.
+    #[command(after_help = "Examples:
+  tenantctl keys rotate-credentials
+  tenantctl keys rotate-credentials --tier premium --at-once 8")]
+    RotateCredentials(Box<RotateCredentials>),
+}
+
+/// Which tenants get new passwords.
+#[derive(Debug, Args)]
+pub(crate) struct RotateCredentials {
+    /// Rotations at once: 1 to 16.
+    #[arg(long, value_name = "COUNT")]
+    at_once: Option<u32>,
+    #[command(flatten)]
+    selection: SelectionFlags,
+}
+
+/// A key to be made.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Who or what holds it.
+    name: String,
+    /// What it allows, such as tenants:read; several times for several.
+    #[arg(long = "scope", required = true)]
+    scopes: Vec<String>,
+}
+
+/// A key to be revoked.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Its id: opr_ and 32 digits; not the key itself.
+    #[arg(value_name = "KEY_ID")]
+    id: String,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List => {
+                let api = context.api()?;
+                let items = api
+                    .items("/v1/operator-keys", &Query::new(), 0, "/id")
+                    .await?;
+                context.out.list(COLUMNS, &items)
+            }
+            Self::Create(create) => create.run(context).await,
+            Self::Revoke(revoke) => revoke.run(context).await,
+            Self::Platform => platform(context).await,
+            Self::RotateSigning => {
+                let api = context.api()?;
+                let path = "/v1/keys/signing/rotate";
+                let key = api.once(Method::POST, path, &json!({})).await?;
+                context.out.item(SIGNING, &key)
+            }
+            Self::Reseal => follow::begin(context, "/v1/keys/reseal", &json!({})).await,
+            Self::RotateCredentials(rotate) => rotate.run(context).await,
+        }
+    }
+}
+
+async fn platform(context: &Context) -> Result<(), Failure> {
+    let keys = context.api()?.get("/v1/keys", &Query::new()).await?;
+    if context.out.format() != Format::Table {
+        return context.out.item(&[], &keys);
+    }
+    let part = |name: &str| keys[name].as_array().cloned().unwrap_or_default();
+    context.out.list(SIGNING, &part("signing"))?;
+    context.out.raw("\n")?;
+    context.out.list(SEALING, &part("sealing"))
+}
+
+impl RotateCredentials {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let body = NewRotation {
+            filter: self.selection.into(),
+            at_once: self.at_once,
+        };
+        let view = follow::begun(context, "/v1/keys/credentials/rotate", &body).await?;
+        follow::shown(context, &view)?;
+        match view["result"]["failed"].as_u64() {
+            Some(failed) if failed > 0 => Err(Failure::Found {
+                what: format!("{failed} tenants kept their passwords"),
+                next: vec![format!(
+                    "see why: `tenantctl operations list --parent {}`",
+                    text(&view, "/id")
+                )],
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let body = json!({ "name": self.name, "scopes": self.scopes });
+        let api = context.api()?;
+        let made = api.once(Method::POST, "/v1/operator-keys", &body).await?;
+        match context.out.format() {
+            Format::Table => {
+                let id = text(&made, "/id");
+                context.out.note(&format!(
+                    "The key {id}; keep it now, it is not shown again:"
+                ));
+                context.out.raw(&format!("{}\n", text(&made, "/key")))
+            }
+            Format::Json | Format::Ndjson => context.out.item(&[], &made),
+        }
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let consequence = format!("revokes the key {} for good", self.id);
+        if self.dry_run {
+            context
+                .out
+                .note(&format!("This {consequence}. Nothing was changed."));
+            return Ok(());
+        }
+        confirm::destroy(context, &self.id, &consequence)?;
+        let path = format!("/v1/operator-keys/{}", self.id);
+        context.api()?.delete(&path, &Query::new()).await?;
+        context.out.note(&format!("{} is revoked.", self.id));
+        Ok(())
+    }
+}

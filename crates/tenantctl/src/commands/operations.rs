@@ -1,0 +1,205 @@
+//! Operations: list, show, watch, retry, cancel.
+//!
+//! Deliberately nothing that begins one: other nouns do. Invariant: what is shown of one is the same
+//! wherever it is shown.
+
+use clap::{Args, Subcommand};
+use contract::operator::operation::OperationState;
+use contract::{ClusterName, OperationId, TenantId};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::api::Query;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::follow;
+use crate::output::{Column, plain, state, time};
+use crate::values;
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("id", "/id"),
+    plain("kind", "/kind"),
+    plain("about", "/tenant").or("/cluster"),
+    state("state", "/state"),
+    plain("step", "/step"),
+    plain("done", "/progress/done"),
+    plain("of", "/progress/total"),
+    time("began", "/created_at"),
+    time("over", "/finished_at"),
+];
+
+/// What is shown of one operation.
+pub(crate) const FIELDS: &[Column<'_>] = &[
+    plain("operation", "/id"),
+    plain("kind", "/kind"),
+    plain("tenant", "/tenant"),
+    plain("cluster", "/cluster"),
+    plain("part of", "/parent"),
+    state("state", "/state"),
+    plain("step", "/step"),
+    plain("done", "/progress/done"),
+    plain("of", "/progress/total"),
+    plain("counts", "/progress/unit"),
+    plain("note", "/progress/note"),
+    plain("failure", "/failure/code"),
+    plain("why", "/failure/detail"),
+    plain("result", "/result"),
+    time("began", "/created_at"),
+    time("over", "/finished_at"),
+];
+
+const LOG: &[Column<'_>] = &[
+    time("at", "/at"),
+    plain("step", "/step"),
+    plain("event", "/event"),
+    plain("detail", "/detail"),
+];
+
+/// What is shown of a row of a file of tenants.
+pub(crate) const ROWS: &[Column<'_>] = &[
+    plain("row", "/number"),
+    state("state", "/state"),
+    plain("tenant", "/tenant"),
+    plain("operation", "/operation"),
+    plain("failure", "/failure/code"),
+    plain("why", "/failure/detail"),
+];
+
+/// What can be done with operations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List operations, the newest first.
+    #[command(after_help = "Examples:
+  tenantctl operations list --state stuck
+  tenantctl operations list --tenant t_acme --kind move -o ndjson")]
+    List(List),
+    /// Show an operation with its log.
+    #[command(after_help = "Example:
+  tenantctl operations show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Show(Named),
+    /// Follow an operation to its end.
+    #[command(after_help = "Example:
+  tenantctl operations watch op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --timeout 10m")]
+    Watch(Named),
+    /// Try a stuck operation again, after its cause is mended.
+    #[command(after_help = "Example:
+  tenantctl operations retry op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Retry(Named),
+    /// Cancel an operation: what it did is undone, or it ends early.
+    #[command(after_help = "Example:
+  tenantctl operations cancel op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
+
+An operation that is past its point of no return goes on.")]
+    Cancel(Named),
+    /// Show what became of each row of a file of tenants.
+    #[command(after_help = "Example:
+  tenantctl operations rows op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+    Rows(Named),
+}
+
+/// Which operations.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// In this state: running, unwinding, done, undone or stuck.
+    #[arg(long)]
+    state: Option<OperationState>,
+    /// Of this kind, such as move or backup.
+    #[arg(long)]
+    kind: Option<String>,
+    /// About this tenant.
+    #[arg(long, value_parser = values::tenant)]
+    tenant: Option<TenantId>,
+    /// About this cluster.
+    #[arg(long)]
+    cluster: Option<ClusterName>,
+    /// Parts of this operation.
+    #[arg(long, value_name = "OPERATION")]
+    parent: Option<OperationId>,
+    /// How many at most; 0 for all.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+/// One operation.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Its id: op_ and 32 digits.
+    #[arg(value_name = "OPERATION")]
+    id: OperationId,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(context).await,
+            Self::Show(named) => {
+                let view = context.api()?.operation(named.id).await?;
+                context.out.item(FIELDS, &view)?;
+                context.out.part("log", LOG, entries(&view))
+            }
+            Self::Watch(named) => {
+                let view = context.api()?.operation(named.id).await?;
+                let view = follow::to_the_end(context, view).await?;
+                follow::shown(context, &view)
+            }
+            Self::Retry(named) => named.change(context, "retry").await,
+            Self::Cancel(named) => named.cancel(context).await,
+            Self::Rows(named) => context.out.list(ROWS, &rows(context, named.id).await?),
+        }
+    }
+}
+
+/// The rows of an operation that makes tenants from a file.
+pub(crate) async fn rows(context: &Context, id: OperationId) -> Result<Vec<Value>, Failure> {
+    let path = format!("/v1/operations/{id}/rows");
+    context
+        .api()?
+        .items(&path, &Query::new(), 0, "/number")
+        .await
+}
+
+fn entries(view: &Value) -> &[Value] {
+    view["log"].as_array().map_or(&[], Vec::as_slice)
+}
+
+impl List {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut query = Query::new();
+        query.extend(self.state.map(|state| ("state", state.as_str().to_owned())));
+        query.extend(self.kind.map(|kind| ("kind", kind)));
+        query.extend(self.tenant.map(|tenant| ("tenant", tenant.to_string())));
+        query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
+        query.extend(self.parent.map(|parent| ("parent", parent.to_string())));
+        let api = context.api()?;
+        let items = api
+            .items("/v1/operations", &query, self.limit, "/id")
+            .await?;
+        context.out.list(COLUMNS, &items)
+    }
+}
+
+impl Named {
+    async fn tell(&self, context: &Context, verb: &str) -> Result<Value, Failure> {
+        let path = format!("/v1/operations/{}/{verb}", self.id);
+        let api = context.api()?;
+        api.post(&path, &Query::new(), &json!({}), Uuid::now_v7())
+            .await?;
+        api.operation(self.id).await
+    }
+
+    async fn change(&self, context: &Context, verb: &str) -> Result<(), Failure> {
+        let view = self.tell(context, verb).await?;
+        let view = follow::settled(context, view).await?;
+        follow::shown(context, &view)
+    }
+
+    /// A cancelled operation that is undone did what was asked.
+    async fn cancel(&self, context: &Context) -> Result<(), Failure> {
+        let view = self.tell(context, "cancel").await?;
+        let view = match follow::settled(context, view).await {
+            Err(Failure::Operation(view)) if view["state"] == "undone" => *view,
+            settled => settled?,
+        };
+        follow::shown(context, &view)
+    }
+}

@@ -1,0 +1,264 @@
+//! A question to many tenants.
+//!
+//! Deliberately streamed: rows are shown as they come. Invariant: an answer that lacks rows of a
+//! tenant ends with exit code 1 and says which.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::operator::fleet::{NewQuery, QueryFormat};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::selection::SelectionFlags;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::output::{Column, Format, plain};
+use crate::values;
+
+/// Rows of a table that are read before it is shown.
+const MOST_SHOWN: usize = 10_000;
+
+/// Ask many tenants one question: a read-only statement.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tenantctl query 'select count(*) as entries from entries.entry' --tier premium
+  tenantctl query --csv --file open-sessions.sql > sessions.csv
+  tenantctl query 'select count(*) from auth.account' -o ndjson | jq .row
+
+Runs in a read-only transaction of its own per tenant. Exit code 1 says that rows of some tenant are
+missing; which, and why, stands on stderr. The statement is kept in the audit: no personal data in it.")]
+pub(crate) struct QueryTenants {
+    /// The statement.
+    #[arg(value_name = "SQL", required_unless_present = "file")]
+    sql: Option<String>,
+    /// Read the statement from a file; - is stdin.
+    #[arg(long, conflicts_with = "sql")]
+    file: Option<PathBuf>,
+    /// Comma-separated values on stdout.
+    #[arg(long, conflicts_with = "output")]
+    csv: bool,
+    /// Tenants that are asked at once: 1 to 16.
+    #[arg(long, value_name = "COUNT")]
+    at_once: Option<u32>,
+    /// How long one tenant may take.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    tenant_timeout: Option<Duration>,
+    /// Rows of one tenant at most.
+    #[arg(long, value_name = "COUNT")]
+    row_limit: Option<u32>,
+    #[command(flatten)]
+    selection: SelectionFlags,
+}
+
+impl QueryTenants {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let sql = self.statement()?;
+        let timeout = self.tenant_timeout.map(|timeout| timeout.as_millis());
+        let query = NewQuery {
+            sql,
+            filter: self.selection.into(),
+            format: if self.csv {
+                QueryFormat::Csv
+            } else {
+                QueryFormat::Ndjson
+            },
+            at_once: self.at_once,
+            timeout_ms: timeout.map(|millis| u32::try_from(millis).unwrap_or(u32::MAX)),
+            row_limit: self.row_limit,
+        };
+        let body = json!(query);
+        let api = context.api()?;
+        let response = api.stream(Method::POST, "/v1/query", Some(&body)).await?;
+        let mut answer = Answer::default();
+        let mut lines = Lines::new(response);
+        loop {
+            match (lines.next().await, self.csv) {
+                (Ok(Some(line)), true) => answer.csv(context, &line)?,
+                (Ok(Some(line)), false) => answer.ndjson(context, &line)?,
+                (Ok(None), true) => return answer.csv_end(),
+                (Ok(None), false) => return answer.ndjson_end(context),
+                (Err(_), _) => return Err(broke_off()),
+            }
+        }
+    }
+
+    fn statement(&self) -> Result<String, Failure> {
+        let failed = |error| Failure::Io("reading the statement", error);
+        match (&self.sql, &self.file) {
+            (Some(sql), _) => Ok(sql.clone()),
+            (None, Some(file)) if file.as_os_str() != "-" => {
+                std::fs::read_to_string(file).map_err(failed)
+            }
+            _ if std::io::stdin().is_terminal() => {
+                Err(Failure::usage("there is no statement on stdin"))
+            }
+            _ => {
+                let mut sql = String::new();
+                std::io::stdin()
+                    .lock()
+                    .read_to_string(&mut sql)
+                    .map_err(failed)?;
+                Ok(sql)
+            }
+        }
+    }
+}
+
+/// What came so far.
+#[derive(Debug, Default)]
+struct Answer {
+    rows: Vec<Value>,
+    failed: Vec<Value>,
+    /// How it ended, in words; none as long as it has not.
+    end: Option<String>,
+    complete: bool,
+}
+
+impl Answer {
+    fn ndjson(&mut self, context: &Context, line: &str) -> Result<(), Failure> {
+        let value: Value = serde_json::from_str(line).unwrap_or_default();
+        if let Some(end) = value.get("end") {
+            self.complete = end["complete"].as_bool().unwrap_or(false);
+            let mut words = format!("{} rows of {} tenants", end["rows"], end["tenants"]);
+            if !self.complete {
+                words.push_str(&format!("; rows of {} tenants are missing", end["failed"]));
+            }
+            self.end = Some(words);
+        } else if value.get("error").is_some() {
+            self.failed.push(value.clone());
+        }
+        match context.out.format() {
+            Format::Ndjson => context.out.raw(&format!("{line}\n")),
+            Format::Table | Format::Json => {
+                if value.get("row").is_some() {
+                    self.rows.push(value);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lines that start with `#` say what is missing; the last one of them in all.
+    fn csv(&mut self, context: &Context, line: &str) -> Result<(), Failure> {
+        if let Some(remark) = line.strip_prefix('#') {
+            self.end = Some(remark.trim().to_owned());
+            context.out.note(remark.trim());
+        }
+        context.out.raw(&format!("{line}\n"))
+    }
+
+    fn csv_end(self) -> Result<(), Failure> {
+        match self.end {
+            Some(end) => Err(partial(end)),
+            None => Ok(()),
+        }
+    }
+
+    fn ndjson_end(self, context: &Context) -> Result<(), Failure> {
+        match context.out.format() {
+            Format::Json => context.out.list(&[], &self.rows)?,
+            Format::Table => table(context, &self.rows)?,
+            Format::Ndjson => {}
+        }
+        for failed in &self.failed {
+            context.out.note(&format!(
+                "{}: {} ({})",
+                text(failed, "/tenant"),
+                text(failed, "/error/detail"),
+                text(failed, "/error/code"),
+            ));
+        }
+        match self.end {
+            Some(end) if self.complete => {
+                context.out.note(&end);
+                Ok(())
+            }
+            Some(end) => Err(partial(end)),
+            None => Err(broke_off()),
+        }
+    }
+}
+
+fn partial(end: String) -> Failure {
+    Failure::Found {
+        what: end,
+        next: vec!["mend what is said above, or ask those tenants again with --tenant".to_owned()],
+    }
+}
+
+fn broke_off() -> Failure {
+    Failure::Found {
+        what: "the answer broke off; what was shown is not all".to_owned(),
+        next: vec!["give the command again".to_owned()],
+    }
+}
+
+/// Rows as a table, with the columns of the first one.
+fn table(context: &Context, rows: &[Value]) -> Result<(), Failure> {
+    let names: Vec<&String> = rows
+        .first()
+        .and_then(|row| row["row"].as_object())
+        .map(|row| row.keys().collect())
+        .unwrap_or_default();
+    let pointers: Vec<String> = names
+        .iter()
+        .map(|name| format!("/row/{}", name.replace('~', "~0").replace('/', "~1")))
+        .collect();
+    let mut columns: Vec<Column<'_>> = vec![plain("tenant", "/tenant")];
+    columns.extend(
+        names
+            .iter()
+            .zip(&pointers)
+            .map(|(name, pointer)| plain(name, pointer)),
+    );
+    if rows.len() > MOST_SHOWN {
+        context.out.note(&format!(
+            "the first {MOST_SHOWN} of {} rows; -o ndjson or --csv gives all",
+            rows.len()
+        ));
+    }
+    context
+        .out
+        .list(&columns, &rows[..rows.len().min(MOST_SHOWN)])
+}
+
+/// Lines of an answer as they come.
+struct Lines {
+    response: reqwest::Response,
+    /// What was read beyond the last line.
+    rest: Vec<u8>,
+    over: bool,
+}
+
+impl Lines {
+    const fn new(response: reqwest::Response) -> Self {
+        Self {
+            response,
+            rest: Vec::new(),
+            over: false,
+        }
+    }
+
+    /// The next line without its end; none at the end of the answer.
+    async fn next(&mut self) -> Result<Option<String>, reqwest::Error> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.rest.drain(..=end).collect();
+                line.pop();
+                return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+            }
+            if self.over {
+                let last = std::mem::take(&mut self.rest);
+                let last = String::from_utf8_lossy(&last).into_owned();
+                return Ok(Some(last).filter(|line| !line.is_empty()));
+            }
+            match self.response.chunk().await? {
+                Some(chunk) => self.rest.extend_from_slice(&chunk),
+                None => self.over = true,
+            }
+        }
+    }
+}

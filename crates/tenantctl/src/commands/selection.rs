@@ -1,0 +1,47 @@
+//! Flags that select tenants, for commands on many of them.
+//!
+//! Deliberately the same names wherever they stand. Invariant: a tenant is selected when every flag
+//! that is given fits it.
+
+use clap::Args;
+use contract::operator::fleet::Selection;
+use contract::{ClusterName, TenantId, TenantStatus};
+
+use crate::values;
+
+/// Which tenants; all that are active or suspended where nothing is said.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which tenants")]
+pub(crate) struct SelectionFlags {
+    /// This tenant; several times for several.
+    #[arg(long = "tenant", value_name = "TENANT", value_parser = values::tenant)]
+    ids: Vec<TenantId>,
+    /// Of this tier.
+    #[arg(long)]
+    tier: Option<String>,
+    /// On this cluster.
+    #[arg(long)]
+    cluster: Option<ClusterName>,
+    /// In this region.
+    #[arg(long)]
+    region: Option<String>,
+    /// In this state of their life: active, suspended or deleted.
+    #[arg(long)]
+    status: Option<TenantStatus>,
+    /// With this in their id, slug or company.
+    #[arg(long)]
+    text: Option<String>,
+}
+
+impl From<SelectionFlags> for Selection {
+    fn from(flags: SelectionFlags) -> Self {
+        Self {
+            ids: flags.ids,
+            tier: flags.tier,
+            cluster: flags.cluster,
+            region: flags.region,
+            status: flags.status,
+            text: flags.text,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A tenant's data: backup, restore, clone, export, import, in bulk; and its place: move.
+//!
+//! Deliberately streams archives: they are as big as tenants. Invariant: an archive is in its file only
+//! when all of it is.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use contract::operator::backup::{
+    BackupEncryption, NewBackup, NewClone, NewImport, NewRestore, RestoreFrom,
+};
+use contract::operator::cluster::{MoveVariant, NewMove};
+use contract::{ClusterName, OperationId, Slug};
+use hyper::body::{Bytes, Frame};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::life::Explicit;
+use super::{FIELDS, Named, path};
+use crate::api::Query;
+use crate::cli::Until;
+use crate::commands::operations;
+use crate::confirm;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::follow::{self, Bar};
+
+/// How much of a file is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Makes a backup.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    tenant: Named,
+    /// Encrypt it with a key of the tenant's own, which a purge destroys.
+    #[arg(long)]
+    encrypt: bool,
+}
+
+/// Brings a backup back.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreBackup {
+    #[command(flatten)]
+    tenant: Explicit,
+    /// The backup's id, or `previous`: the database that the last restore replaced.
+    #[arg(value_name = "BACKUP", value_parser = restore_from)]
+    from: RestoreFrom,
+    /// Hours for which the replaced database is kept.
+    #[arg(long, value_name = "HOURS")]
+    keep_old: Option<u32>,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Makes a copy.
+#[derive(Debug, Args)]
+pub(crate) struct Clone {
+    #[command(flatten)]
+    tenant: Explicit,
+    /// What people type for the copy.
+    #[arg(long = "as", value_name = "SLUG")]
+    slug: Slug,
+    /// The copy's name; else that of the original.
+    #[arg(long)]
+    company: Option<String>,
+    /// Statements that run in the copy before it is served, in one transaction.
+    #[arg(long, value_name = "FILE")]
+    anonymise: Option<PathBuf>,
+}
+
+/// Writes an archive.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    tenant: Named,
+    /// The file to write; else the tenant's id and .tar.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// Makes a tenant of an archive.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The archive.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What people type for the tenant; else what the archive says.
+    #[arg(long)]
+    slug: Option<Slug>,
+    /// The tenant's name; else what the archive says.
+    #[arg(long)]
+    company: Option<String>,
+    /// A name of `tenantctl tiers list`; else what the archive says.
+    #[arg(long)]
+    tier: Option<String>,
+    /// Where the data must stay; else what the archive says.
+    #[arg(long)]
+    region: Option<String>,
+}
+
+/// Makes many tenants.
+#[derive(Debug, Args)]
+pub(crate) struct Bulk {
+    /// CSV with a line of names, or NDJSON: company, slug, email, password, tier, region, time_zone.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Moves a tenant.
+#[derive(Debug, Args)]
+pub(crate) struct Move {
+    #[command(flatten)]
+    tenant: Named,
+    /// The cluster; else the one that placement chooses.
+    #[arg(long, value_name = "CLUSTER")]
+    to: Option<ClusterName>,
+    /// How: dump or replicate; else what holds requests for less than half a second.
+    #[arg(long = "by", value_name = "VARIANT", value_parser = variant)]
+    variant: Option<MoveVariant>,
+}
+
+fn restore_from(text: &str) -> Result<RestoreFrom, String> {
+    RestoreFrom::try_from(text.to_owned())
+        .map_err(|_| "is bak_ and 32 digits, or `previous`".to_owned())
+}
+
+/// A way to move.
+pub(crate) fn variant(text: &str) -> Result<MoveVariant, String> {
+    match text {
+        "dump" => Ok(MoveVariant::Dump),
+        "replicate" => Ok(MoveVariant::Replicate),
+        _ => Err("is dump or replicate".to_owned()),
+    }
+}
+
+impl Backup {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = context.tenant(self.tenant.id.as_ref())?;
+        let encryption = if self.encrypt {
+            BackupEncryption::Tenant
+        } else {
+            BackupEncryption::None
+        };
+        let body = NewBackup { encryption };
+        follow::begin(context, &format!("{}/backups", path(&id)), &body).await
+    }
+}
+
+impl RestoreBackup {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = &self.tenant.id;
+        let from = String::from(self.from);
+        let what = match self.from {
+            RestoreFrom::Backup(_) => format!("the backup {from}"),
+            RestoreFrom::Previous => "the database that the last restore replaced".to_owned(),
+        };
+        let consequence = format!(
+            "replaces all data of {id} by {what}; what was written since is no longer seen"
+        );
+        if self.dry_run {
+            let api = context.api()?;
+            context
+                .out
+                .item(FIELDS, &api.get(&path(id), &Query::new()).await?)?;
+            if let RestoreFrom::Backup(backup) = self.from {
+                api.get(&format!("/v1/backups/{backup}"), &Query::new())
+                    .await?;
+            }
+            context
+                .out
+                .note(&format!("This {consequence}. Nothing was changed."));
+            return Ok(());
+        }
+        confirm::destroy(context, id.as_str(), &consequence)?;
+        let body = NewRestore {
+            from: self.from,
+            confirm: Some(id.to_string()),
+            keep_old_hours: self.keep_old,
+        };
+        follow::begin(context, &format!("{}/restore-backup", path(id)), &body).await
+    }
+}
+
+impl Clone {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let anonymise_sql = self
+            .anonymise
+            .map(std::fs::read_to_string)
+            .transpose()
+            .map_err(|error| Failure::Io("reading the statements", error))?;
+        let body = NewClone {
+            slug: self.slug.to_string(),
+            company: self.company,
+            anonymise_sql,
+        };
+        follow::begin(context, &format!("{}/clones", path(&self.tenant.id)), &body).await
+    }
+}
+
+impl Move {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = context.tenant(self.tenant.id.as_ref())?;
+        let body = NewMove {
+            to: self.to,
+            variant: self.variant,
+        };
+        follow::begin(context, &format!("{}/move", path(&id)), &body).await
+    }
+}
+
+impl Export {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = context.tenant(self.tenant.id.as_ref())?;
+        let view = follow::begun(
+            context,
+            &format!("{}/export", path(&id)),
+            &serde_json::json!({}),
+        )
+        .await?;
+        if context.until() == Until::Begun {
+            return follow::shown(context, &view);
+        }
+        let to = self.to.unwrap_or_else(|| format!("{id}.tar").into());
+        fetch(context, text(&view, "/result/export"), &to).await?;
+        context.out.item(operations::FIELDS, &view)?;
+        context
+            .out
+            .note(&format!("The archive is {}.", to.display()));
+        Ok(())
+    }
+}
+
+/// Fetches the archive of an export into a file, whole or not at all.
+async fn fetch(context: &Context, export: &str, to: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::Io("writing the archive", error);
+    let api = context.api()?;
+    let from = format!("/v1/exports/{export}/archive");
+    let mut response = api.stream(Method::GET, &from, None).await?;
+    let total = response.content_length().unwrap_or(0);
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    // For its owner alone: it holds a customer's data.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let bar = Bar::new();
+    let mut done = 0_u64;
+    loop {
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|source| Failure::Unreachable {
+                server: api.server().to_owned(),
+                source: source.without_url(),
+            })?;
+        let Some(chunk) = chunk else { break };
+        file.write_all(&chunk).map_err(failed)?;
+        done += chunk.len() as u64;
+        bar.counted(done, total, "bytes", "archive");
+    }
+    if total > 0 && done != total {
+        return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(to).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// A file as the body of a request, read as it is sent.
+fn body_of(file: std::fs::File) -> reqwest::Body {
+    let frames = futures::stream::unfold(tokio::fs::File::from_std(file), |mut file| async move {
+        let mut chunk = vec![0; CHUNK];
+        match tokio::io::AsyncReadExt::read(&mut file, &mut chunk).await {
+            Ok(0) => None,
+            Ok(read) => {
+                chunk.truncate(read);
+                Some((Ok(Frame::data(Bytes::from(chunk))), file))
+            }
+            Err(error) => Some((Err(error), file)),
+        }
+    });
+    reqwest::Body::wrap(http_body_util::StreamBody::new(frames))
+}
+
+impl Import {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let failed = |error| Failure::Io("reading the archive", error);
+        let file = std::fs::File::open(&self.file).map_err(failed)?;
+        let name = uuid::Uuid::now_v7().simple().to_string() + ".tar";
+        let to = format!("/v1/imports/{name}");
+        let uploaded = context
+            .api()?
+            .upload(Method::PUT, &to, "application/x-tar", body_of(file))
+            .await?;
+        let body = NewImport {
+            archive: text(&uploaded, "/archive").to_owned(),
+            slug: self.slug.map(String::from),
+            company: self.company,
+            tier: self.tier,
+            region: self.region,
+        };
+        follow::begin(context, "/v1/imports", &body).await
+    }
+}
+
+impl Bulk {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let failed = |error| Failure::Io("reading the tenants", error);
+        let text_of_file = std::fs::read_to_string(&self.file).map_err(failed)?;
+        let is_json = text_of_file.trim_start().starts_with('{');
+        let kind = if is_json {
+            "application/x-ndjson"
+        } else {
+            "text/csv"
+        };
+        let api = context.api()?;
+        let view = api
+            .upload(
+                Method::POST,
+                "/v1/tenants/bulk?wait=none",
+                kind,
+                text_of_file.into(),
+            )
+            .await?;
+        let view = follow::settled(context, view).await?;
+        if !follow::is_over(&view) {
+            return follow::shown(context, &view);
+        }
+        let id = text(&view, "/id").parse().map_err(|_| Failure::Strange {
+            server: api.server().to_owned(),
+            status: 200,
+        })?;
+        report(context, id).await
+    }
+}
+
+/// Shows what became of each row of a file of tenants.
+async fn report(context: &Context, id: OperationId) -> Result<(), Failure> {
+    let rows = operations::rows(context, id).await?;
+    context.out.list(operations::ROWS, &rows)?;
+    let failed = rows.iter().filter(|row| is_failed(row)).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::Found {
+        what: format!("{failed} of {} rows failed", rows.len()),
+        next: vec!["mend those rows and give them again in a file of their own".to_owned()],
+    })
+}
+
+fn is_failed(row: &Value) -> bool {
+    row["state"] == "failed"
+}

@@ -1,0 +1,216 @@
+//! A tenant's life: suspend, resume, delete, restore, purge, certificate, rotate, transfer.
+//!
+//! Deliberately no second way around a confirmation: the platform asks for the id too. Invariant: what
+//! destroys shows what it would do with `--dry-run`, and names the tenant itself, never the one of
+//! `tenantctl use`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::TenantId;
+use contract::operator::tenant::{FinalBackup, OtherOwners, PurgeRequest, SuspendRequest};
+use contract::tenant::SuspensionWall;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{FIELDS, Named, path};
+use crate::api::Query;
+use crate::confirm::{self, Source, secret};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::follow;
+use crate::output::{Column, plain, time};
+use crate::values;
+
+const CERTIFICATE: &[Column<'_>] = &[
+    plain("certificate", "/id"),
+    plain("tenant", "/tenant"),
+    time("issued", "/issued_at"),
+    plain("destroyed", "/body"),
+    plain("signature", "/signature"),
+    plain("public key", "/public_key"),
+];
+
+const PREVIEW: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    plain("database and role become", "/kept_name"),
+    plain("can be restored for days", "/retention_days"),
+];
+
+/// Holds a tenant back.
+#[derive(Debug, Args)]
+pub(crate) struct Suspend {
+    #[command(flatten)]
+    tenant: Named,
+    /// People may sign in and read; without it nobody gets in.
+    #[arg(long)]
+    read_only: bool,
+    /// Why, as its people are told.
+    #[arg(long)]
+    reason: Option<String>,
+    /// When it goes on by itself: a time, or how long from now.
+    #[arg(long, value_parser = values::moment, value_name = "TIME")]
+    until: Option<OffsetDateTime>,
+}
+
+/// A tenant that is named in the command itself.
+#[derive(Debug, Args)]
+pub(crate) struct Explicit {
+    /// Its id, such as t_acme.
+    #[arg(value_name = "TENANT", value_parser = values::tenant)]
+    pub(crate) id: TenantId,
+}
+
+/// Takes a tenant out of service and keeps its data for the tier's retention.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    tenant: Explicit,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Destroys the data of a deleted tenant.
+#[derive(Debug, Args)]
+pub(crate) struct Purge {
+    #[command(flatten)]
+    tenant: Explicit,
+    /// Although its retention is not over.
+    #[arg(long)]
+    force: bool,
+    /// Keep a last backup.
+    #[arg(long)]
+    final_backup: bool,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Gives a tenant another owner.
+#[derive(Debug, Args)]
+pub(crate) struct Transfer {
+    #[command(flatten)]
+    tenant: Named,
+    /// The new owner's e-mail address, which becomes the tenant's contact.
+    #[arg(long, value_name = "EMAIL")]
+    to: String,
+    /// Those who are owners now are owners no more.
+    #[arg(long)]
+    replace: bool,
+    /// Read a first password from stdin, for somebody who has no account in the tenant yet.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Read a first password from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+    password_file: Option<PathBuf>,
+}
+
+impl Suspend {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = context.tenant(self.tenant.id.as_ref())?;
+        let body = SuspendRequest {
+            wall: if self.read_only {
+                SuspensionWall::ReadOnly
+            } else {
+                SuspensionWall::Blocked
+            },
+            reason: self.reason,
+            until: self.until,
+        };
+        follow::begin(context, &format!("{}/suspend", path(&id)), &body).await
+    }
+}
+
+/// Tells a tenant one word, without further ado.
+pub(super) async fn tell(context: &Context, named: &Named, verb: &str) -> Result<(), Failure> {
+    let id = context.tenant(named.id.as_ref())?;
+    follow::begin(context, &format!("{}/{verb}", path(&id)), &json!({})).await
+}
+
+impl Delete {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = &self.tenant.id;
+        let api = context.api()?;
+        if self.dry_run {
+            let query: Query = vec![("dry_run", "true".to_owned())];
+            let preview = api.delete(&path(id), &query).await?;
+            context.out.item(PREVIEW, &preview)?;
+            context.out.note("Nothing was changed.");
+            return Ok(());
+        }
+        let consequence = format!(
+            "takes {id} out of service at once; `tenantctl tenants restore {id}` brings it back \
+             until its retention is over"
+        );
+        confirm::destroy(context, id.as_str(), &consequence)?;
+        let query: Query = vec![("confirm", id.to_string()), ("wait", "none".to_owned())];
+        let view = api.delete(&path(id), &query).await?;
+        let view = follow::settled(context, view).await?;
+        follow::shown(context, &view)
+    }
+}
+
+impl Purge {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = &self.tenant.id;
+        let api = context.api()?;
+        let tenant = api.get(&path(id), &Query::new()).await?;
+        let last = match self.final_backup {
+            true => "a last backup is kept",
+            false => "no backup is kept",
+        };
+        let consequence = format!(
+            "destroys the database, the role, the secrets and the objects of {id} for good; {last}"
+        );
+        if self.dry_run {
+            context.out.item(FIELDS, &tenant)?;
+            context
+                .out
+                .note(&format!("This {consequence}. Nothing was changed."));
+            return Ok(());
+        }
+        confirm::destroy(context, id.as_str(), &consequence)?;
+        let body = PurgeRequest {
+            confirm: Some(id.to_string()),
+            force: self.force.then(|| id.to_string()),
+            final_backup: if self.final_backup {
+                FinalBackup::Keep
+            } else {
+                FinalBackup::None
+            },
+        };
+        follow::begin(context, &format!("{}/purge", path(id)), &body).await
+    }
+}
+
+/// Shows the proof of a purge.
+pub(super) async fn certificate(context: &Context, named: &Named) -> Result<(), Failure> {
+    let id = context.tenant(named.id.as_ref())?;
+    let path = format!("{}/certificate", path(&id));
+    let certificate = context.api()?.get(&path, &Query::new()).await?;
+    context.out.item(CERTIFICATE, &certificate)
+}
+
+impl Transfer {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = context.tenant(self.tenant.id.as_ref())?;
+        let others = if self.replace {
+            OtherOwners::Replace
+        } else {
+            OtherOwners::Keep
+        };
+        let mut body = json!({ "to": self.to, "others": others });
+        if self.password_stdin || self.password_file.is_some() {
+            let password = secret(&Source {
+                what: "first password",
+                variable: "TENANTCTL_OWNER_PASSWORD",
+                file: self.password_file.as_deref(),
+                stdin: self.password_stdin.into(),
+                flag: "--password-stdin",
+            })?;
+            body["password"] = password.expose().into();
+        }
+        follow::begin(context, &format!("{}/transfer", path(&id)), &body).await
+    }
+}

@@ -1,0 +1,123 @@
+//! Confirmation of what destroys, and secrets that are typed or piped.
+//!
+//! Deliberately never on stdout, and never without a terminal: a script says `--yes`. Invariant: a
+//! prompt names the server and what is destroyed on it.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+
+use contract::Secret;
+
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// The most that is read of a secret.
+const MOST_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Asks for the id of what is to be destroyed, unless `--yes` stands in the command.
+///
+/// # Errors
+/// There is nobody to ask, or something else was typed.
+pub(crate) fn destroy(context: &Context, id: &str, consequence: &str) -> Result<(), Failure> {
+    if context.says_yes() {
+        return Ok(());
+    }
+    let server = context.server()?;
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::Usage {
+            what: format!("there is no terminal to ask on, and this {consequence}"),
+            next: vec![
+                "in a script, say --yes".to_owned(),
+                "--dry-run shows what would happen".to_owned(),
+            ],
+        });
+    }
+    let prompt = format!("On {server}, this {consequence}.\nType {id} to go on: ");
+    let failed = |error| Failure::Io("asking for a confirmation", error);
+    let mut stderr = std::io::stderr().lock();
+    stderr.write_all(prompt.as_bytes()).map_err(failed)?;
+    stderr.flush().map_err(failed)?;
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(failed)?;
+    if line.trim() == id {
+        Ok(())
+    } else {
+        Err(Failure::NotConfirmed)
+    }
+}
+
+/// Where a secret comes from; never an argument.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// What it is, for the prompt and for messages.
+    pub(crate) what: &'a str,
+    pub(crate) variable: &'a str,
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) stdin: Stdin,
+    /// The flag that reads stdin, for messages.
+    pub(crate) flag: &'a str,
+}
+
+/// Whether stdin is read although nobody types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stdin {
+    Asked,
+    NotAsked,
+}
+
+impl From<bool> for Stdin {
+    fn from(flag: bool) -> Self {
+        if flag { Self::Asked } else { Self::NotAsked }
+    }
+}
+
+/// Reads a secret: from stdin or a file where the command says so, else from the environment, else
+/// typed without being shown.
+///
+/// # Errors
+/// There is none, or it is empty.
+pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
+    let failed = |error| Failure::Io("reading a secret", error);
+    let text = if source.stdin == Stdin::Asked && !std::io::stdin().is_terminal() {
+        let mut text = String::new();
+        let mut stdin = std::io::stdin().lock().take(MOST_SECRET_BYTES);
+        stdin.read_to_string(&mut text).map_err(failed)?;
+        text
+    } else if let Some(file) = source.file {
+        std::fs::read_to_string(file).map_err(failed)?
+    } else if let Some(text) = variable(source.variable) {
+        text
+    } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        typed(source.what).map_err(failed)?
+    } else {
+        return Err(missing(source));
+    };
+    match text.trim_end_matches(['\n', '\r']) {
+        "" => Err(missing(source)),
+        text => Ok(Secret::new(text.to_owned())),
+    }
+}
+
+/// A variable of the environment that says something.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+fn missing(source: &Source<'_>) -> Failure {
+    Failure::Usage {
+        what: format!("there is no {}", source.what),
+        next: vec![format!(
+            "set {}, or pipe it: `... {} < file`",
+            source.variable, source.flag
+        )],
+    }
+}
+
+fn typed(what: &str) -> std::io::Result<String> {
+    let terminal = console::Term::stderr();
+    terminal.write_str(&format!("{what}: "))?;
+    terminal.read_secure_line()
+}

@@ -1,0 +1,160 @@
+//! What every command needs: the flags that all have, the server, the way to show results.
+//!
+//! Deliberately opens nothing before it is needed: help and profiles work without a server.
+//! Invariant: the key of a profile goes to the server of that profile alone.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use contract::{Secret, TenantId};
+
+use crate::KEY_PREFIX;
+use crate::api::Api;
+use crate::cli::{Globals, Until};
+use crate::confirm::variable;
+use crate::failure::Failure;
+use crate::output::Reporter;
+use crate::profile::{self, Profile, Profiles};
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    globals: Globals,
+    pub(crate) out: Reporter,
+    api: OnceCell<Api>,
+}
+
+impl Context {
+    pub(crate) fn new(globals: Globals) -> Self {
+        Self {
+            out: globals.reporter(),
+            globals,
+            api: OnceCell::new(),
+        }
+    }
+
+    /// The API of the server that is meant.
+    ///
+    /// # Errors
+    /// No server is named, or no key is known for it.
+    pub(crate) fn api(&self) -> Result<&Api, Failure> {
+        if let Some(api) = self.api.get() {
+            return Ok(api);
+        }
+        let profile = self.profile()?;
+        let url = self.url_beside(profile.as_ref())?;
+        let key = key_for(&url, profile.as_ref())?;
+        let api = Api::new(&url, key)?;
+        Ok(self.api.get_or_init(|| api))
+    }
+
+    /// The profile that is meant, where there is one.
+    fn profile(&self) -> Result<Option<Profile>, Failure> {
+        let profiles = Profiles::read(&profile::path()?)?;
+        let found = profiles.get(self.globals.profile.as_deref())?;
+        Ok(found.cloned())
+    }
+
+    fn url_beside(&self, profile: Option<&Profile>) -> Result<String, Failure> {
+        self.named_url()
+            .or_else(|| profile.map(|profile| profile.url.clone()))
+            .ok_or_else(|| Failure::Profile {
+                what: "no server is named".to_owned(),
+                next: vec![
+                    "`tenantctl login --url http://127.0.0.1:8080` keeps one".to_owned(),
+                    "or set TENANTCTL_URL and TENANTCTL_KEY".to_owned(),
+                ],
+            })
+    }
+
+    /// The server that the command or the environment names.
+    pub(crate) fn named_url(&self) -> Option<String> {
+        self.globals.url.clone()
+    }
+
+    /// The profile that the command names.
+    pub(crate) fn named_profile(&self) -> Option<&str> {
+        self.globals.profile.as_deref()
+    }
+
+    /// The server's address, for prompts.
+    pub(crate) fn server(&self) -> Result<&str, Failure> {
+        Ok(self.api()?.server())
+    }
+
+    /// The tenant that is meant: the named one, else that of the profile.
+    pub(crate) fn tenant(&self, named: Option<&TenantId>) -> Result<TenantId, Failure> {
+        if let Some(named) = named {
+            return Ok(named.clone());
+        }
+        let profile = self.profile()?;
+        profile
+            .and_then(|profile| profile.tenant)
+            .ok_or_else(|| Failure::Usage {
+                what: "no tenant is named".to_owned(),
+                next: vec![
+                    "name its id, such as t_acme".to_owned(),
+                    "or `tenantctl use t_acme` for all commands to come".to_owned(),
+                ],
+            })
+    }
+
+    /// Whether what destroys was agreed to in the command itself.
+    pub(crate) fn says_yes(&self) -> bool {
+        self.globals.yes
+    }
+
+    /// What a command waits for.
+    pub(crate) fn until(&self) -> Until {
+        self.globals.until()
+    }
+
+    /// How long it waits.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.globals.timeout
+    }
+}
+
+/// The key for a server: of the environment, else of the profile that was kept for it.
+fn key_for(url: &str, profile: Option<&Profile>) -> Result<Secret, Failure> {
+    if let Some(key) = variable("TENANTCTL_KEY") {
+        return checked(key.trim(), "TENANTCTL_KEY");
+    }
+    let kept = profile.filter(|profile| same_server(&profile.url, url));
+    match (kept.and_then(|profile| profile.key.as_deref()), profile) {
+        (Some(key), _) => checked(key, "the profile's key"),
+        (None, Some(other)) if !same_server(&other.url, url) => Err(Failure::Profile {
+            what: format!("the profile's key is for {}, not for {url}", other.url),
+            next: vec!["set TENANTCTL_KEY, or log in there with a profile of its own".to_owned()],
+        }),
+        (None, _) => Err(Failure::Profile {
+            what: format!("no key is known for {url}"),
+            next: vec![
+                format!("`tenantctl login --url {url} --key-stdin < file`"),
+                "or set TENANTCTL_KEY".to_owned(),
+            ],
+        }),
+    }
+}
+
+fn same_server(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// A key that looks like one; anything else would only be refused by the server.
+pub(crate) fn checked(key: &str, place: &str) -> Result<Secret, Failure> {
+    let is_key = key.strip_prefix(KEY_PREFIX).is_some_and(|rest| {
+        rest.len() == 43
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    });
+    if is_key {
+        Ok(Secret::new(key.to_owned()))
+    } else {
+        Err(Failure::Profile {
+            what: format!("{place} is no operator key"),
+            next: vec!["an operator key is opk_ and 43 characters".to_owned()],
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Beginning an operation and following it to its end.
+//!
+//! Deliberately the same for every kind. Invariants: a bar is drawn on a terminal only; whoever stops
+//! waiting stops nothing else, and is told how to look again.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use contract::OperationId;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::api::Query;
+use crate::cli::Until;
+use crate::commands::operations;
+use crate::context::Context;
+use crate::failure::{Failure, Going, text};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const FRAME: Duration = Duration::from_millis(120);
+
+/// Asks for an operation, waits as the command says, and shows it.
+pub(crate) async fn begin<B: Serialize + Sync>(
+    context: &Context,
+    path: &str,
+    body: &B,
+) -> Result<(), Failure> {
+    let view = begun(context, path, body).await?;
+    shown(context, &view)
+}
+
+/// Asks for an operation and waits as the command says.
+pub(crate) async fn begun<B: Serialize + Sync>(
+    context: &Context,
+    path: &str,
+    body: &B,
+) -> Result<Value, Failure> {
+    let key = Uuid::now_v7();
+    let query: Query = vec![("wait", "none".to_owned())];
+    let (_, view) = context.api()?.post(path, &query, body, key).await?;
+    let view = settled(context, view).await?;
+    if context.until() != Until::Replicas {
+        return Ok(view);
+    }
+    let deadline = Instant::now() + context.timeout();
+    loop {
+        // The same request again: it begins nothing, and answers once every replica has heard.
+        let query = vec![("wait", "replicas".to_owned())];
+        let (status, view) = context.api()?.post(path, &query, body, key).await?;
+        if status == reqwest::StatusCode::OK {
+            return Ok(view);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::NotInTime(Going::operation(text(&view, "/id"))));
+        }
+    }
+}
+
+/// Waits for an operation, if the command waits.
+pub(crate) async fn settled(context: &Context, view: Value) -> Result<Value, Failure> {
+    match context.until() {
+        Until::Begun => Ok(view),
+        Until::Done | Until::Replicas => to_the_end(context, view).await,
+    }
+}
+
+/// Shows an operation, and how to follow it where it goes on.
+pub(crate) fn shown(context: &Context, view: &Value) -> Result<(), Failure> {
+    context.out.item(operations::FIELDS, view)?;
+    if !is_over(view) {
+        let id = text(view, "/id");
+        context.out.note(&format!(
+            "It goes on; follow it with `tenantctl operations watch {id}`."
+        ));
+    }
+    Ok(())
+}
+
+/// Waits until an operation is over.
+///
+/// # Errors
+/// It failed, it is not over in time, or the user stopped waiting.
+pub(crate) async fn to_the_end(context: &Context, mut view: Value) -> Result<Value, Failure> {
+    let deadline = Instant::now() + context.timeout();
+    let bar = Bar::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        bar.show(&view);
+        let id = text(&view, "/id").to_owned();
+        match text(&view, "/state") {
+            "done" => return Ok(view),
+            "undone" | "stuck" => return Err(Failure::Operation(Box::new(view))),
+            _ => {}
+        }
+        let Ok(operation) = id.parse::<OperationId>() else {
+            return Ok(view);
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::NotInTime(Going::operation(&id)));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = tokio::signal::ctrl_c() => return Err(Failure::LeftRunning(Going::operation(&id))),
+        }
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        view = context.api()?.operation(operation).await?;
+    }
+}
+
+/// Whether nothing more happens to an operation by itself.
+pub(crate) fn is_over(view: &Value) -> bool {
+    matches!(text(view, "/state"), "done" | "undone" | "stuck")
+}
+
+/// How far something is: nothing where nobody looks.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.enable_steady_tick(FRAME);
+        Self(bar)
+    }
+
+    /// Shows where an operation stands.
+    fn show(&self, view: &Value) {
+        let number = |pointer| view.pointer(pointer).and_then(Value::as_u64);
+        let what = format!("{} {}", text(view, "/kind"), text(view, "/step"));
+        let note = match text(view, "/progress/note") {
+            "" => text(view, "/failure/detail"),
+            note => note,
+        };
+        match (number("/progress/done"), number("/progress/total")) {
+            (Some(done), Some(total)) if total > 0 => {
+                self.counted(
+                    done,
+                    total,
+                    text(view, "/progress/unit"),
+                    &format!("{what} {note}"),
+                );
+            }
+            _ => {
+                self.0.set_message(format!("{what} {note}"));
+            }
+        }
+    }
+
+    /// Shows how many are done.
+    pub(crate) fn counted(&self, done: u64, total: u64, unit: &str, note: &str) {
+        let template = match unit {
+            "bytes" => "{spinner} [{bar:30}] {bytes}/{total_bytes} {eta} {msg}",
+            _ => "{spinner} [{bar:30}] {pos}/{len} {prefix} {eta} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style.progress_chars("=> "));
+        }
+        self.0.set_prefix(unit.to_owned());
+        self.0.set_length(total);
+        self.0.set_position(done);
+        self.0.set_message(note.to_owned());
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,224 @@
+//! What is shown, and how: tables for people, JSON for programs, and messages on stderr.
+//!
+//! Deliberately one description of a thing, as columns over its JSON, for lists and single things.
+//! Invariants: stdout carries data alone; colours and bars appear on a terminal only.
+
+mod table;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+/// The form of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document per line.
+    Ndjson,
+}
+
+/// Whether colours may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    Coloured,
+    Plain,
+}
+
+/// How a value is shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Plain,
+    Time,
+    Bytes,
+    /// Coloured by whether it is good.
+    State,
+}
+
+/// A part of a thing that is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column<'a> {
+    title: &'a str,
+    /// JSON pointer.
+    pointer: &'a str,
+    /// Where it is looked for when there is nothing at the first place.
+    other: Option<&'a str>,
+    show: Show,
+}
+
+impl<'a> Column<'a> {
+    const fn new(title: &'a str, pointer: &'a str, show: Show) -> Self {
+        Self {
+            title,
+            pointer,
+            other: None,
+            show,
+        }
+    }
+
+    /// Looked for there too.
+    pub(crate) const fn or(mut self, pointer: &'a str) -> Self {
+        self.other = Some(pointer);
+        self
+    }
+}
+
+/// A value as it is.
+pub(crate) const fn plain<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
+    Column::new(title, pointer, Show::Plain)
+}
+
+/// A time.
+pub(crate) const fn time<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
+    Column::new(title, pointer, Show::Time)
+}
+
+/// A size in bytes.
+pub(crate) const fn bytes<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
+    Column::new(title, pointer, Show::Bytes)
+}
+
+/// A state, status or verdict.
+pub(crate) const fn state<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
+    Column::new(title, pointer, Show::State)
+}
+
+/// Where results and messages go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reporter {
+    format: Format,
+    paint: Paint,
+}
+
+impl Reporter {
+    pub(crate) const fn new(format: Format, paint: Paint) -> Self {
+        Self { format, paint }
+    }
+
+    /// The form that was asked for.
+    pub(crate) const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Shows a list.
+    pub(crate) fn list(&self, columns: &[Column<'_>], items: &[Value]) -> Result<(), Failure> {
+        match self.format {
+            Format::Table if items.is_empty() => {
+                self.note("none");
+                Ok(())
+            }
+            Format::Table => write_out(&table::list(columns, items, self.paint)),
+            Format::Json => write_out(&pretty(&Value::Array(items.to_vec()))),
+            Format::Ndjson => items
+                .iter()
+                .try_for_each(|item| write_out(&format!("{item}\n"))),
+        }
+    }
+
+    /// Shows one thing.
+    pub(crate) fn item(&self, fields: &[Column<'_>], item: &Value) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => write_out(&table::item(fields, item, self.paint)),
+            Format::Json => write_out(&pretty(item)),
+            Format::Ndjson => write_out(&format!("{item}\n")),
+        }
+    }
+
+    /// A table below a thing, for people alone: programs have it in the thing.
+    pub(crate) fn part(
+        &self,
+        title: &str,
+        columns: &[Column<'_>],
+        items: &[Value],
+    ) -> Result<(), Failure> {
+        if self.format != Format::Table || items.is_empty() {
+            return Ok(());
+        }
+        write_out(&format!("\n{title}\n"))?;
+        write_out(&table::list(columns, items, self.paint))
+    }
+
+    /// Text that is data.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), Failure> {
+        write_out(text)
+    }
+
+    /// A line for people, on stderr.
+    #[expect(clippy::unused_self, reason = "messages belong to the reporter")]
+    pub(crate) fn note(&self, line: &str) {
+        say(line);
+    }
+
+    /// Says why the command failed and what to do, and gives its exit code.
+    pub(crate) fn failure(&self, failure: &Failure) -> ExitCode {
+        if !matches!(failure, Failure::OutputClosed) {
+            match self.format {
+                Format::Table => say(&words(failure, self.paint)),
+                Format::Json | Format::Ndjson => say(&document(failure).to_string()),
+            }
+        }
+        ExitCode::from(failure.exit())
+    }
+}
+
+/// A failure for people.
+fn words(failure: &Failure, paint: Paint) -> String {
+    let title = match paint {
+        Paint::Coloured if std::io::stderr().is_terminal() => "\u{1b}[31merror:\u{1b}[0m",
+        Paint::Coloured | Paint::Plain => "error:",
+    };
+    let mut text = match failure {
+        Failure::Refused { refusal, .. } => format!("{title} {failure} ({})", refusal.code),
+        _ => format!("{title} {failure}"),
+    };
+    for line in failure.details() {
+        text.push_str(&format!("\n  {line}"));
+    }
+    for line in failure.next() {
+        text.push_str(&format!("\n  next: {line}"));
+    }
+    if let Failure::Refused { refusal, .. } = failure
+        && let Some(request) = &refusal.request_id
+    {
+        text.push_str(&format!("\n  request: {request}"));
+    }
+    text
+}
+
+/// A failure for programs.
+fn document(failure: &Failure) -> Value {
+    let request = match failure {
+        Failure::Refused { refusal, .. } => refusal.request_id.clone(),
+        _ => None,
+    };
+    json!({ "error": {
+        "code": failure.code(), "exit": failure.exit(), "message": failure.to_string(),
+        "details": failure.details(), "next": failure.next(), "request_id": request,
+    }})
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn write_out(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Io("writing the result", error),
+    })
+}
+
+fn say(line: &str) {
+    // Nobody is there to hear that a message cannot be shown.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,102 @@
+//! Values that arguments have beyond plain text: times, durations, labels, ids with advice.
+//!
+//! Deliberately parsed before anything is sent. Invariant: a message says which form is right.
+
+use std::time::Duration;
+
+use contract::TenantId;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A duration such as `90s`, `10m`, `72h` or `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.len() - usize::from(text.ends_with(|c: char| c.is_ascii_alphabetic()));
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(seconds))
+    {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err("is a number and s, m, h or d, such as 90s, 10m, 72h or 7d".to_owned()),
+    }
+}
+
+/// A time: RFC 3339, or a duration from now.
+pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(at);
+    }
+    duration(text)
+        .map(|from_now| OffsetDateTime::now_utc() + from_now)
+        .map_err(|_| {
+            "is a time such as 2026-12-24T18:00:00Z, or how long from now, such as 2h or 7d"
+                .to_owned()
+        })
+}
+
+/// A tenant's id, with the one that was probably meant.
+pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
+    text.parse::<TenantId>().map_err(|error| {
+        let guess = format!("t_{}", text.to_lowercase().replace('-', "_"));
+        match guess.parse::<TenantId>() {
+            Ok(guess) => format!("a tenant is named by its id; did you mean {guess}?"),
+            Err(_) => format!("a tenant's id is {}", error.rule()),
+        }
+    })
+}
+
+/// A label such as `disk=nvme`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("is name=value, such as disk=nvme".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in [
+            "",
+            "s",
+            "10",
+            "0s",
+            "-1h",
+            "1w",
+            "1.5h",
+            "99999999999999999999d",
+            "1é",
+        ] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_absolute_or_from_now() {
+        assert!(moment("2026-12-24T18:00:00Z").is_ok());
+        assert!(moment("2h").unwrap() > OffsetDateTime::now_utc());
+        assert!(moment("tomorrow").unwrap_err().contains("2h"));
+    }
+
+    #[test]
+    fn a_slug_is_answered_with_its_id() {
+        assert!(tenant("t_acme").is_ok());
+        assert!(tenant("acme-corp").unwrap_err().contains("t_acme_corp"));
+        assert!(tenant("!").unwrap_err().contains("`t_`"));
+    }
+}

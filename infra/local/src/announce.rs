@@ -1,0 +1,142 @@
+//! What is printed: progress, the announcement, errors.
+//!
+//! Deliberately plain text without colours, so that it can be kept, searched and pasted. Invariant:
+//! every printed command works as pasted, without further programs than curl and sed, at any later
+//! time while the stack runs.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the program's conversation with its user"
+)]
+
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::credentials::Credentials;
+use crate::demo;
+use crate::folder::Folder;
+
+/// Columns of a step's name.
+const STEP_COLUMNS: usize = 46;
+
+/// Says a line.
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Says what is done now and, when it is done, how long it took.
+pub(crate) async fn step<T>(
+    what: &str,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    print!("  {what:<STEP_COLUMNS$} ");
+    // A line that cannot be shown is no reason to stop.
+    let _ = std::io::stdout().flush();
+    let started = Instant::now();
+    let outcome = work.await;
+    match &outcome {
+        Ok(_) => println!("{:>6.2} s", started.elapsed().as_secs_f64()),
+        Err(_) => println!("failed"),
+    }
+    outcome
+}
+
+/// Says why the program ends.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Everything that a user needs to try what runs.
+pub(crate) fn ready(
+    url: &str,
+    postgres: &[String],
+    folder: &Folder,
+    credentials: &Credentials,
+) -> String {
+    let Credentials {
+        operator_key,
+        demo_password,
+        ..
+    } = credentials;
+    let postgres = postgres.join("\n                 ");
+    let log = folder.log();
+    format!(
+        "  API            {url}
+  Documentation  {url}/docs   ({url}/openapi.json)
+  PostgreSQL     {postgres}
+  Log            {log}
+  Operator key   {operator_key}
+
+  Demo tenants   (password of everybody: {demo_password})
+{tenants}
+  Try            (each line as it is; none gets stale)
+
+  # Sign up: a tenant with a database of its own
+{sign_up}
+
+  # List entries of {shown} as its viewer
+{list}
+
+  # The wall: a token of {shown} at another tenant's door is refused with 403
+{wall}
+",
+        log = log.display(),
+        tenants = tenants(),
+        shown = demo::SHOWN.id,
+        sign_up = sign_up_line(url, demo_password),
+        list = list_line(url, demo_password),
+        wall = wall_line(url, demo_password),
+    )
+}
+
+fn tenants() -> String {
+    let mut text = String::new();
+    for tenant in demo::TENANTS {
+        text += &format!("    {:<12} {}\n", tenant.id, tenant.what);
+        for (role, email) in tenant.users() {
+            text += &format!("    {:<12} {role:<7} {email}\n", "");
+        }
+    }
+    text
+}
+
+fn sign_up_line(url: &str, password: &str) -> String {
+    format!(
+        "curl -s {url}/v1/signup -H 'content-type: application/json' -d '{{\"company\":\"Globex\",\
+         \"slug\":\"globex-'\"$(date +%s)\"'\",\"email\":\"hank@globex.example\",\
+         \"password\":\"{password}\"}}'; echo"
+    )
+}
+
+/// The part of a line that logs the viewer in and keeps the token.
+fn log_in(url: &str, password: &str) -> String {
+    let (_, email) = demo::SHOWN.viewer();
+    format!(
+        "TOKEN=$(curl -s {url}/v1/auth/login -H 'x-tenant-id: {id}' \
+         -H 'content-type: application/json' \
+         -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}' \
+         | sed -n 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/p')",
+        id = demo::SHOWN.id,
+    )
+}
+
+fn list_line(url: &str, password: &str) -> String {
+    format!(
+        "{}; curl -s '{url}/v1/entries?limit=3' -H 'x-tenant-id: {}' \
+         -H \"authorization: Bearer $TOKEN\"; echo",
+        log_in(url, password),
+        demo::SHOWN.id,
+    )
+}
+
+fn wall_line(url: &str, password: &str) -> String {
+    format!(
+        "{}; curl -s -w '\\n%{{http_code}}\\n' '{url}/v1/entries' -H 'x-tenant-id: {}' \
+         -H \"authorization: Bearer $TOKEN\"",
+        log_in(url, password),
+        demo::OTHER.id,
+    )
+}

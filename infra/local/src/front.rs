@@ -1,0 +1,143 @@
+//! Both public APIs as one: one port, one document, one page.
+//!
+//! Deliberately for one machine: in production each service has its own address. Invariant: every
+//! path is served by the service whose document has it.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use axum::Router;
+use kit::docs::Title;
+use kit::http::{CorsSettings, Layers};
+use serde_json::Value;
+use utoipa::openapi::OpenApi;
+
+const TITLE: Title = Title {
+    name: "Tenantry",
+    description: "Sign-up and the operators' API of platform-service, and the tenants' API of \
+                  app-service, as they are served together on one machine.",
+    // Each document brings its own.
+    security: &[],
+};
+/// As app-service's own default, the larger of both.
+const BODY_BYTES: usize = 2 * 1024 * 1024;
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The merged API, ready to be served.
+pub(crate) fn front(platform: (Router, OpenApi), app: (Router, OpenApi)) -> anyhow::Result<Router> {
+    let (platform, mut document) = platform;
+    let (app, app_document) = app;
+    document.merge(apart(app_document, &document)?);
+    let document = kit::docs::complete(document, TITLE);
+    let layers = Layers {
+        listener: "front",
+        deadline: Some(DEADLINE),
+        body_bytes: BODY_BYTES,
+        cors: CorsSettings::default(),
+        trusted_proxies: kit::address::TrustedProxies::default(),
+    };
+    let router = platform.merge(app).merge(kit::http::liveness());
+    Ok(kit::http::dress(router, &document, &layers)?)
+}
+
+/// `document` with other names for schemas that `other` has under the same names with another
+/// content, so that both can stand in one document.
+fn apart(document: OpenApi, other: &OpenApi) -> anyhow::Result<OpenApi> {
+    let mut document = serde_json::to_value(document)?;
+    let other = serde_json::to_value(other)?;
+    loop {
+        let clashing = clashing(&document, &other);
+        if clashing.is_empty() {
+            return serde_json::from_value(document).context("the merged document");
+        }
+        for name in clashing {
+            rename(&mut document, &name, &format!("App{name}"));
+        }
+    }
+}
+
+fn schemas(document: &Value) -> Option<&serde_json::Map<String, Value>> {
+    document["components"]["schemas"].as_object()
+}
+
+fn clashing(document: &Value, other: &Value) -> BTreeSet<String> {
+    let (Some(ours), Some(theirs)) = (schemas(document), schemas(other)) else {
+        return BTreeSet::new();
+    };
+    let differs = |(name, schema): &(&String, &Value)| {
+        theirs.get(*name).is_some_and(|theirs| theirs != *schema)
+    };
+    ours.iter()
+        .filter(differs)
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn rename(document: &mut Value, from: &str, to: &str) {
+    let schemas = document.pointer_mut("/components/schemas");
+    if let Some(Value::Object(schemas)) = schemas
+        && let Some(schema) = schemas.remove(from)
+    {
+        schemas.insert(to.to_owned(), schema);
+    }
+    redirect(
+        document,
+        &format!("#/components/schemas/{from}"),
+        &format!("#/components/schemas/{to}"),
+    );
+}
+
+/// Changes every text that is `from`.
+fn redirect(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text == from => to.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| redirect(item, from, to)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| redirect(field, from, to)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+    use serde_json::{Value, json};
+    use utoipa::openapi::OpenApi;
+
+    fn document(schemas: &Value, uses: &str) -> OpenApi {
+        let reference = format!("#/components/schemas/{uses}");
+        serde_json::from_value(json!({
+            "openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+            "paths": {"/x": {"get": {"responses": {"200": {"description": "d", "content": {
+                "application/json": {"schema": {"$ref": reference}}}}}}}},
+            "components": {"schemas": schemas},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn schemas_of_one_name_and_two_contents_both_stay() {
+        let page = json!({"type": "array", "items": {"$ref": "#/components/schemas/View"}});
+        let text = json!({"type": "string"});
+        let ours = document(
+            &json!({"Page": page, "View": {"type": "integer"}, "Same": text}),
+            "Page",
+        );
+        let theirs = document(&json!({"Page": page, "View": text, "Same": text}), "Page");
+        let apart = serde_json::to_value(apart(ours, &theirs).unwrap()).unwrap();
+        let schemas = &apart["components"]["schemas"];
+        assert_eq!(schemas["AppView"]["type"], "integer");
+        assert_eq!(
+            schemas["AppPage"]["items"]["$ref"],
+            "#/components/schemas/AppView"
+        );
+        assert_eq!(schemas["Same"]["type"], "string");
+        assert!(schemas.get("View").is_none());
+        let used = &apart["paths"]["/x"]["get"]["responses"]["200"]["content"];
+        assert_eq!(
+            used["application/json"]["schema"]["$ref"],
+            "#/components/schemas/AppPage"
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Version numbers, the choice between candidates, and the words for what will not do.
+
+use super::{Binaries, FindError, Rejected, Version, newest};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn version(major: u16, minor: u16) -> Version {
+    Version { major, minor }
+}
+
+#[test]
+fn versions_are_read() {
+    let read = |answer| Version::parse(answer).unwrap();
+    assert_eq!(
+        read("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+        version(15, 18)
+    );
+    assert_eq!(read("postgres (PostgreSQL) 9.6.24"), version(9, 6));
+    assert_eq!(read("postgres (PostgreSQL) 18beta1"), version(18, 0));
+    assert_eq!(
+        read("postgres (PostgreSQL) 19devel (Debian 19.0~devel)"),
+        version(19, 0)
+    );
+    assert_eq!(Version::parse("mysqld 8.0"), None);
+}
+
+#[test]
+fn the_newest_wins_and_an_older_one_is_named() {
+    let found = |major, minor| {
+        Ok(Binaries {
+            bin_dir: PathBuf::from(format!("/v{major}")),
+            version: version(major, minor),
+        })
+    };
+    let old = || Rejected {
+        bin_dir: "/v13".into(),
+        why: "is PostgreSQL 13.4, which is older than 15".to_owned(),
+    };
+    let best = newest(
+        vec![found(9, 9), found(17, 2), Err(old()), found(16, 11)],
+        Vec::new(),
+    )
+    .unwrap();
+    assert_eq!(best.version, version(17, 2));
+    let none = newest(vec![Err(old())], Vec::new())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        none.contains("/v13 is PostgreSQL 13.4, which is older than 15"),
+        "{none}"
+    );
+    assert!(
+        none.contains("apt install postgresql") && !none.contains('\n'),
+        "{none}"
+    );
+}
+
+#[test]
+fn an_old_setting_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    program(&folder.path().join("initdb"), "");
+    let set = Binaries::find(Some(folder.path())).unwrap_err();
+    assert!(set.to_string().contains("has no `postgres`"), "{set}");
+    program(
+        &folder.path().join("postgres"),
+        "echo 'postgres (PostgreSQL) 14.9'",
+    );
+    let set = Binaries::find(Some(folder.path())).unwrap_err();
+    assert!(matches!(set, FindError::Setting(_)));
+    assert!(
+        set.to_string()
+            .contains("is PostgreSQL 14.9, which is older than 15"),
+        "{set}"
+    );
+}
+
+fn program(path: &Path, body: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}

@@ -1,0 +1,81 @@
+//! Asking for a copy of a tenant.
+//!
+//! Deliberately the copy is a tenant like any other: it has its tier, its region and its own id.
+//! Invariant: its statements that anonymise are in no log and no audit row.
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::TenantId;
+use contract::operator::backup::NewClone;
+use contract::operator::operation::OperationView;
+use kit::error::Result;
+use kit::extract::{Json, Path, Query};
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::backups::living;
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::{ClonePlan, Subject};
+use crate::operators::{Operator, TenantsWrite};
+use crate::platform::Platform;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::tenants::intake::{Wanted, admit};
+
+/// Copy a tenant to a new id.
+///
+/// The copy has the rows of one moment, and nobody's session. `anonymise_sql` runs in it as the owner of
+/// its schemas, in one transaction, before anybody can reach it.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{id}/clones",
+    operation_id = "tenants.clone",
+    tag = "tenants",
+    params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
+    request_body = NewClone,
+    responses(
+        (status = 200, description = "The copy is served.", body = OperationView),
+        (status = 202, description = "The copy is being made.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn clone(
+    operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    Path(source): Path<TenantId>,
+    key: MaybeIdempotencyKey,
+    Query(query): Query<WaitQuery>,
+    Json(new): Json<NewClone>,
+) -> Result<Response> {
+    let request = Begin {
+        actor: operator.actor(),
+        key,
+        request: json!({ "clone": source, "new": new }),
+        wait: query.wait,
+    };
+    let shared = platform.clone();
+    begin(&platform, request, move |db, id| {
+        Box::pin(async move {
+            let original = living(db, &source).await?;
+            let wanted = Wanted {
+                slug: Some(&new.slug),
+                company: new.company.as_ref().unwrap_or(&original.company),
+                email: &original.contact_email,
+                tier: &original.tier,
+                region: Some(&original.region),
+                time_zone: &original.time_zone,
+            };
+            let copy = admit(db, wanted).await?;
+            let tenants = (&original, &copy);
+            let plan = ClonePlan::record(db, &shared, id, tenants, new.anonymise_sql).await?;
+            Ok(Planned {
+                subject: Subject::Tenant(copy.id),
+                plan: plan.into(),
+                detail: json!({ "source": source }),
+            })
+        })
+    })
+    .await
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(clone)
+}

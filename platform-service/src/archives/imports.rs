@@ -1,0 +1,176 @@
+//! Taking an archive in, and making a tenant of it.
+//!
+//! Deliberately two requests: an upload may take long, and an import that fails needs none again.
+//! Invariant: an archive is there as a whole or not at all.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use contract::Code;
+use contract::operator::backup::{NewImport, UploadView};
+use contract::operator::operation::OperationView;
+use futures::TryStreamExt as _;
+use http::StatusCode;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::StreamReader;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::format;
+use crate::backups::archive::{self, Written};
+use crate::backups::tidy::UPLOADS;
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::{ImportPlan, Stop, Subject};
+use crate::operators::{Operator, TenantsWrite};
+use crate::platform::Platform;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::tenants::intake::{Wanted, admit};
+
+/// Longest archive: 16 GiB.
+const MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+fn object(name: &str) -> Result<String> {
+    let path = format!("{UPLOADS}/{name}");
+    let rule = "is 1 to 100 of a-z, 0-9, ., _ and -, and does not begin with a dot";
+    match name.contains('/') || archive::object_path(&path).is_err() {
+        true => Err(Problem::field("/archive", rule)),
+        false => Ok(path),
+    }
+}
+
+/// Upload an archive to import.
+///
+/// Send the file as it was exported. An archive of the same name is replaced; one that is a week old is
+/// removed.
+#[utoipa::path(
+    put,
+    path = "/v1/imports/{name}",
+    operation_id = "imports.upload",
+    tag = "tenants",
+    params(("name" = String, Path, example = "acme-2026-01-05.tar")),
+    request_body(content = [u8], content_type = "application/x-tar"),
+    responses((status = 200, description = "It is kept.", body = UploadView)),
+    extensions(("x-unhurried" = json!(true)))
+)]
+pub(crate) async fn upload(
+    _operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<UploadView>> {
+    let objects = archive::objects(&platform.settings)?;
+    let path = archive::object_path(&object(&name)?).map_err(Stop::into_problem)?;
+    let body = body.into_data_stream().map_err(std::io::Error::other);
+    let body = StreamReader::new(body).take(MAX_BYTES + 1);
+    let stored = objects
+        .put(&path, body)
+        .await
+        .map_err(|error| match error {
+            adapters::object_store::ObjectError::Body(error) => Problem::new(Code::JsonMalformed)
+                .detail("The upload broke off.")
+                .caused_by(error),
+            other => archive::object_stop(other).into_problem(),
+        })?;
+    if stored.size_bytes > MAX_BYTES {
+        let removed = objects.delete(&path).await;
+        removed.map_err(|error| archive::object_stop(error).into_problem())?;
+        return Err(Problem::new(Code::BodyTooLarge));
+    }
+    let written = Written::from(stored);
+    Ok(Json(UploadView {
+        archive: name,
+        size_bytes: written.size_bytes,
+        sha256: written.sha256_text(),
+    }))
+}
+
+/// Remove an uploaded archive.
+#[utoipa::path(
+    delete,
+    path = "/v1/imports/{name}",
+    operation_id = "imports.remove",
+    tag = "tenants",
+    params(("name" = String, Path, example = "acme-2026-01-05.tar")),
+    responses((status = 204, description = "It is gone."))
+)]
+pub(crate) async fn remove(
+    _operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    Path(name): Path<String>,
+) -> Result<StatusCode> {
+    let objects = archive::objects(&platform.settings)?;
+    let path = archive::object_path(&object(&name)?).map_err(Stop::into_problem)?;
+    let removed = objects.delete(&path).await;
+    removed.map_err(|error| archive::object_stop(error).into_problem())?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make a tenant of an uploaded archive.
+///
+/// Every checksum is looked at first, and every row afterwards; then its schemas are brought up to date
+/// and it is served, with the people and passwords that it has.
+#[utoipa::path(
+    post,
+    path = "/v1/imports",
+    operation_id = "imports.create",
+    tag = "tenants",
+    params(WaitQuery),
+    request_body = NewImport,
+    responses(
+        (status = 200, description = "The tenant is served.", body = OperationView),
+        (status = 202, description = "The tenant is being made.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn import(
+    operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    key: MaybeIdempotencyKey,
+    Query(query): Query<WaitQuery>,
+    Json(new): Json<NewImport>,
+) -> Result<Response> {
+    let objects = archive::objects(&platform.settings)?;
+    let object = object(&new.archive)?;
+    let path = archive::object_path(&object).map_err(Stop::into_problem)?;
+    let mut reader = objects.get(&path).await.map_err(|error| match error {
+        adapters::object_store::ObjectError::NotFound { .. } => {
+            Problem::new(Code::NotFound).detail("No archive of this name was uploaded.")
+        }
+        other => archive::object_stop(other).into_problem(),
+    })?;
+    let (manifest, registry) = format::unpack_head(&mut reader).await?;
+    let request = Begin {
+        actor: operator.actor(),
+        key,
+        request: json!({ "import": new }),
+        wait: query.wait,
+    };
+    let shared = platform.clone();
+    begin(&platform, request, move |db, id| {
+        Box::pin(async move {
+            let wanted = Wanted {
+                slug: Some(new.slug.as_ref().unwrap_or(&registry.slug)),
+                company: new.company.as_ref().unwrap_or(&registry.company),
+                email: &registry.contact_email,
+                tier: new.tier.as_ref().unwrap_or(&registry.tier),
+                region: Some(new.region.as_ref().unwrap_or(&registry.region)),
+                time_zone: &registry.time_zone,
+            };
+            let tenant = admit(db, wanted).await?;
+            let detail = json!({ "archive": new.archive, "archive_of": manifest.tenant });
+            let archive = (object, manifest, &registry);
+            let plan = ImportPlan::record(db, &shared, id, &tenant, archive).await?;
+            Ok(Planned {
+                subject: Subject::Tenant(tenant.id),
+                plan: plan.into(),
+                detail,
+            })
+        })
+    })
+    .await
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(upload, remove, import)
+}

@@ -1,0 +1,92 @@
+//! Backups by their tenants' tiers, and the end of old ones.
+//!
+//! Deliberately only begins operations: what fails is seen there and tried at the next look.
+//! Invariants: one process looks at a time; the newest backup of a tenant that can be restored is
+//! never removed by a schedule.
+
+use std::time::Duration;
+
+use contract::operator::backup::{BackupEncryption, BackupKind};
+use kit::error::{Problem, chain};
+use tokio::time::MissedTickBehavior;
+
+use super::store::due;
+use super::{archive, found};
+use crate::audit::Actor;
+use crate::operations::begin::{Started, spawn};
+use crate::operations::{BackupPlan, ForgetBackupPlan, Subject};
+use crate::platform::Platform;
+
+/// Backups by schedule that are made at once on a cluster.
+const PER_CLUSTER: i64 = 2;
+/// The most of each that one look begins.
+const PER_LOOK: i64 = 100;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Looks for what is due until the service stops.
+pub(crate) async fn keep(platform: Platform) {
+    let mut tick = tokio::time::interval(platform.settings.backups.check_every.get());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = platform.stopping.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if archive::objects(&platform.settings).is_err() {
+            continue;
+        }
+        if let Err(problem) = look(&platform).await {
+            let error = problem
+                .cause()
+                .map_or_else(String::new, |cause| chain(cause));
+            tracing::warn!(
+                code = problem.code().as_str(),
+                error,
+                "due backups were not begun"
+            );
+        }
+    }
+}
+
+/// Begins what is due now.
+async fn look(platform: &Platform) -> Result<(), Problem> {
+    let mut transaction = platform.registry.begin().await?;
+    if !due::lock(&mut transaction).await? {
+        return Ok(());
+    }
+    let mut begun = 0;
+    for due in due::tenants(&mut transaction, PER_CLUSTER, PER_LOOK).await? {
+        let kind = BackupKind::Scheduled;
+        let keep_for = Some(DAY * due.keep_days);
+        let encryption = BackupEncryption::None;
+        let tenant = &due.tenant;
+        let plan = BackupPlan::record(&mut transaction, tenant, kind, encryption, keep_for).await?;
+        let subject = Subject::Tenant(due.tenant);
+        let id = plan.id();
+        let actor = Actor::Platform;
+        match spawn(&mut transaction, actor, None, subject, plan.into()).await? {
+            Started::New(_) => begun += 1,
+            Started::Busy => super::store::delete(&mut transaction, id).await?,
+        }
+    }
+    for id in due::over(&mut transaction, PER_LOOK).await? {
+        let row = found(&mut transaction, id).await?;
+        let subject = Subject::Tenant(row.tenant.clone());
+        let plan = ForgetBackupPlan::of(&row);
+        spawn(
+            &mut transaction,
+            Actor::Platform,
+            None,
+            subject,
+            plan.into(),
+        )
+        .await?;
+        begun += 1;
+    }
+    transaction.commit().await?;
+    if begun > 0 {
+        platform.runner.nudge();
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The SQL of schedules: which tenants are due, which backups are over.
+//!
+//! Deliberately one statement each over the whole registry. Invariant: of a tenant that has a live
+//! operation nothing is due.
+
+use contract::TenantId;
+use contract::operator::backup::BackupId;
+use sqlx::PgConnection;
+
+use crate::registry::{number, parsed};
+
+/// One process looks at a time: an arbitrary number that nothing else in the registry uses.
+const LOOK_LOCK: i64 = 0x6261_636b_7570_7300;
+
+/// Takes the lock of a look until the transaction ends; false where somebody else has it.
+pub(crate) async fn lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock($1) as "locked!""#,
+        LOOK_LOCK,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// A tenant whose backup is due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) tenant: TenantId,
+    pub(crate) keep_days: u32,
+}
+
+/// Tenants whose last backup by schedule is longer ago than their tier says, the longest ago first; of
+/// each cluster so many as `per_cluster` leaves beside those that are being made.
+pub(crate) async fn tenants(
+    connection: &mut PgConnection,
+    per_cluster: i64,
+    limit: i64,
+) -> Result<Vec<Due>, sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with last as (
+            select tenant_id, max(created_at) as at from registry.backup
+            where kind = 'scheduled' group by tenant_id
+        ), due as (
+            select tenant.id, tenant.cluster, tier.backup_keep_days,
+                coalesce(last.at, tenant.activated_at, tenant.created_at) as since,
+                row_number() over (
+                    partition by tenant.cluster
+                    order by coalesce(last.at, tenant.activated_at, tenant.created_at), tenant.id
+                ) as place
+            from registry.tenant
+            join registry.tier on tier.name = tenant.tier
+            left join last on last.tenant_id = tenant.id
+            where tenant.status in ('active', 'suspended') and tenant.cluster is not null
+                and coalesce(last.at, tenant.activated_at, tenant.created_at)
+                    < now() - tier.backup_every
+                and not exists (select from registry.operation
+                    where operation.tenant_id = tenant.id
+                        and operation.state in ('running', 'unwinding', 'stuck'))
+        ), busy as (
+            select tenant.cluster, count(*) as count
+            from registry.operation join registry.tenant on tenant.id = operation.tenant_id
+            where operation.kind = 'backup' and operation.state in ('running', 'unwinding')
+            group by tenant.cluster
+        )
+        select due.id, due.backup_keep_days
+        from due left join busy on busy.cluster = due.cluster
+        where due.place + coalesce(busy.count, 0) <= $1
+        order by due.since limit $2
+        "#,
+        per_cluster,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|row| {
+        Ok(Due {
+            tenant: parsed("tenant.id", &row.id)?,
+            keep_days: number("tier.backup_keep_days", row.backup_keep_days)?,
+        })
+    })
+    .collect()
+}
+
+/// Backups whose time is over, or of which a tenant has newer ones by schedule than its tier keeps;
+/// never the newest one of a tenant that can be restored.
+pub(crate) async fn over(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<BackupId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        select ranked.id as "id!" from (
+            select backup.id, backup.tenant_id, backup.expires_at, backup.state, tier.backup_keep,
+                row_number() over (
+                    partition by backup.tenant_id order by backup.id desc
+                ) as place,
+                exists (select from registry.backup newer
+                    where newer.tenant_id = backup.tenant_id and newer.state = 'ready'
+                        and newer.kind in ('manual', 'scheduled') and newer.id > backup.id
+                ) as has_newer
+            from registry.backup
+            join registry.tenant on tenant.id = backup.tenant_id
+            join registry.tier on tier.name = tenant.tier
+            where backup.kind = 'scheduled' and backup.state in ('ready', 'corrupt')
+        ) ranked
+        where ranked.has_newer
+            and (ranked.expires_at < now() or ranked.place > ranked.backup_keep)
+            and not exists (select from registry.operation
+                where operation.tenant_id = ranked.tenant_id
+                    and operation.state in ('running', 'unwinding', 'stuck'))
+        order by ranked.id limit $1
+        "#,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(BackupId::from_uuid).collect())
+}

@@ -1,0 +1,317 @@
+//! Adding an existing server as a cluster: checks, roles, row.
+//!
+//! Deliberately in one go and one at a time: roles that were made for an attempt that failed get new
+//! passwords by the next one. Invariants: a server that is a cluster already, under whatever
+//! address, is not touched; the administrator's password is dropped with the request.
+
+use std::collections::BTreeMap;
+
+use adapters::secret_store::{ClusterRole, SecretError, SecretSubject};
+use contract::secret::{Secret, SecretRef};
+use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE, TlsMode};
+use contract::{ClusterName, Code};
+use kit::db::{Login, OnConstraint as _};
+use kit::error::{Problem, Result, chain};
+use serde::Deserialize;
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::ServerWarning;
+use super::capacity::{Capacity, kept};
+use super::connections::{MAINTENANCE_DATABASE, login_options, open};
+use super::placement::ClusterStatus;
+use super::roles::{self, Inspection, Passwords, Replication};
+use super::store::{self, ClusterRow};
+use crate::audit::{self, Action, Actor};
+use crate::platform::Platform;
+use crate::tiers;
+
+const MAX_HOST_CHARS: usize = 253;
+const MAX_REGION_CHARS: usize = 40;
+/// How long a login may take.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const APPLICATION: &str = "platform-service setup";
+
+/// An existing server that becomes a cluster.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "main", "region": "eu-central-1", "host": "db-1.internal", "port": 5432,
+    "tls": "verify-full", "admin_user": "postgres", "admin_password": "...",
+    "connection_budget": 60, "max_databases": 800
+}))]
+pub(crate) struct NewCluster {
+    /// Names it for ever.
+    name: ClusterName,
+    /// Where it stands: what tenants name as their region.
+    #[schema(example = "eu-central-1")]
+    region: String,
+    /// Host name or address, as all services reach it.
+    host: String,
+    /// TCP port.
+    port: u16,
+    /// How connections to it are protected.
+    tls: TlsMode,
+    /// A login that may make roles and databases; used now and then forgotten.
+    admin_user: String,
+    /// Its password.
+    #[schema(value_type = String, format = Password)]
+    admin_password: Secret,
+    /// Server connections that all tenants on it may hold together.
+    #[schema(minimum = 1, maximum = 100_000)]
+    connection_budget: u32,
+    /// Databases that it may hold; left out for no limit.
+    max_databases: Option<u32>,
+    /// Tiers that it is kept for; left out for every tier.
+    tiers: Option<Vec<String>>,
+    /// What a tenant may ask of its cluster: at most 20, each of 1 to 63 characters.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Share of new tenants relative to the other clusters of the region; 1 where it is left out.
+    weight: Option<u32>,
+    /// Bytes that its databases may take; left out for no limit.
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    max_disk_bytes: Option<u64>,
+}
+
+/// Checks a server, makes it a cluster and says what it should change.
+pub(super) async fn add(
+    platform: &Platform,
+    actor: Actor,
+    new: NewCluster,
+) -> Result<(ClusterRow, Vec<ServerWarning>)> {
+    check(&new)?;
+    let registry_database = roles::registry_database(&platform.registry).await?;
+    let mut transaction = platform.registry.begin().await?;
+    store::lock_adding(&mut transaction).await?;
+    check_new(&mut transaction, &new).await?;
+    for tier in new.tiers.iter().flatten() {
+        tiers::check(&mut transaction, tier).await?;
+    }
+
+    let mut admin = log_in(&new).await?;
+    let inspection = roles::inspect(&mut admin).await.map_err(unusable)?;
+    if let Some(taken) = cluster_of(&mut transaction, &inspection).await? {
+        return Err(Problem::new(Code::Conflict).detail(format!(
+            "This server is the cluster {taken} already, under another address."
+        )));
+    }
+    let (failures, mut warnings) = inspection.judge(new.connection_budget);
+    if !failures.is_empty() {
+        return Err(failures.into_iter().fold(
+            Problem::new(Code::ValidationFailed),
+            |problem, (field, detail)| problem.and_field(field, detail),
+        ));
+    }
+    let passwords = Passwords::random();
+    roles::ensure(
+        &mut admin,
+        &inspection,
+        &new.name,
+        &passwords,
+        registry_database.as_ref(),
+    )
+    .await
+    .map_err(unusable)?;
+    prove(&new, &passwords).await?;
+    warnings.extend(roles::look_back(&mut admin).await.map_err(unusable)?);
+    warnings.extend(passwordless(&new).await);
+    let replication = roles::replication(&mut admin).await.map_err(unusable)?;
+    admin.close().await.map_err(unusable)?;
+
+    let row = row(platform, new, &inspection, replication, &passwords).await?;
+    store::insert(&mut transaction, &row)
+        .await
+        .on_constraint("cluster_key", || name_taken(&row.name))?;
+    let detail = serde_json::json!({
+        "cluster": row.name, "region": row.region, "host": row.host, "port": row.port,
+    });
+    audit::record(&mut transaction, actor, Action::ClusterAdded, None, detail).await?;
+    transaction.commit().await?;
+    platform.clusters.nudge();
+    Ok((row, warnings))
+}
+
+fn check(new: &NewCluster) -> Result<()> {
+    let word = |text: &str, most: usize| {
+        (1..=most).contains(&text.chars().count()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let rules = [
+        (
+            "/region",
+            "is 1 to 40 visible ASCII characters",
+            word(&new.region, MAX_REGION_CHARS),
+        ),
+        (
+            "/host",
+            "is a host name or an address",
+            word(&new.host, MAX_HOST_CHARS),
+        ),
+        ("/port", "is 1 to 65535", new.port > 0),
+        (
+            "/admin_user",
+            "is 1 to 63 characters",
+            (1..=63).contains(&new.admin_user.len()),
+        ),
+    ];
+    let capacity = Capacity {
+        connection_budget: new.connection_budget,
+        max_databases: new.max_databases,
+        max_disk_bytes: new.max_disk_bytes,
+        weight: new.weight.unwrap_or(1),
+        tiers: new.tiers.as_deref(),
+        labels: &new.labels,
+    };
+    kept(rules.into_iter().chain(capacity.rules()))
+}
+
+fn name_taken(name: &ClusterName) -> Problem {
+    Problem::new(Code::Conflict).detail(format!("There is a cluster named {name} already."))
+}
+
+async fn check_new(registry: &mut PgConnection, new: &NewCluster) -> Result<()> {
+    if store::find(registry, &new.name).await?.is_some() {
+        return Err(name_taken(&new.name));
+    }
+    match store::at_address(registry, &new.host, new.port).await? {
+        Some(name) => Err(Problem::new(Code::Conflict)
+            .detail(format!("This server is the cluster {name} already."))),
+        None => Ok(()),
+    }
+}
+
+/// The cluster that a server says it is, if the registry has it.
+async fn cluster_of(
+    registry: &mut PgConnection,
+    inspection: &Inspection,
+) -> Result<Option<ClusterName>> {
+    let Some(name) = inspection.cluster() else {
+        return Ok(None);
+    };
+    Ok(store::find(registry, &name).await?.map(|row| row.name))
+}
+
+async fn log_in(new: &NewCluster) -> Result<PgConnection> {
+    let login = Login {
+        role: &new.admin_user,
+        password: &new.admin_password,
+        database: MAINTENANCE_DATABASE,
+        application: APPLICATION,
+    };
+    connect(new, login).await.map_err(|error| {
+        let field = match kit::db::Fault::of(&error) {
+            kit::db::Fault::LoginRefused => "/admin_password",
+            _ => "/host",
+        };
+        Problem::field(
+            field,
+            format!("the server cannot be entered: {}", words(&error)),
+        )
+    })
+}
+
+async fn connect(new: &NewCluster, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {
+    let options = login_options(&new.host, new.port, new.tls, login);
+    tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// What the server said, for an operator who adds it: no address, no password, no statement.
+fn words(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(refused) => refused.message().to_owned(),
+        sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
+        other => chain(other),
+    }
+}
+
+fn unusable(error: sqlx::Error) -> Problem {
+    Problem::field(
+        "/admin_user",
+        format!("the server refused: {}", words(&error)),
+    )
+    .caused_by(error)
+}
+
+/// Both logins work with their new passwords.
+async fn prove(new: &NewCluster, passwords: &Passwords) -> Result<()> {
+    for (role, password) in [
+        (PLATFORM_ROLE, &passwords.platform),
+        (SCHEMA_ROLE, &passwords.schema),
+    ] {
+        let login = Login {
+            role,
+            password,
+            database: MAINTENANCE_DATABASE,
+            application: APPLICATION,
+        };
+        let proof = async { connect(new, login).await?.close().await };
+        proof.await.map_err(|error| {
+            let detail = format!("the role {role} cannot log in: {}", words(&error));
+            Problem::field("/host", detail)
+        })?;
+    }
+    Ok(())
+}
+
+/// A server that lets a wrong password in has no walls between tenants.
+async fn passwordless(new: &NewCluster) -> Option<ServerWarning> {
+    let wrong = Secret::random();
+    let login = Login {
+        role: PLATFORM_ROLE,
+        password: &wrong,
+        database: MAINTENANCE_DATABASE,
+        application: APPLICATION,
+    };
+    let connection = connect(new, login).await.ok()?;
+    // What becomes of this connection says nothing any more.
+    let _ = connection.close().await;
+    Some(ServerWarning {
+        about: "pg_hba.conf",
+        detail: "The server lets us in with a wrong password: set scram-sha-256 for every \
+                 address that the services come from, or nothing keeps tenants apart."
+            .to_owned(),
+    })
+}
+
+async fn row(
+    platform: &Platform,
+    new: NewCluster,
+    inspection: &Inspection,
+    replication: Replication,
+    passwords: &Passwords,
+) -> Result<ClusterRow> {
+    let version = Uuid::now_v7().simple().to_string();
+    let seal = async |role: ClusterRole, password: &Secret| -> Result<SecretRef, SecretError> {
+        let subject = SecretSubject::Cluster(new.name.clone(), role);
+        platform.seal.put(&subject, &version, password).await
+    };
+    let platform_credential = seal(ClusterRole::Platform, &passwords.platform)
+        .await
+        .map_err(Problem::internal)?;
+    let schema_credential = seal(ClusterRole::Schema, &passwords.schema)
+        .await
+        .map_err(Problem::internal)?;
+    Ok(ClusterRow {
+        region: new.region,
+        host: new.host,
+        port: new.port,
+        tls: new.tls,
+        status: ClusterStatus::Active,
+        connection_budget: new.connection_budget,
+        max_databases: new.max_databases,
+        tiers: new.tiers,
+        labels: new.labels,
+        weight: new.weight.unwrap_or(1),
+        max_disk_bytes: new.max_disk_bytes,
+        server_version: inspection.version,
+        can_replicate: replication == Replication::Possible,
+        platform_credential,
+        schema_credential,
+        query_credential: None,
+        created_at: OffsetDateTime::now_utc(),
+        name: new.name,
+    })
+}

@@ -1,0 +1,90 @@
+//! What operators may say of a cluster's capacity, when it is added and later.
+//!
+//! Deliberately pure. Invariant: what passes fits the registry's columns and is never zero.
+
+use std::collections::BTreeMap;
+
+use contract::Code;
+use kit::error::{Problem, Result};
+
+const MAX_BUDGET: u32 = 100_000;
+const MAX_WEIGHT: u32 = 1000;
+const MAX_TIERS: usize = 20;
+const MAX_LABELS: usize = 20;
+const MAX_LABEL_CHARS: usize = 63;
+/// What a column holds.
+const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
+
+/// A rule: its field, its words, and whether it is kept.
+pub(super) type Rule = (&'static str, &'static str, bool);
+
+/// What a cluster may hold, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capacity<'a> {
+    pub(super) connection_budget: u32,
+    pub(super) max_databases: Option<u32>,
+    pub(super) max_disk_bytes: Option<u64>,
+    pub(super) weight: u32,
+    pub(super) tiers: Option<&'a [String]>,
+    pub(super) labels: &'a BTreeMap<String, String>,
+}
+
+impl Capacity<'_> {
+    /// Its rules.
+    pub(super) fn rules(self) -> [Rule; 6] {
+        let word = |text: &String| {
+            (1..=MAX_LABEL_CHARS).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        [
+            (
+                "/connection_budget",
+                "is 1 to 100000",
+                (1..=MAX_BUDGET).contains(&self.connection_budget),
+            ),
+            (
+                "/max_databases",
+                "is at least 1",
+                self.max_databases != Some(0),
+            ),
+            (
+                "/max_disk_bytes",
+                "is at least 1",
+                self.max_disk_bytes
+                    .is_none_or(|bytes| (1..=MAX_BYTES).contains(&bytes)),
+            ),
+            (
+                "/weight",
+                "is 1 to 1000",
+                (1..=MAX_WEIGHT).contains(&self.weight),
+            ),
+            (
+                "/tiers",
+                "names 1 to 20 tiers; leave it out for every tier",
+                self.tiers
+                    .is_none_or(|tiers| (1..=MAX_TIERS).contains(&tiers.len())),
+            ),
+            (
+                "/labels",
+                "has at most 20 labels, names and values of 1 to 63 visible ASCII characters",
+                self.labels.len() <= MAX_LABELS
+                    && self
+                        .labels
+                        .iter()
+                        .all(|(name, value)| word(name) && word(value)),
+            ),
+        ]
+    }
+}
+
+/// Names every rule that is broken.
+pub(super) fn kept(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
+    let mut broken = rules.into_iter().filter(|(_, _, kept)| !kept).peekable();
+    if broken.peek().is_none() {
+        return Ok(());
+    }
+    Err(broken.fold(
+        Problem::new(Code::ValidationFailed),
+        |problem, (field, rule, _)| problem.and_field(field, rule),
+    ))
+}

@@ -1,0 +1,167 @@
+//! Keeps every active cluster's template current and its stock full, and clears away what was left
+//! half-made.
+//!
+//! Deliberately one process per cluster at a time, by a session lock in the registry; should two
+//! meet all the same, rows decide. Invariant: what is dropped has a derived name that no row claims,
+//! or is a database of ours whose drop was begun already.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use contract::ClusterName;
+use futures::StreamExt as _;
+use futures::stream;
+use sqlx::Connection as _;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::connections::{Server, open};
+use super::postgres::{self, Name, Whose};
+use super::store::{self, Keeping, derived};
+use super::{query_login, stock, template};
+use crate::operations::Stop;
+use crate::platform::Platform;
+
+/// Copies that the keeper makes at once, fewer than a server bears: sign-ups come first.
+const COPIES_BEHIND: usize = 2;
+
+/// Keeps all clusters until the service stops.
+pub(crate) async fn keep(platform: Platform) {
+    let mut tick = tokio::time::interval(platform.settings.stock.check_every.get());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds: JoinSet<ClusterName> = JoinSet::new();
+    let mut busy: HashSet<ClusterName> = HashSet::new();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = platform.clusters.nudged() => {}
+            Some(ended) = rounds.join_next() => {
+                // A round that panicked names no cluster; then all may start anew.
+                match ended {
+                    Ok(cluster) => { busy.remove(&cluster); }
+                    Err(_) => busy.clear(),
+                }
+                continue;
+            }
+            // Rounds are dropped where they stand; the next process goes on from there.
+            () = platform.stopping.cancelled() => return,
+        }
+        let active = async {
+            let mut registry = platform.registry.acquire().await?;
+            store::active(&mut registry).await
+        };
+        match active.await {
+            Ok(clusters) => {
+                for cluster in clusters {
+                    if busy.insert(cluster.clone()) {
+                        rounds.spawn(round(platform.clone(), cluster));
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "clusters cannot be listed"),
+        }
+    }
+}
+
+async fn round(platform: Platform, cluster: ClusterName) -> ClusterName {
+    match keep_one(&platform, &cluster).await {
+        Ok(()) => {}
+        Err(Stop::Retry(problem) | Stop::Fail(problem)) => {
+            let error = kit::error::chain(&problem);
+            tracing::warn!(cluster = %cluster, error, "the cluster's stock cannot be kept");
+        }
+        Err(Stop::Later { reason, .. }) => {
+            tracing::debug!(cluster = %cluster, reason = reason.as_ref())
+        }
+    }
+    cluster
+}
+
+async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
+    // A connection of its own: the lock lives as long as its session.
+    let mut lock = open(&platform.registry.connect_options()).await?;
+    if store::try_keep(&mut lock, cluster).await? == Keeping::Others {
+        lock.close().await?;
+        return Ok(());
+    }
+    let server = platform.server(cluster).await?;
+    // First, so that what an earlier installation left on a server has gone before a number of ours
+    // could meet it.
+    sweep(platform, &server).await?;
+    query_login::ensure(platform, &server).await?;
+    if let Some(current) = template::ensure(platform, &server).await? {
+        fill(platform, &server, current.number).await?;
+        let replaced = {
+            let mut registry = platform.registry.acquire().await?;
+            derived::delete_replaced(&mut registry, cluster, current.number).await?
+        };
+        if replaced > 0 {
+            sweep(platform, &server).await?;
+        }
+    }
+    lock.close().await?;
+    Ok(())
+}
+
+/// Makes copies until the level is reached.
+async fn fill(platform: &Platform, server: &Arc<Server>, template: i64) -> Result<(), Stop> {
+    loop {
+        let wanted = {
+            let mut registry = platform.registry.acquire().await?;
+            let level = platform.settings.stock.level;
+            derived::stock_to_make(&mut registry, server.name(), template, level).await?
+        };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut made = stream::iter(wanted)
+            .map(|number| make(platform, server, number, template))
+            .buffer_unordered(COPIES_BEHIND);
+        while let Some(done) = made.next().await {
+            done?;
+        }
+    }
+}
+
+async fn make(
+    platform: &Platform,
+    server: &Server,
+    number: i64,
+    template: i64,
+) -> Result<(), Stop> {
+    stock::ensure(server, number, template).await?;
+    stock::try_out(server, number).await?;
+    let mut registry = platform.registry.acquire().await?;
+    Ok(derived::stock_made(&mut registry, number).await?)
+}
+
+/// Drops what nobody will use any more, one after the other: each drop forces a checkpoint.
+async fn sweep(platform: &Platform, server: &Server) -> Result<(), Stop> {
+    // The server first: a copy that is recorded after this look is not in it.
+    let leftovers = postgres::leftovers(&mut *server.acquire().await?).await?;
+    let known: HashSet<Name> = {
+        let mut registry = platform.registry.acquire().await?;
+        derived::derived_names(&mut registry, server.name())
+            .await?
+            .into_iter()
+            .collect()
+    };
+    let orphans = leftovers
+        .derived
+        .into_iter()
+        .filter(|name| !known.contains(name))
+        .map(|name| (name, Whose::Anybody));
+    let half_dropped = leftovers.half_dropped.into_iter();
+    // One that is being dropped just now looks the same; its name may be in use again afterwards.
+    let half_dropped = half_dropped.map(|name| (name, Whose::HalfDropped));
+    for (name, whose) in orphans.chain(half_dropped) {
+        match stock::discard(server, &name, whose).await {
+            Ok(()) => tracing::info!(cluster = %server.name(), name = %name, "dropped a leftover"),
+            // The next round tries again; the stock must not wait for it.
+            Err(stop) => {
+                tracing::warn!(cluster = %server.name(), name = %name, ?stop, "a leftover stays");
+            }
+        }
+    }
+    Ok(())
+}

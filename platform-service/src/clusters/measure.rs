@@ -1,0 +1,70 @@
+//! How many bytes the databases of each cluster take, and whether its tenants can be followed while they
+//! move, for placement and for operators.
+//!
+//! Deliberately seldom and never in a request: with a thousand databases a look touches half a million
+//! files. Invariant: one process measures a cluster at a time.
+
+use std::time::Duration;
+
+use contract::ClusterName;
+use tokio::time::{Instant, sleep};
+
+use super::{postgres, store};
+use crate::operations::Stop;
+use crate::platform::Platform;
+
+/// How often at most.
+const EVERY: Duration = Duration::from_secs(60);
+/// A measuring that took long is followed by a pause of so many times that.
+const PAUSE_FACTOR: u32 = 20;
+
+/// Measures until the service stops.
+pub(crate) async fn keep_measured(platform: Platform) {
+    loop {
+        let began = Instant::now();
+        if let Err(error) = round(&platform).await {
+            tracing::warn!(
+                error = kit::error::chain(&error),
+                "clusters cannot be measured"
+            );
+        }
+        let pause = EVERY.max(began.elapsed() * PAUSE_FACTOR);
+        tokio::select! {
+            () = platform.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn round(platform: &Platform) -> Result<(), sqlx::Error> {
+    let due = {
+        let mut registry = platform.registry.acquire().await?;
+        store::claim_measuring(&mut registry, EVERY / 2).await?
+    };
+    for cluster in due {
+        match measure(platform, &cluster).await {
+            Ok(()) => {}
+            Err(Stop::Fail(problem) | Stop::Retry(problem)) => {
+                let error = kit::error::chain(&problem);
+                tracing::warn!(cluster = %cluster, error, "a cluster cannot be measured");
+            }
+            Err(Stop::Later { reason, .. }) => {
+                tracing::debug!(cluster = %cluster, reason = reason.as_ref());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn measure(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
+    let server = platform.server(cluster).await?;
+    let (bytes, replication) = {
+        let mut connection = server.acquire().await?;
+        (
+            postgres::used_bytes(&mut connection).await?,
+            postgres::can_replicate(&mut connection).await?,
+        )
+    };
+    let mut registry = platform.registry.acquire().await?;
+    Ok(store::measured(&mut registry, cluster, bytes, replication).await?)
+}

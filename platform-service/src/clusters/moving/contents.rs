@@ -1,0 +1,154 @@
+//! What is in a tenant's database, for comparing a copy with what it was made from.
+//!
+//! Deliberately counts rows and does not read them. Invariant: only tables that have an owner of ours
+//! are looked at, in an order of their names.
+
+use std::collections::BTreeMap;
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+/// Rows of each table.
+pub(crate) type Rows = BTreeMap<String, i64>;
+
+/// The tables that are no part of the server and not this feature's own, quoted.
+const TABLES: &str = "select format('%I.%I', namespace.nspname, class.relname)
+     from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
+     where class.relkind = 'r' and namespace.nspname <> 'information_schema'
+         and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
+     order by 1";
+
+/// Whether nothing was loaded into a database yet.
+pub(crate) async fn is_empty(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let schemas: i64 = sqlx::query_scalar(
+        "select count(*) from pg_namespace
+         where nspname <> 'information_schema' and nspname not like 'pg\\_%' and nspname <> 'public'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(schemas == 0 && tables(connection).await?.is_empty())
+}
+
+/// The names of the tables, quoted.
+pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(TABLES).fetch_all(connection).await
+}
+
+/// The rows of every table.
+pub(crate) async fn rows(connection: &mut PgConnection) -> Result<Rows, sqlx::Error> {
+    let tables = tables(&mut *connection).await?;
+    if tables.is_empty() {
+        return Ok(Rows::new());
+    }
+    let counts: Vec<String> = tables
+        .iter()
+        .enumerate()
+        .map(|(number, table)| {
+            format!("select {number}::int4 as number, count(*) as rows from {table}")
+        })
+        .collect();
+    let statement = counts.join(" union all ");
+    let found = sqlx::raw_sql(AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await?;
+    let mut rows = Rows::new();
+    for row in found {
+        let number: i32 = row.try_get("number")?;
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(table) = tables.get(index) {
+            rows.insert(table.clone(), row.try_get("rows")?);
+        }
+    }
+    Ok(rows)
+}
+
+/// What the tables look like: columns with their types, names of constraints and indexes; in one text
+/// that is the same wherever they are the same.
+pub(crate) async fn shape(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar(
+        "with object as (
+             select class.oid, format('%I.%I', namespace.nspname, class.relname) as name, class.relkind
+             from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
+             where class.relkind in ('r', 'p', 'v', 'm', 'S', 'i')
+                 and namespace.nspname <> 'information_schema'
+                 and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
+         ), line as (
+             select format('%s %s', relkind, name) as text from object
+             union all
+             select format('%s %s %s %s', name, attribute.attname,
+                 format_type(attribute.atttypid, attribute.atttypmod), attribute.attnotnull)
+             from object join pg_attribute attribute on attribute.attrelid = object.oid
+             where object.relkind in ('r', 'p') and attribute.attnum > 0
+                 and not attribute.attisdropped
+             union all
+             select format('%s %s %s', name, constraint_of.conname, constraint_of.contype)
+             from object join pg_constraint constraint_of on constraint_of.conrelid = object.oid
+         )
+         select md5(coalesce(string_agg(text, chr(10) order by text collate \"C\"), '')) from line",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Why the changes of a database cannot be followed, if they cannot.
+pub(crate) async fn cannot_be_followed(
+    connection: &mut PgConnection,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select format('The table %I.%I has no primary key', namespace.nspname, class.relname)
+         from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
+         where class.relkind = 'r' and namespace.nspname <> 'information_schema'
+             and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
+             and not (class.relreplident = 'i'
+                 or class.relreplident = 'd' and exists (
+                     select from pg_index key where key.indrelid = class.oid and key.indisprimary))
+         union all
+         select format('%I.%I is unlogged or a materialized view', namespace.nspname, class.relname)
+         from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
+         where (class.relkind = 'm' or class.relkind = 'r' and class.relpersistence <> 'p')
+             and namespace.nspname not like 'pg\\_%'
+         union all
+         select 'There are large objects'
+         where exists (select from pg_largeobject_metadata)
+         limit 1",
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The first table in which two databases differ: its name, and its rows here and there.
+pub(crate) fn difference(here: &Rows, there: &Rows) -> Option<(String, Option<i64>, Option<i64>)> {
+    here.keys()
+        .chain(there.keys())
+        .find(|table| here.get(*table) != there.get(*table))
+        .map(|table| {
+            let (one, other) = (here.get(table).copied(), there.get(table).copied());
+            (table.clone(), one, other)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(of: &[(&str, i64)]) -> Rows {
+        of.iter()
+            .map(|(table, rows)| ((*table).to_owned(), *rows))
+            .collect()
+    }
+
+    #[test]
+    fn a_missing_row_or_table_is_a_difference() {
+        let here = rows(&[("a.b", 1), ("a.c", 2)]);
+        assert_eq!(difference(&here, &here), None);
+        let fewer = rows(&[("a.b", 1), ("a.c", 1)]);
+        assert_eq!(
+            difference(&here, &fewer),
+            Some(("a.c".to_owned(), Some(2), Some(1)))
+        );
+        let more = rows(&[("a.b", 1), ("a.c", 2), ("a.d", 0)]);
+        assert_eq!(
+            difference(&here, &more),
+            Some(("a.d".to_owned(), None, Some(0)))
+        );
+    }
+}

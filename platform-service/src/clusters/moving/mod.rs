@@ -1,0 +1,151 @@
+//! A tenant's data on the way to another server: what is in it, copied whole, or followed while it
+//! changes.
+//!
+//! Deliberately without the registry: the operation says when. Invariant: a copy counts only when it
+//! was compared with what it was made from.
+
+mod apply;
+pub(crate) mod contents;
+pub(crate) mod decode;
+pub(crate) mod follow;
+pub(crate) mod follower;
+pub(crate) mod slot;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use contract::DatabaseRef;
+use kit::error::Problem;
+use sqlx::{Connection as _, PgConnection};
+
+use super::connections::{As, Server};
+use super::postgres::{self, DatabaseState, Name, Source, Whose};
+use super::stock;
+use crate::operations::Stop;
+use crate::platform::Platform;
+use crate::tools::{self, Compression, DumpOptions};
+
+/// How long a copy waits for a migration that is under way.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A database of a tenant on a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) name: &'a Name,
+    pub(crate) copy: u32,
+}
+
+impl Side<'_> {
+    /// As services are told of it.
+    pub(crate) fn database(&self) -> DatabaseRef {
+        self.server.database(self.name, self.copy)
+    }
+
+    /// A connection of the owner of all that is in it.
+    pub(crate) async fn owner(&self, platform: &Platform) -> Result<PgConnection, Stop> {
+        self.server
+            .connect_as(platform, As::Schema, &self.database())
+            .await
+    }
+
+    /// A connection of the owner that holds the lock of migrations until it is closed.
+    ///
+    /// # Errors
+    /// To be tried again where a migration is under way.
+    pub(crate) async fn locked_owner(&self, platform: &Platform) -> Result<PgConnection, Stop> {
+        let mut owner = self.owner(platform).await?;
+        match kit::migrate::lock(&mut owner, MIGRATION_PATIENCE).await {
+            Ok(()) => Ok(owner),
+            Err(kit::migrate::MigrateError::Busy) => Err(Stop::Later {
+                wait: Duration::from_millis(300),
+                reason: "A migration of the tenant is under way.".into(),
+            }),
+            Err(error) => Err(Stop::Retry(Problem::internal(error))),
+        }
+    }
+}
+
+/// Ensures that an empty database of this name stands there with its walls and its marker; one in which
+/// something is left of an earlier try is made anew.
+pub(crate) async fn ensure_empty(platform: &Platform, side: Side<'_>) -> Result<(), Stop> {
+    let marker = side.database().marker();
+    let mut connection = side.server.acquire().await?;
+    let found = postgres::look(&mut connection, side.name).await?;
+    if let Some(database) = &found.database {
+        let is_complete =
+            database.state == DatabaseState::Open && database.marker.as_deref() == Some(&marker);
+        if is_complete && is_empty(platform, side).await? {
+            return Ok(());
+        }
+        drop(connection);
+        stock::discard(side.server, side.name, Whose::Anybody).await?;
+    } else {
+        drop(connection);
+    }
+    let _permit = side.server.copy_permit().await;
+    let mut connection = side.server.acquire().await?;
+    postgres::copy(&mut connection, Source::Empty, side.name).await?;
+    postgres::furnish_template(&mut connection, side.name, &marker).await?;
+    Ok(())
+}
+
+async fn is_empty(platform: &Platform, side: Side<'_>) -> Result<bool, Stop> {
+    let mut owner = side.owner(platform).await?;
+    let is_empty = contents::is_empty(&mut owner).await?;
+    owner.close().await?;
+    Ok(is_empty)
+}
+
+/// Copies all that is in a database, as of one moment, into an empty one.
+pub(crate) async fn copy(
+    platform: &Platform,
+    source: Side<'_>,
+    target: Side<'_>,
+    snapshot: Option<String>,
+) -> Result<(), Stop> {
+    let found = tools::find(&platform.settings.tools).await;
+    let versions = (source.server.version(), target.server.version());
+    let tool = tools::pick(&found, versions.0, versions.1)?;
+    let work_dir = work_dir(platform);
+    let options = DumpOptions {
+        compression: Compression::None,
+        snapshot,
+    };
+    let from = source.server.login(platform, As::Schema).await?;
+    let to = target.server.login(platform, As::Schema).await?;
+    let dumping = tools::dump(tool, &from, &work_dir, source.name, &options)?;
+    tools::pipe(dumping, tool, &to, &work_dir, target.name).await
+}
+
+/// Copies all that one snapshot of a database sees, and makes the copy ready to follow. Gives the
+/// snapshot, as `pg_current_snapshot()` writes it.
+pub(crate) async fn copy_snapshot(
+    platform: &Platform,
+    source: Side<'_>,
+    target: Side<'_>,
+) -> Result<String, Stop> {
+    let mut owner = source.locked_owner(platform).await?;
+    sqlx::raw_sql(
+        "set idle_in_transaction_session_timeout = 0;
+         begin isolation level repeatable read read only",
+    )
+    .execute(&mut owner)
+    .await?;
+    let (exported, sees): (String, String) =
+        sqlx::query_as("select pg_export_snapshot(), pg_current_snapshot()::text")
+            .fetch_one(&mut owner)
+            .await?;
+    copy(platform, source, target, Some(exported)).await?;
+    // Its end ends the snapshot.
+    owner.close().await?;
+    let mut copied = target.owner(platform).await?;
+    follower::begin(&mut copied).await?;
+    copied.close().await?;
+    Ok(sees)
+}
+
+fn work_dir(platform: &Platform) -> PathBuf {
+    let configured = platform.settings.objects.work_dir.clone();
+    configured.unwrap_or_else(std::env::temp_dir)
+}

@@ -1,0 +1,97 @@
+//! The publication and the slot through which a tenant's changes are read while it moves.
+//!
+//! Deliberately no subscription: one needs a superuser, and keeps a password in the target. Invariants:
+//! the publication is there before the slot, so that every change that the slot gives is published; a
+//! slot that is left behind fills the source's disk, so whatever ends a move drops it.
+
+use contract::{Code, OperationId};
+use kit::error::Problem;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::{Side, contents};
+use crate::clusters::connections::As;
+use crate::operations::Stop;
+use crate::platform::Platform;
+
+/// Publishes the tables of a database that is being moved.
+pub(super) const PUBLICATION: &str = "tn_move";
+
+/// The slot of a move.
+pub(crate) fn name(operation: OperationId) -> String {
+    format!("tn_{}", operation.uuid().simple())
+}
+
+/// Publishes every table and makes the slot.
+///
+/// # Errors
+/// A table whose changes cannot be followed is named.
+pub(crate) async fn open(platform: &Platform, source: Side<'_>, slot: &str) -> Result<(), Stop> {
+    let mut connection = connect(platform, source).await?;
+    if exists(&mut connection, slot).await? {
+        return Ok(connection.close().await?);
+    }
+    let mut owner = source.locked_owner(platform).await?;
+    if let Some(reason) = contents::cannot_be_followed(&mut owner).await? {
+        let detail = format!(
+            "{reason}, so that its changes cannot be followed: name the variant `dump`, which holds \
+             requests for longer."
+        );
+        return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+    }
+    let tables = contents::tables(&mut owner).await?.join(", ");
+    let publish = format!(
+        "drop publication if exists {PUBLICATION}; create publication {PUBLICATION}{}",
+        if tables.is_empty() {
+            String::new()
+        } else {
+            format!(" for table {tables}")
+        }
+    );
+    sqlx::raw_sql(AssertSqlSafe(publish))
+        .execute(&mut owner)
+        .await?;
+    // It waits for every transaction of the server that is under way; too long is tried again.
+    sqlx::raw_sql("set statement_timeout = '30s'")
+        .execute(&mut connection)
+        .await?;
+    sqlx::query("select pg_create_logical_replication_slot($1, 'pgoutput')")
+        .bind(slot)
+        .execute(&mut connection)
+        .await?;
+    owner.close().await?;
+    Ok(connection.close().await?)
+}
+
+/// Drops the slot and the publication; nothing there is success.
+pub(crate) async fn close(platform: &Platform, source: Side<'_>, slot: &str) -> Result<(), Stop> {
+    let mut connection = connect(platform, source).await?;
+    sqlx::query(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1",
+    )
+    .bind(slot)
+    .execute(&mut connection)
+    .await?;
+    connection.close().await?;
+    let mut owner = source.owner(platform).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "drop publication if exists {PUBLICATION}"
+    )))
+    .execute(&mut owner)
+    .await?;
+    Ok(owner.close().await?)
+}
+
+/// A connection that may read the slot.
+pub(super) async fn connect(platform: &Platform, source: Side<'_>) -> Result<PgConnection, Stop> {
+    source
+        .server
+        .connect_as(platform, As::Platform, &source.database())
+        .await
+}
+
+async fn exists(connection: &mut PgConnection, slot: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from pg_replication_slots where slot_name = $1)")
+        .bind(slot)
+        .fetch_one(connection)
+        .await
+}

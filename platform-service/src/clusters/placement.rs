@@ -1,0 +1,122 @@
+//! Where a tenant goes: one pure function, for new ones and for those that move.
+//!
+//! Deliberately without load or history: a cluster's weight is the operator's word for those.
+//! Invariant: a cluster that is full, draining, of another region, without a label that is asked for,
+//! or kept for other tiers is never chosen.
+
+use std::collections::BTreeMap;
+
+use contract::ClusterName;
+pub(crate) use contract::operator::cluster::ClusterStatus;
+
+/// Of a cluster's disk, the part that placement fills: tenants grow where they are. In percent.
+const DISK_PERCENT: u64 = 90;
+
+/// What placement knows of a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) name: ClusterName,
+    pub(crate) region: String,
+    pub(crate) status: ClusterStatus,
+    /// Tiers that it is kept for; `None` takes every tier.
+    pub(crate) tiers: Option<Vec<String>>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Share of new tenants relative to the others; at least 1.
+    pub(crate) weight: u32,
+    /// Databases of tenants that it holds.
+    pub(crate) databases: u32,
+    /// Databases that it may hold.
+    pub(crate) max_databases: Option<u32>,
+    /// Bytes that its databases took when they were last measured.
+    pub(crate) used_bytes: u64,
+    /// Bytes that they may take.
+    pub(crate) max_disk_bytes: Option<u64>,
+}
+
+/// What a tenant needs of its cluster.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needs<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) tier: &'a str,
+    /// Labels that the cluster must have.
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Of its data; 0 for a new one.
+    pub(crate) bytes: u64,
+}
+
+/// Why a cluster does not take a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// Data stays in its region.
+    #[error("it stands in another region")]
+    Region,
+    /// See [`ClusterStatus`].
+    #[error("its status lets nothing new in")]
+    Status,
+    /// It is kept for other tiers.
+    #[error("it is kept for other tiers")]
+    Tier,
+    /// A label is missing or has another value.
+    #[error("it lacks a label that the tenant asks for")]
+    Labels,
+    /// `max_databases` is reached.
+    #[error("it holds as many databases as it may")]
+    Databases,
+    /// `max_disk_bytes` would be too near.
+    #[error("its disk has no room for it")]
+    Disk,
+}
+
+impl Candidate {
+    /// Whether it takes a tenant.
+    pub(crate) fn judge(&self, needs: Needs<'_>) -> Result<(), Unfit> {
+        let tier_fits = self
+            .tiers
+            .as_ref()
+            .is_none_or(|tiers| tiers.iter().any(|kept| kept == needs.tier));
+        let mut labels = needs.labels.iter();
+        let disk_fits = self.max_disk_bytes.is_none_or(|most| {
+            self.used_bytes.saturating_add(needs.bytes) < most / 100 * DISK_PERCENT
+        });
+        let rules = [
+            (self.region == needs.region, Unfit::Region),
+            (self.status == ClusterStatus::Active, Unfit::Status),
+            (tier_fits, Unfit::Tier),
+            (
+                labels.all(|(key, value)| self.labels.get(key) == Some(value)),
+                Unfit::Labels,
+            ),
+            (
+                self.max_databases.is_none_or(|most| self.databases < most),
+                Unfit::Databases,
+            ),
+            (disk_fits, Unfit::Disk),
+        ];
+        match rules.into_iter().find(|(kept, _)| !kept) {
+            Some((_, unfit)) => Err(unfit),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The cluster for a tenant: one that is kept for its tier where there is one, and of those the
+/// least loaded by weight; equals go by name.
+pub(crate) fn place<'a>(candidates: &'a [Candidate], needs: Needs<'_>) -> Option<&'a Candidate> {
+    candidates
+        .iter()
+        .filter(|candidate| candidate.judge(needs).is_ok())
+        .min_by(|a, b| {
+            // (a + 1) / weight of a  <  (b + 1) / weight of b, without dividing.
+            let load = |one: &Candidate, other: &Candidate| {
+                (u64::from(one.databases) + 1) * u64::from(other.weight)
+            };
+            b.tiers
+                .is_some()
+                .cmp(&a.tiers.is_some())
+                .then_with(|| load(a, b).cmp(&load(b, a)))
+                .then_with(|| a.name.cmp(&b.name))
+        })
+}
+
+#[cfg(test)]
+mod tests;

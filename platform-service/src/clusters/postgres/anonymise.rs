@@ -1,0 +1,38 @@
+//! Making a copy of a tenant's data one that others may see.
+//!
+//! Deliberately runs an operator's statements as they are, as the owner of the schemas. Invariant: all
+//! of it is one transaction.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// What a session leaves behind; an order in which the rows can go.
+const SESSIONS: [&str; 2] = ["auth.refresh_token", "auth.session"];
+
+/// Ends every session that was copied, then runs the statements. Needs a connection to that database as
+/// the owner of its schemas, to be closed afterwards.
+pub(crate) async fn run(
+    connection: &mut PgConnection,
+    statements: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("set statement_timeout = '10min'; begin")
+        .execute(&mut *connection)
+        .await?;
+    for table in SESSIONS {
+        let is_there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+            .bind(table)
+            .fetch_one(&mut *connection)
+            .await?;
+        if is_there {
+            sqlx::raw_sql(AssertSqlSafe(format!("delete from {table}")))
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    if let Some(statements) = statements {
+        sqlx::raw_sql(AssertSqlSafe(statements))
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::raw_sql("commit").execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A tenant's database and role on the way from one server to another.
+//!
+//! Deliberately statements alone: when each may run is the operation's matter. Invariants: each is one
+//! message, which is one transaction; until the switch nothing on the target has the tenant's name but
+//! a role that cannot log in.
+
+use contract::tenant::SCHEMA_ROLE;
+use sqlx::PgConnection;
+
+use super::wall::{self, Wall};
+use super::{Name, ROLE_SETTINGS, Verifier, ident, literal, run};
+
+/// A tenant's role on a server that it comes to.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) tenant: &'a Name,
+    /// The comment on the role: which operation made it.
+    pub(crate) mark: &'a str,
+    pub(crate) verifier: &'a Verifier,
+    pub(crate) connection_limit: u32,
+}
+
+/// What there is of a role already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Missing,
+    There,
+}
+
+/// Makes the role of a tenant that is to come, or makes one that is there as it should be: with its
+/// password and its defaults, without a login and without rights.
+pub(crate) async fn ensure_role(
+    connection: &mut PgConnection,
+    arrival: &Arrival<'_>,
+    role: Role,
+) -> Result<(), sqlx::Error> {
+    let quoted = ident(arrival.tenant);
+    let verb = match role {
+        Role::Missing => "create",
+        Role::There => "alter",
+    };
+    let mut statements = format!(
+        "{verb} role {quoted} nologin connection limit {} password {};\n\
+         comment on role {quoted} is {};\n",
+        arrival.connection_limit,
+        literal(arrival.verifier.as_str()),
+        literal(arrival.mark),
+    );
+    for (setting, value) in ROLE_SETTINGS {
+        statements += &format!("alter role {quoted} set {setting} = {};\n", literal(value));
+    }
+    run(connection, statements).await
+}
+
+/// Gives a complete side copy the tenant's name and marker, and lets its role in as far as the wall
+/// says.
+pub(crate) async fn switch(
+    connection: &mut PgConnection,
+    side: &Name,
+    (tenant, marker): (&Name, &str),
+    wall: Wall,
+) -> Result<(), sqlx::Error> {
+    let (from, to) = (ident(side), ident(tenant));
+    let statements = format!(
+        "alter database {from} rename to {to};\n\
+         comment on database {to} is {};\n{}",
+        literal(marker),
+        wall::statements(tenant, wall),
+    );
+    run(connection, statements).await
+}
+
+/// Takes a [`switch`] back: nobody was told of it.
+pub(crate) async fn switch_back(
+    connection: &mut PgConnection,
+    tenant: &Name,
+    (side, marker): (&Name, &str),
+) -> Result<(), sqlx::Error> {
+    let (from, to) = (ident(tenant), ident(side));
+    let statements = format!(
+        "{}alter database {from} rename to {to};\n\
+         comment on database {to} is {};\n",
+        wall::statements(tenant, Wall::Blocked),
+        literal(marker),
+    );
+    run(connection, statements).await
+}
+
+/// Puts what a tenant left behind, database and role, away under another name.
+pub(crate) async fn put_away(
+    connection: &mut PgConnection,
+    tenant: &Name,
+    (old, marker): (&Name, &str),
+) -> Result<(), sqlx::Error> {
+    let (from, to) = (ident(tenant), ident(old));
+    let statements = format!(
+        "{}alter database {from} rename to {to};\n\
+         alter role {from} rename to {to};\n\
+         comment on database {to} is {};\n",
+        wall::statements(tenant, Wall::Blocked),
+        literal(marker),
+    );
+    run(connection, statements).await
+}
+
+/// Whether the migration runner may enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Migrations {
+    May,
+    MayNot,
+}
+
+/// Lets the migration runner into a database, or keeps it out: what is copied must not change.
+pub(crate) async fn let_migrations(
+    connection: &mut PgConnection,
+    name: &Name,
+    migrations: Migrations,
+) -> Result<(), sqlx::Error> {
+    let (quoted, schema) = (ident(name), ident(SCHEMA_ROLE));
+    let statement = match migrations {
+        Migrations::May => format!("grant connect on database {quoted} to {schema}"),
+        Migrations::MayNot => format!("revoke connect on database {quoted} from {schema}"),
+    };
+    run(connection, statement).await
+}
+
+/// Bytes of a database.
+pub(crate) async fn bytes_of(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<u64, sqlx::Error> {
+    let bytes: i64 = sqlx::query_scalar("select pg_database_size($1::text::name)")
+        .bind(name.to_string())
+        .fetch_one(connection)
+        .await?;
+    Ok(bytes.unsigned_abs())
+}

@@ -1,0 +1,100 @@
+//! Who sits in a database, and how they are thrown out.
+//!
+//! Deliberately never a superuser, whom nobody but another one can end, and never a worker of the
+//! server, which has no user and gives way by itself. Invariant: our own session stays.
+
+use sqlx::PgConnection;
+
+use super::Name;
+use super::wall::Who;
+
+/// Ends the sessions in a database; gives how many there were.
+pub(crate) async fn end_sessions(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity
+         where datname = $1::text::name and pid <> pg_backend_pid()",
+    )
+    .bind(name.to_string())
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether a session with this `application_name` is left, in whatever database.
+pub(crate) async fn has_session(
+    connection: &mut PgConnection,
+    application: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from pg_stat_activity where application_name = $1)")
+        .bind(application)
+        .fetch_one(connection)
+        .await
+}
+
+/// Ends the sessions in a database of everybody or of the role of the same name, but for superusers';
+/// gives how many there were, theirs included.
+pub(super) async fn end_sessions_of(
+    connection: &mut PgConnection,
+    name: &Name,
+    who: Who,
+) -> Result<u64, sqlx::Error> {
+    let found: i64 = sqlx::query_scalar(
+        "select count(case when not coalesce(role.rolsuper, false)
+                 then pg_terminate_backend(session.pid)::text else '' end)
+         from pg_stat_activity session left join pg_roles role on role.oid = session.usesysid
+         where session.datname = $1::text::name and session.pid <> pg_backend_pid()
+             and session.usesysid is not null
+             and ($2 or session.usename = $1::text::name)",
+    )
+    .bind(name.to_string())
+    .bind(who == Who::Everybody)
+    .fetch_one(connection)
+    .await?;
+    Ok(found.unsigned_abs())
+}
+
+/// Who still sits there: roles and their programs.
+pub(super) async fn sessions_of(
+    connection: &mut PgConnection,
+    name: &Name,
+    who: Who,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct concat_ws(' ', usename, nullif(application_name, ''))
+         from pg_stat_activity
+         where datname = $1::text::name and pid <> pg_backend_pid()
+             and usesysid is not null
+             and ($2 or usename = $1::text::name)
+         order by 1",
+    )
+    .bind(name.to_string())
+    .bind(who == Who::Everybody)
+    .fetch_all(connection)
+    .await
+}
+
+/// The marker of the database that a connection is in.
+pub(crate) async fn marker(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select shobj_description(oid, 'pg_database') from pg_database
+         where datname = current_database()",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether a session of the role of this name is left in the database of the same name.
+pub(crate) async fn has_session_of(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from pg_stat_activity
+                        where datname = $1::text::name and usename = $1::text::name)",
+    )
+    .bind(name.to_string())
+    .fetch_one(connection)
+    .await
+}

@@ -1,0 +1,128 @@
+//! What a tenant's role may do in its database, enforced by the server.
+//!
+//! Deliberately by membership in the groups, CONNECT and LOGIN alone: the rights on tables belong to
+//! the groups, so nothing is written into the tenant's database and no dump carries a tenant's name.
+//! Invariants: every wall is set in one message, which is one transaction, and may be set twice; a
+//! wall ends no session, so whoever sets one empties the database afterwards, never before.
+
+use std::time::{Duration, Instant};
+
+use contract::Code;
+use contract::tenant::{DATA_ROLE, READ_ROLE, SIGN_IN_ROLE};
+use kit::error::Problem;
+use sqlx::PgConnection;
+
+use super::{Name, end_sessions_of, ident, literal, run, sessions_of};
+use crate::clusters::connections::Server;
+use crate::operations::Stop;
+
+/// Pause between two looks at the sessions: a client that was logging in at the first one shows at the
+/// second.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Looks in a row that must find nobody.
+const QUIET_LOOKS: u32 = 2;
+
+/// What a tenant's role may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// Everything that a tenant may.
+    Open,
+    /// Sign in and out, and read.
+    ReadOnly,
+    /// Nothing, not even log in.
+    Blocked,
+}
+
+/// Sets the wall of a role of its own database; both have this name.
+pub(crate) async fn set(
+    connection: &mut PgConnection,
+    name: &Name,
+    wall: Wall,
+) -> Result<(), sqlx::Error> {
+    run(connection, statements(name, wall)).await
+}
+
+/// The statements of [`set`], to be part of a longer message.
+pub(crate) fn statements(name: &Name, wall: Wall) -> String {
+    let role = ident(name);
+    let (data, read, sign_in) = (ident(DATA_ROLE), ident(READ_ROLE), ident(SIGN_IN_ROLE));
+    match wall {
+        Wall::Open => format!(
+            "grant {data} to {role};\n\
+             revoke {read}, {sign_in} from {role};\n\
+             alter role {role} login;\n\
+             grant connect on database {role} to {role};\n"
+        ),
+        Wall::ReadOnly => format!(
+            "grant {read}, {sign_in} to {role};\n\
+             revoke {data} from {role};\n\
+             alter role {role} login;\n\
+             grant connect on database {role} to {role};\n"
+        ),
+        Wall::Blocked => format!(
+            "alter role {role} nologin;\n\
+             revoke {data}, {read}, {sign_in} from {role};\n\
+             revoke connect on database {role} from {role};\n\
+             {};\n",
+            without_logins(name)
+        ),
+    }
+}
+
+/// Takes the right to connect from operators' logins, which are issued anew where they are still needed:
+/// one that may write must not write to a copy that is being left.
+fn without_logins(name: &Name) -> String {
+    let database = literal(&name.to_string());
+    format!(
+        "do $$ declare login text; begin
+             for login in
+                 select role.rolname from pg_database database, aclexplode(database.datacl) entry
+                 join pg_roles role on role.oid = entry.grantee
+                 where database.datname = {database} and role.rolname like 'psql:%'
+             loop
+                 execute format('revoke connect on database %I from %I', {database}, login);
+             end loop;
+         end $$"
+    )
+}
+
+/// Whose sessions are ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Everybody's: before a rename, a swap or a drop.
+    Everybody,
+    /// Those of the role of the same name: whoever migrates or looks after it stays.
+    Tenant,
+}
+
+/// Ends the sessions in a database until two looks in a row find none; gives how many it ended.
+///
+/// # Errors
+/// Somebody is still there after `patience`; the words say who.
+pub(crate) async fn empty(
+    server: &Server,
+    name: &Name,
+    who: Who,
+    patience: Duration,
+) -> Result<u64, Stop> {
+    let began = Instant::now();
+    let (mut ended, mut quiet) = (0, 0);
+    let mut connection = server.acquire().await?;
+    loop {
+        let here = end_sessions_of(&mut connection, name, who).await?;
+        ended += here;
+        quiet = if here == 0 { quiet + 1 } else { 0 };
+        if quiet >= QUIET_LOOKS {
+            return Ok(ended);
+        }
+        if began.elapsed() >= patience {
+            let left = sessions_of(&mut connection, name, who).await?;
+            if left.is_empty() {
+                return Ok(ended);
+            }
+            let detail = format!("Sessions of {} do not end in {name}.", left.join(", "));
+            return Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}

@@ -1,0 +1,162 @@
+//! Every check and every warning alone, against a server that has nothing to say to.
+
+use super::*;
+
+fn good() -> Facts {
+    Facts {
+        version: 150_018,
+        server: 1,
+        is_superuser: false,
+        can_make_databases: true,
+        can_make_roles: true,
+        is_standby: false,
+        encoding: "UTF8".to_owned(),
+        max_connections: 100,
+        reserved_connections: 3,
+        recovery_init_sync_method: "syncfs".to_owned(),
+        naptime_seconds: 300,
+        connection_check_ms: 1000,
+        fsync: true,
+        platform_mark: None,
+        platform_is_superuser: false,
+    }
+}
+
+fn judged(facts: Facts, budget: u32) -> (Vec<&'static str>, Vec<&'static str>) {
+    let inspection = Inspection {
+        version: facts.version,
+        facts,
+    };
+    let (failures, warnings) = inspection.judge(budget);
+    (
+        failures.into_iter().map(|(field, _)| field).collect(),
+        warnings.into_iter().map(|warning| warning.about).collect(),
+    )
+}
+
+#[test]
+fn a_good_server_passes() {
+    assert_eq!(judged(good(), 77), (vec![], vec![]));
+}
+
+#[test]
+fn each_check_names_its_field() {
+    let cases = [
+        (
+            Facts {
+                version: 140_011,
+                ..good()
+            },
+            "/host",
+        ),
+        (
+            Facts {
+                is_standby: true,
+                ..good()
+            },
+            "/host",
+        ),
+        (
+            Facts {
+                can_make_roles: false,
+                ..good()
+            },
+            "/admin_user",
+        ),
+        (
+            Facts {
+                can_make_databases: false,
+                ..good()
+            },
+            "/admin_user",
+        ),
+        (
+            Facts {
+                encoding: "SQL_ASCII".to_owned(),
+                ..good()
+            },
+            "/host",
+        ),
+        (
+            Facts {
+                platform_is_superuser: true,
+                ..good()
+            },
+            "/host",
+        ),
+    ];
+    for (facts, field) in cases {
+        assert_eq!(judged(facts, 60).0, [field]);
+    }
+    assert_eq!(
+        judged(good(), 98),
+        (vec!["/connection_budget"], vec!["max_connections"])
+    );
+    let superuser = Facts {
+        is_superuser: true,
+        can_make_roles: false,
+        ..good()
+    };
+    assert_eq!(judged(superuser, 60).0, Vec::<&str>::new());
+}
+
+#[test]
+fn each_setting_that_hurts_is_warned_of() {
+    let cases = [
+        (
+            Facts {
+                recovery_init_sync_method: "fsync".to_owned(),
+                ..good()
+            },
+            "recovery_init_sync_method",
+        ),
+        (
+            Facts {
+                naptime_seconds: 60,
+                ..good()
+            },
+            "autovacuum_naptime",
+        ),
+        (
+            Facts {
+                connection_check_ms: 0,
+                ..good()
+            },
+            "client_connection_check_interval",
+        ),
+        (
+            Facts {
+                max_connections: 82,
+                ..good()
+            },
+            "max_connections",
+        ),
+        (
+            Facts {
+                fsync: false,
+                ..good()
+            },
+            "fsync",
+        ),
+    ];
+    for (facts, about) in cases {
+        assert_eq!(judged(facts, 60), (vec![], vec![about]));
+    }
+}
+
+#[test]
+fn a_server_says_which_cluster_it_is() {
+    let marked = |mark: Option<&str>| Inspection {
+        version: 150_018,
+        facts: Facts {
+            platform_mark: mark.map(str::to_owned),
+            ..good()
+        },
+    };
+    assert_eq!(
+        marked(Some("tenantry:cluster:main")).cluster(),
+        "main".parse().ok()
+    );
+    assert_eq!(marked(Some("somebody's role")).cluster(), None);
+    assert_eq!(marked(None).cluster(), None);
+}

@@ -1,0 +1,239 @@
+//! Calls to the services that own schemas: migrate a database, provision a tenant.
+//!
+//! Deliberately without waiting: who calls decides what a failure means to it. Invariants: a refusal
+//! by one replica counts for its service, a missing answer sends us to the next replica; a migration
+//! counts only when the newest versions are reached.
+
+use contract::client::ClientError;
+use contract::internal::{
+    FailedMigration, MigrateAnswer, MigrateRequest, OwnershipRequest, ProvisionRequest,
+};
+use contract::{Code, DatabaseRef, SchemaVersions};
+use kit::error::Problem;
+
+use crate::operations::Stop;
+use crate::platform::Platform;
+use crate::replicas::{self, LiveService};
+
+/// The services that own schemas and of which a replica lives.
+pub(crate) async fn live(platform: &Platform) -> Result<Vec<LiveService>, sqlx::Error> {
+    let mut registry = platform.registry.acquire().await?;
+    replicas::store::live_services(&mut registry).await
+}
+
+/// Whether a database with the versions `have` needs no migration to `newest`.
+pub(crate) fn covers(have: &SchemaVersions, newest: &SchemaVersions) -> bool {
+    newest
+        .iter()
+        .all(|(owner, version)| have.get(owner).is_some_and(|have| have >= version))
+}
+
+/// Lets every service bring its schemas in a database to their newest version; gives the versions.
+pub(crate) async fn migrate(
+    platform: &Platform,
+    services: &[LiveService],
+    database: &DatabaseRef,
+) -> Result<SchemaVersions, Stop> {
+    let request = MigrateRequest {
+        database: database.clone(),
+        known: None,
+    };
+    let mut reached = SchemaVersions::new();
+    for service in services {
+        reached.extend(migrate_by(platform, service, &request).await?);
+    }
+    Ok(reached)
+}
+
+async fn migrate_by(
+    platform: &Platform,
+    service: &LiveService,
+    request: &MigrateRequest,
+) -> Result<SchemaVersions, Stop> {
+    let newest = replicas::newest_versions(std::slice::from_ref(service));
+    let mut last = None;
+    for url in &service.internal_urls {
+        match platform.services.migrate(url, request).await {
+            Ok(MigrateAnswer {
+                failed: Some(failed),
+                ..
+            }) => return Err(Stop::Retry(refused(&failed))),
+            Ok(answer) if covers(&answer.schema_versions, &newest) => {
+                return Ok(answer.schema_versions);
+            }
+            // A replica of the release before, while a new one is rolling out.
+            Ok(_) => {}
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    Err(Stop::Retry(last.unwrap_or_else(|| none_newest(service))))
+}
+
+fn refused(failed: &FailedMigration) -> Problem {
+    let FailedMigration {
+        owner,
+        migration,
+        message,
+        ..
+    } = failed;
+    Problem::new(Code::MigrationFailed).detail(format!("{owner}: {migration}: {message}"))
+}
+
+/// What a tenant was brought to.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    /// The versions of the services that were asked.
+    pub(crate) reached: SchemaVersions,
+    /// The migration that failed, where one did.
+    pub(crate) failed: Option<FailedMigration>,
+}
+
+/// Lets the services that have something newer than `known` bring their schemas in a tenant's database
+/// up; stops at the first migration that fails. `spread` counts the calls, so that they go round.
+pub(crate) async fn bring_up(
+    platform: &Platform,
+    services: &[LiveService],
+    database: &DatabaseRef,
+    known: &SchemaVersions,
+    spread: usize,
+) -> Result<Brought, Stop> {
+    let request = MigrateRequest {
+        database: database.clone(),
+        known: Some(known.clone()),
+    };
+    let mut reached = SchemaVersions::new();
+    for service in services {
+        let newest = replicas::newest_versions(std::slice::from_ref(service));
+        if covers(known, &newest) {
+            continue;
+        }
+        let answer = bring_up_by(platform, service, (&request, &newest), spread).await?;
+        reached.extend(answer.schema_versions);
+        if answer.failed.is_some() {
+            return Ok(Brought {
+                reached,
+                failed: answer.failed,
+            });
+        }
+    }
+    Ok(Brought {
+        reached,
+        failed: None,
+    })
+}
+
+/// Asks the replicas of a service in turn until one brings its newest versions, or has tried.
+async fn bring_up_by(
+    platform: &Platform,
+    service: &LiveService,
+    (request, newest): (&MigrateRequest, &SchemaVersions),
+    spread: usize,
+) -> Result<MigrateAnswer, Stop> {
+    let urls = &service.internal_urls;
+    let mut last = None;
+    for url in urls
+        .iter()
+        .cycle()
+        .skip(spread % urls.len().max(1))
+        .take(urls.len())
+    {
+        match platform.services.migrate(url, request).await {
+            Ok(answer) if answer.failed.is_some() || covers(&answer.schema_versions, newest) => {
+                return Ok(answer);
+            }
+            Ok(_) => {}
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    Err(Stop::Retry(last.unwrap_or_else(|| none_newest(service))))
+}
+
+fn none_newest(service: &LiveService) -> Problem {
+    Problem::new(Code::NotReady).detail(format!(
+        "No replica of {} brings its newest schema versions.",
+        service.service
+    ))
+}
+
+/// Lets every service run its hooks in a new tenant's database.
+pub(crate) async fn provision(
+    platform: &Platform,
+    services: &[LiveService],
+    request: &ProvisionRequest,
+) -> Result<(), Stop> {
+    for service in services {
+        provision_by(platform, service, request).await?;
+    }
+    Ok(())
+}
+
+async fn provision_by(
+    platform: &Platform,
+    service: &LiveService,
+    request: &ProvisionRequest,
+) -> Result<(), Stop> {
+    let mut last = None;
+    for url in &service.internal_urls {
+        match platform.services.provision(url, request).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    Err(Stop::Retry(last.unwrap_or_else(|| {
+        Problem::new(Code::NotReady).detail(format!("No replica of {} lives.", service.service))
+    })))
+}
+
+/// Lets every service change who owns a tenant.
+pub(crate) async fn ownership(
+    platform: &Platform,
+    services: &[LiveService],
+    request: &OwnershipRequest,
+) -> Result<(), Stop> {
+    for service in services {
+        ownership_by(platform, service, request).await?;
+    }
+    Ok(())
+}
+
+async fn ownership_by(
+    platform: &Platform,
+    service: &LiveService,
+    request: &OwnershipRequest,
+) -> Result<(), Stop> {
+    let mut last = None;
+    for url in &service.internal_urls {
+        match platform.services.ownership(url, request).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    Err(Stop::Retry(last.unwrap_or_else(|| {
+        Problem::new(Code::NotReady).detail(format!("No replica of {} lives.", service.service))
+    })))
+}
+
+/// What a failed call leaves to say when the other replicas fail as well; stops where they need
+/// not be asked.
+fn next_replica(error: ClientError) -> Result<Problem, Stop> {
+    match &error {
+        ClientError::Refused(document) => {
+            let detail = document
+                .detail
+                .clone()
+                .unwrap_or_else(|| document.title.clone());
+            let problem = Problem::new(document.code).detail(detail).caused_by(error);
+            if problem.code().is_retryable() {
+                Ok(problem)
+            } else {
+                Err(Stop::Fail(problem))
+            }
+        }
+        ClientError::Unreachable(_) | ClientError::Malformed { .. } => {
+            Ok(Problem::new(Code::NotReady)
+                .detail("A service that owns schemas does not answer.")
+                .caused_by(error))
+        }
+        ClientError::Credential(_) => Err(Stop::Fail(Problem::internal(error))),
+    }
+}

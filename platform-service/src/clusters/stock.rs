@@ -1,0 +1,73 @@
+//! Ready copies: made complete, claimed, thrown away.
+//!
+//! Deliberately idempotent to the statement: whoever finds a copy half-made finishes it. Invariant:
+//! a copy carries its marker exactly when it has its walls, its rights and its role.
+
+use super::connections::{Database, Server};
+use super::postgres::{self, Claim, DatabaseState, Name, Source, Whose};
+use crate::operations::Stop;
+use kit::db::Fault;
+use sqlx::Connection;
+
+/// Copies of the stock are first copies.
+const STOCK_COPY: u32 = 1;
+
+/// Ensures that the copy of this number is there and complete.
+pub(crate) async fn ensure(server: &Server, number: i64, template: i64) -> Result<(), Stop> {
+    let name = Name::Stock(number);
+    let marker = server.database(&name, STOCK_COPY).marker();
+    let mut connection = server.acquire().await?;
+    let mut found = postgres::look(&mut connection, &name).await?;
+    if let Some(database) = &found.database {
+        if database.marker.as_deref() == Some(&marker) && database.state == DatabaseState::Open {
+            return Ok(());
+        }
+        if database.state != DatabaseState::Open {
+            drop(connection);
+            discard(server, &name, Whose::Anybody).await?;
+            connection = server.acquire().await?;
+            found = postgres::look(&mut connection, &name).await?;
+        }
+    }
+    if found.database.is_none() {
+        // A connection is not held while others copy.
+        drop(connection);
+        let _permit = server.copy_permit().await;
+        connection = server.acquire().await?;
+        let source = Name::Template(template);
+        postgres::copy(&mut connection, Source::Template(&source), &name).await?;
+    }
+    postgres::furnish_stock(&mut connection, &name, &marker, found.role.as_ref()).await?;
+    Ok(())
+}
+
+/// Opens a ready copy once. The server builds a database's catalog cache file for its first session,
+/// which is not to be the one that a sign-up waits for; and a copy that opens is a copy that works.
+pub(crate) async fn try_out(server: &Server, number: i64) -> Result<(), Stop> {
+    let connection = server.connect(Database::Ours(&Name::Stock(number))).await?;
+    Ok(connection.close().await?)
+}
+
+/// Turns a ready copy into a tenant's database. Who sits in the copy is thrown out; a copy that is
+/// not there any more is a reason to look again.
+pub(crate) async fn claim(server: &Server, number: i64, claim: &Claim<'_>) -> Result<(), Stop> {
+    let stock = Name::Stock(number);
+    let mut connection = server.acquire().await?;
+    let mut claimed = postgres::claim(&mut connection, &stock, claim).await;
+    if claimed.as_ref().is_err_and(postgres::is_in_use) {
+        postgres::end_sessions(&mut connection, &stock).await?;
+        claimed = postgres::claim(&mut connection, &stock, claim).await;
+    }
+    claimed.map_err(|error| match Fault::of(&error) {
+        Fault::DatabaseGone => Stop::Retry(error.into()),
+        _ => error.into(),
+    })
+}
+
+/// Drops a database and then its role; nothing there, or nothing of `whose`, is success.
+pub(crate) async fn discard(server: &Server, name: &Name, whose: Whose<'_>) -> Result<(), Stop> {
+    let mut connection = server.connect(Database::Maintenance).await?;
+    postgres::discard(&mut connection, name, whose).await?;
+    connection.close().await?;
+    Ok(())
+}

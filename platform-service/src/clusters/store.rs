@@ -1,0 +1,443 @@
+//! Clusters' SQL in the registry; templates and stock are in [`derived`].
+//!
+//! Deliberately nothing that runs on a cluster: see [`super::postgres`]. Invariant: what placement
+//! saw of a cluster holds until the transaction that placed ends.
+
+pub(crate) mod derived;
+pub(crate) mod kept;
+pub(crate) mod moves;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use contract::ClusterName;
+use contract::secret::SecretRef;
+use contract::tenant::TlsMode;
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::placement::{Candidate, ClusterStatus};
+use crate::registry::{interval, json, number, parsed, to_json};
+
+/// Serialises the adding of clusters: an arbitrary number that nothing else in the registry uses.
+const ADDING_LOCK: i64 = 0x0063_6c75_7374_6572;
+/// The class of the locks under which one process keeps a cluster's templates and stock.
+const KEEPER_LOCK_CLASS: i32 = 0x6b65_6570;
+
+/// A cluster as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClusterRow {
+    pub(crate) name: ClusterName,
+    pub(crate) region: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: TlsMode,
+    pub(crate) status: ClusterStatus,
+    pub(crate) connection_budget: u32,
+    pub(crate) max_databases: Option<u32>,
+    pub(crate) tiers: Option<Vec<String>>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) weight: u32,
+    /// Bytes that its databases may take.
+    pub(crate) max_disk_bytes: Option<u64>,
+    pub(crate) server_version: i32,
+    /// Whether `tn_platform` may read logical replication slots.
+    pub(crate) can_replicate: bool,
+    pub(crate) platform_credential: SecretRef,
+    pub(crate) schema_credential: SecretRef,
+    /// None until its keeper has made the login.
+    pub(crate) query_credential: Option<SecretRef>,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+struct Columns {
+    name: String,
+    region: String,
+    host: String,
+    port: i32,
+    tls: String,
+    status: String,
+    connection_budget: i32,
+    max_databases: Option<i32>,
+    tiers: Option<Vec<String>>,
+    labels: Value,
+    weight: i32,
+    max_disk_bytes: Option<i64>,
+    server_version: i32,
+    can_replicate: bool,
+    platform_credential: String,
+    schema_credential: String,
+    query_credential: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+impl Columns {
+    fn parse(self) -> Result<ClusterRow, sqlx::Error> {
+        Ok(ClusterRow {
+            name: parsed("cluster.name", &self.name)?,
+            region: self.region,
+            host: self.host,
+            port: number("cluster.port", self.port)?,
+            tls: parsed("cluster.tls", &self.tls)?,
+            status: parsed("cluster.status", &self.status)?,
+            connection_budget: number("cluster.connection_budget", self.connection_budget)?,
+            max_databases: self
+                .max_databases
+                .map(|most| number("cluster.max_databases", most))
+                .transpose()?,
+            tiers: self.tiers,
+            labels: json("cluster.labels", self.labels)?,
+            weight: number("cluster.weight", self.weight)?,
+            max_disk_bytes: self
+                .max_disk_bytes
+                .map(|most| number("cluster.max_disk_bytes", most))
+                .transpose()?,
+            server_version: self.server_version,
+            can_replicate: self.can_replicate,
+            platform_credential: SecretRef(self.platform_credential),
+            schema_credential: SecretRef(self.schema_credential),
+            query_credential: self.query_credential.map(SecretRef),
+            created_at: self.created_at,
+        })
+    }
+}
+
+/// A cluster.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+) -> Result<Option<ClusterRow>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        "select name, region, host, port, tls, status, connection_budget, max_databases, tiers,
+             labels, weight, max_disk_bytes, server_version, can_replicate, platform_credential,
+             schema_credential, query_credential, created_at
+         from registry.cluster where name = $1",
+        name.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Columns::parse)
+    .transpose()
+}
+
+/// Up to `limit` clusters in the order of their names, after `starting_after`.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    starting_after: Option<&ClusterName>,
+    limit: i64,
+) -> Result<Vec<ClusterRow>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        "select name, region, host, port, tls, status, connection_budget, max_databases, tiers,
+             labels, weight, max_disk_bytes, server_version, can_replicate, platform_credential,
+             schema_credential, query_credential, created_at
+         from registry.cluster where $1::text is null or name > $1 order by name limit $2",
+        starting_after.map(ClusterName::as_str),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Columns::parse)
+    .collect()
+}
+
+/// The names of all clusters that get new tenants.
+pub(crate) async fn active(connection: &mut PgConnection) -> Result<Vec<ClusterName>, sqlx::Error> {
+    sqlx::query_scalar!("select name from registry.cluster where status = 'active' order by name")
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(|name| parsed("cluster.name", name))
+        .collect()
+}
+
+/// Until the transaction ends nobody else adds a cluster.
+pub(crate) async fn lock_adding(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock($1)::text as locked",
+        ADDING_LOCK
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// The cluster that has this address.
+pub(crate) async fn at_address(
+    connection: &mut PgConnection,
+    host: &str,
+    port: u16,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select name from registry.cluster where host = $1 and port = $2",
+        host,
+        i32::from(port),
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Adds a cluster. Breaks `cluster_key` or `cluster_address_key` where it is there already.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    cluster: &ClusterRow,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into registry.cluster
+             (name, region, host, port, tls, status, connection_budget, max_databases, tiers,
+              weight, server_version, platform_credential, schema_credential, created_at,
+              labels, max_disk_bytes, can_replicate)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        cluster.name.as_str(),
+        cluster.region,
+        cluster.host,
+        i32::from(cluster.port),
+        cluster.tls.as_str(),
+        cluster.status.as_str(),
+        narrow(cluster.connection_budget),
+        cluster.max_databases.map(narrow),
+        cluster.tiers.as_deref(),
+        narrow(cluster.weight),
+        cluster.server_version,
+        cluster.platform_credential.0,
+        cluster.schema_credential.0,
+        cluster.created_at,
+        to_json(&cluster.labels)?,
+        cluster.max_disk_bytes.map(wide),
+        cluster.can_replicate,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn narrow(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn wide(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A cluster, locked until the transaction ends.
+pub(crate) async fn find_for_update(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+) -> Result<Option<ClusterRow>, sqlx::Error> {
+    sqlx::query!(
+        r#"select name as "name!" from registry.cluster where name = $1 for no key update"#,
+        name.as_str(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    find(connection, name).await
+}
+
+/// Stores what an operator may change of a cluster. The row must be locked.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    cluster: &ClusterRow,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster
+         set status = $2, labels = $3, tiers = $4, weight = $5, connection_budget = $6,
+             max_databases = $7, max_disk_bytes = $8, updated_at = now()
+         where name = $1",
+        cluster.name.as_str(),
+        cluster.status.as_str(),
+        to_json(&cluster.labels)?,
+        cluster.tiers.as_deref(),
+        narrow(cluster.weight),
+        narrow(cluster.connection_budget),
+        cluster.max_databases.map(narrow),
+        cluster.max_disk_bytes.map(wide),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The clusters whose bytes were not measured for so long, which are the caller's to measure now.
+pub(crate) async fn claim_measuring(
+    connection: &mut PgConnection,
+    every: Duration,
+) -> Result<Vec<ClusterName>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "update registry.cluster set measured_at = now()
+         where measured_at is null or measured_at < now() - $1::interval
+         returning name",
+        interval(every)?,
+    )
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|name| parsed("cluster.name", name))
+    .collect()
+}
+
+/// Stores how many bytes a cluster's databases take, and whether it can replicate.
+pub(crate) async fn measured(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+    bytes: u64,
+    can_replicate: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set used_bytes = $2, can_replicate = $3, measured_at = now()
+         where name = $1",
+        name.as_str(),
+        wide(bytes),
+        can_replicate,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores the port at which a cluster's server is reached.
+pub(crate) async fn set_port(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+    port: u16,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set port = $2, updated_at = now() where name = $1 and port <> $2",
+        name.as_str(),
+        i32::from(port),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores the password of a cluster's `tn_query`.
+pub(crate) async fn set_query_credential(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+    reference: &SecretRef,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set query_credential = $2, updated_at = now() where name = $1",
+        name.as_str(),
+        reference.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What a cluster holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// Databases of tenants.
+    pub(crate) tenants: u32,
+    /// Ready copies of any template.
+    pub(crate) stock: u32,
+    /// Bytes of all its databases when they were last measured.
+    pub(crate) used_bytes: Option<u64>,
+}
+
+/// What the named clusters hold.
+pub(crate) async fn holdings(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<HashMap<String, Holdings>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select cluster.name, cluster.used_bytes,
+            (select count(*) from registry.tenant
+             where tenant.cluster = cluster.name and tenant.status <> 'deleted') as "tenants!",
+            (select count(*) from registry.stock
+             where stock.cluster = cluster.name and stock.status = 'ready') as "stock!"
+        from registry.cluster where cluster.name = any($1)
+        "#,
+        names,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let holdings = Holdings {
+                tenants: number("count", row.tenants)?,
+                stock: number("count", row.stock)?,
+                used_bytes: row
+                    .used_bytes
+                    .map(|bytes| number("cluster.used_bytes", bytes))
+                    .transpose()?,
+            };
+            Ok((row.name, holdings))
+        })
+        .collect()
+}
+
+/// The clusters of a region as placement sees them, locked until the transaction ends, so that
+/// what is chosen still has room at the commit.
+pub(crate) async fn lock_candidates(
+    connection: &mut PgConnection,
+    region: &str,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select name, status, max_databases, tiers, labels, weight, max_disk_bytes
+         from registry.cluster where region = $1 order by name for no key update",
+        region,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    // A statement of its own: one that waited for the lock would count what was there before.
+    let holdings = holdings(connection, &names).await?;
+    rows.into_iter()
+        .map(|row| {
+            let held = holdings.get(&row.name).copied().unwrap_or_default();
+            Ok(Candidate {
+                name: parsed("cluster.name", &row.name)?,
+                region: region.to_owned(),
+                status: parsed("cluster.status", &row.status)?,
+                tiers: row.tiers,
+                labels: json("cluster.labels", row.labels)?,
+                weight: number("cluster.weight", row.weight)?,
+                databases: held.tenants,
+                used_bytes: held.used_bytes.unwrap_or_default(),
+                max_disk_bytes: row
+                    .max_disk_bytes
+                    .map(|most| number("cluster.max_disk_bytes", most))
+                    .transpose()?,
+                max_databases: row
+                    .max_databases
+                    .map(|most| number("cluster.max_databases", most))
+                    .transpose()?,
+            })
+        })
+        .collect()
+}
+
+/// Whether this session keeps a cluster now; it does until the session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// This one does.
+    Ours,
+    /// Another process does.
+    Others,
+}
+
+/// Tries to become the one process that keeps a cluster. Needs a connection of its own.
+pub(crate) async fn try_keep(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<Keeping, sqlx::Error> {
+    let locked = sqlx::query_scalar!(
+        r#"select pg_try_advisory_lock($1, hashtext($2)) as "locked!""#,
+        KEEPER_LOCK_CLASS,
+        cluster.as_str(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(if locked {
+        Keeping::Ours
+    } else {
+        Keeping::Others
+    })
+}

@@ -1,0 +1,317 @@
+//! What the doctor knows: asked of the registry, of each cluster's server and of the clocks.
+//!
+//! Deliberately as plain values, so that they can be made up in a test. Invariant: nothing here
+//! changes anything, and no server is waited for longer than [`PATIENCE`].
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use contract::{ClusterName, OperationId, TenantId};
+use futures::StreamExt as _;
+use futures::stream;
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+
+use super::store;
+use crate::clusters::connections::{As, Server};
+use crate::clusters::postgres::{Name, inventory};
+use crate::housekeeping;
+use crate::keys;
+use crate::operations::Stop;
+use crate::platform::Platform;
+
+/// How long a server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Servers that are asked at once.
+const AT_ONCE: usize = 8;
+
+/// A cluster, as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct ClusterFacts {
+    pub(super) row: ClusterRow,
+    /// Ready databases that it should have.
+    pub(super) stock_level: u32,
+    /// What its server says; none with the words of who did not answer.
+    pub(super) server: Result<ServerFacts, String>,
+}
+
+/// What the registry says of a cluster.
+#[derive(Debug, Clone)]
+pub(super) struct ClusterRow {
+    pub(super) name: ClusterName,
+    pub(super) status: String,
+    pub(super) connection_budget: u32,
+    pub(super) max_disk_bytes: Option<u64>,
+    pub(super) used_bytes: Option<u64>,
+    pub(super) stock: u32,
+    /// Finds that nobody said should stay.
+    pub(super) findings: u32,
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServerFacts {
+    pub(super) settings: SettingFacts,
+    /// Of ours.
+    pub(super) databases: u64,
+    /// Of one of them; 0 where there is none to look at.
+    pub(super) files_each: u64,
+    /// Of databases that everybody may connect to.
+    pub(super) public: Vec<String>,
+    /// Of templates that take connections, or that somebody sits in.
+    pub(super) open_templates: Vec<String>,
+    /// Of databases whose drop was interrupted.
+    pub(super) half_dropped: Vec<String>,
+    /// Of slots that nobody reads from, with what is kept for each.
+    pub(super) idle_slots: Vec<(String, u64)>,
+    /// Tenants that the registry has there and the server has not.
+    pub(super) missing: Vec<TenantId>,
+    pub(super) skew: Skew,
+}
+
+/// Settings of a server.
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub(super) struct SettingFacts {
+    /// As `server_version_num`.
+    pub(super) version: i32,
+    pub(super) recovery_init_sync_method: String,
+    pub(super) naptime_seconds: i32,
+    pub(super) fsync: bool,
+    pub(super) max_connections: i32,
+    pub(super) reserved_connections: i32,
+    pub(super) connection_check_ms: i32,
+    pub(super) wal_level: String,
+    pub(super) max_replication_slots: i32,
+    pub(super) used_replication_slots: i32,
+    pub(super) may_replicate: bool,
+    /// The oldest transaction id of any database that can be used, in transactions ago.
+    pub(super) oldest_transaction: i64,
+    /// The same of row locks.
+    pub(super) oldest_multixact: i64,
+}
+
+/// How far a clock is from ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Skew {
+    /// Positive where theirs is ahead.
+    pub(super) seconds: f64,
+    /// How far that may be wrong.
+    pub(super) within_seconds: f64,
+}
+
+/// The platform, as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct PlatformFacts {
+    pub(super) now: OffsetDateTime,
+    pub(super) skew: Skew,
+    /// From when on the newest signing key signs.
+    pub(super) signing_key: Option<OffsetDateTime>,
+    /// How long one is to sign.
+    pub(super) signing_key_life: Duration,
+    /// Secrets per sealing key, in the order of the ring; the first one seals.
+    pub(super) sealing: Vec<keys::SealedWith>,
+    /// Operator keys that are not revoked, and when each was made.
+    pub(super) operator_keys: Vec<(String, OffsetDateTime)>,
+    pub(super) stuck: Vec<(OperationId, String)>,
+    /// Active tenants whose schemas are older than the newest.
+    pub(super) behind: u64,
+    /// Finds that are on no cluster.
+    pub(super) findings: u32,
+    /// Replicas of services that live.
+    pub(super) replicas: u64,
+}
+
+/// Looks at the clusters of this name, or at all.
+pub(super) async fn clusters(
+    platform: &Platform,
+    only: Option<&ClusterName>,
+) -> Result<Vec<ClusterFacts>, sqlx::Error> {
+    let rows = {
+        let mut registry = platform.registry.acquire().await?;
+        store::clusters(&mut registry, only).await?
+    };
+    let looks = rows.into_iter().map(|row| async {
+        let server = match tokio::time::timeout(PATIENCE, look(platform, &row.name)).await {
+            Ok(Ok(server)) => Ok(server),
+            Ok(Err(stop)) => Err(words(&stop)),
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        ClusterFacts {
+            row,
+            stock_level: platform.settings.stock.level,
+            server,
+        }
+    });
+    Ok(stream::iter(looks).buffered(AT_ONCE).collect().await)
+}
+
+fn words(stop: &Stop) -> String {
+    match stop {
+        Stop::Retry(problem) | Stop::Fail(problem) => kit::error::chain(problem),
+        Stop::Later { reason, .. } => reason.to_string(),
+    }
+}
+
+async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts, Stop> {
+    let server = platform.server(cluster).await?;
+    let mut connection = server.acquire().await?;
+    let databases = inventory::databases(&mut connection).await?;
+    let there: HashSet<&str> = databases.iter().map(|one| one.name.as_str()).collect();
+    let expected = {
+        let mut registry = platform.registry.acquire().await?;
+        store::placed(&mut registry, cluster).await?
+    };
+    let missing = expected
+        .iter()
+        .filter(|tenant| !there.contains(tenant.id.as_str()))
+        .map(|tenant| tenant.id.clone())
+        .collect();
+    let idle_slots = inventory::slots(&mut connection)
+        .await?
+        .into_iter()
+        .filter(|slot| !slot.active)
+        .map(|slot| (slot.name, slot.kept_bytes.unsigned_abs()))
+        .collect();
+    Ok(ServerFacts {
+        settings: settings(&mut connection).await?,
+        databases: databases.len() as u64,
+        public: public(&mut connection).await?,
+        open_templates: open_templates(&mut connection).await?,
+        half_dropped: databases
+            .iter()
+            .filter(|one| one.half_dropped)
+            .map(|one| one.name.clone())
+            .collect(),
+        idle_slots,
+        skew: skew(&mut connection).await?,
+        files_each: match expected
+            .iter()
+            .find(|tenant| there.contains(tenant.id.as_str()))
+        {
+            Some(tenant) => {
+                drop(connection);
+                // One database that cannot be entered just now says nothing of its server.
+                let files = files_of(platform, &server, tenant).await;
+                files.unwrap_or_else(|stop| {
+                    tracing::debug!(tenant.id = %tenant.id, ?stop, "files were not counted");
+                    0
+                })
+            }
+            None => 0,
+        },
+        missing,
+    })
+}
+
+/// A tenant's place, as the registry has it.
+#[derive(Debug)]
+pub(super) struct PlacedTenant {
+    pub(super) id: TenantId,
+    pub(super) copy: u32,
+}
+
+/// Files of one tenant's database. Its template is the same for all, so one stands for all of them.
+async fn files_of(
+    platform: &Platform,
+    server: &Server,
+    tenant: &PlacedTenant,
+) -> Result<u64, Stop> {
+    let database = server.database(&Name::Tenant(tenant.id.clone()), tenant.copy);
+    let mut connection = server.connect_as(platform, As::Query, &database).await?;
+    let files: i64 = sqlx::query_scalar(
+        "select coalesce(sum(1 + (pg_relation_size(oid, 'fsm') > 0)::integer
+                               + (pg_relation_size(oid, 'vm') > 0)::integer), 0)::bigint
+         from pg_class where pg_relation_filenode(oid) is not null and not relisshared",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(files.unsigned_abs())
+}
+
+async fn settings(connection: &mut PgConnection) -> Result<SettingFacts, sqlx::Error> {
+    sqlx::query_as(
+        "with setting as (select name, setting from pg_settings)
+         select current_setting('server_version_num')::integer as version,
+             coalesce(current_setting('recovery_init_sync_method', true), '')
+                 as recovery_init_sync_method,
+             (select setting::integer from setting where name = 'autovacuum_naptime')
+                 as naptime_seconds,
+             current_setting('fsync')::boolean as fsync,
+             current_setting('max_connections')::integer as max_connections,
+             (select coalesce(sum(setting::integer), 0)::integer from setting
+              where name in ('superuser_reserved_connections', 'reserved_connections'))
+                 as reserved_connections,
+             (select setting::integer from setting
+              where name = 'client_connection_check_interval') as connection_check_ms,
+             current_setting('wal_level') as wal_level,
+             current_setting('max_replication_slots')::integer as max_replication_slots,
+             (select count(*)::integer from pg_replication_slots) as used_replication_slots,
+             (select rolreplication or rolsuper from pg_roles where rolname = current_user)
+                 as may_replicate,
+             (select coalesce(max(age(datfrozenxid)), 0)::bigint from pg_database
+              where datconnlimit <> -2) as oldest_transaction,
+             (select coalesce(max(mxid_age(datminmxid)), 0)::bigint from pg_database
+              where datconnlimit <> -2) as oldest_multixact",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// The databases that everybody may connect to.
+async fn public(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select datname::text from pg_database
+         where datallowconn and has_database_privilege('public', oid, 'connect')
+         order by datname",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Finished templates (the server says so of them) that take connections, and templates of ours that
+/// somebody sits in. One that is being made is neither.
+async fn open_templates(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select datname::text from pg_database database
+         where datname like 'tpl:%' and datistemplate
+             and (datallowconn
+                 or exists (select from pg_stat_activity session
+                            where session.datid = database.oid
+                                and session.backend_type = 'client backend'))
+         order by datname",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Compares a server's clock with ours. The answer was on its way for a time that is the most that the
+/// figure can be wrong by.
+async fn skew(connection: &mut PgConnection) -> Result<Skew, sqlx::Error> {
+    let (asked, clock) = (OffsetDateTime::now_utc(), Instant::now());
+    let theirs: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(connection)
+        .await?;
+    let half = clock.elapsed().as_secs_f64() / 2.0;
+    Ok(Skew {
+        seconds: (theirs - asked).as_seconds_f64() - half,
+        within_seconds: half,
+    })
+}
+
+/// Looks at the platform itself.
+pub(super) async fn platform(platform: &Platform) -> Result<PlatformFacts, sqlx::Error> {
+    let mut registry = platform.registry.acquire().await?;
+    Ok(PlatformFacts {
+        now: OffsetDateTime::now_utc(),
+        skew: skew(&mut registry).await?,
+        signing_key: crate::signing_keys::store::newest_signs_from(&mut registry).await?,
+        signing_key_life: platform.settings.signing_keys.rotate_after.get(),
+        sealing: keys::sealing(platform, &mut registry).await?,
+        operator_keys: store::operator_keys(&mut registry).await?,
+        stuck: store::stuck(&mut registry).await?,
+        behind: housekeeping::store::tenants_behind(&mut registry).await?,
+        findings: store::findings_elsewhere(&mut registry).await?,
+        replicas: store::replicas(&mut registry).await?,
+    })
+}

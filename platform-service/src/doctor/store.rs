@@ -1,0 +1,127 @@
+//! The doctor's SQL in the registry.
+//!
+//! Deliberately counts and short lists: an answer is read by a person. Invariant: nothing is changed.
+
+use contract::{ClusterName, OperationId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::facts::{ClusterRow, PlacedTenant};
+use crate::registry::{number, parsed};
+
+/// The most stuck operations, and the most operator keys, that are named.
+const NAMED: i64 = 20;
+
+/// The clusters of this name, or all, in the order of their names.
+pub(super) async fn clusters(
+    connection: &mut PgConnection,
+    only: Option<&ClusterName>,
+) -> Result<Vec<ClusterRow>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select name, status, connection_budget, max_disk_bytes, used_bytes,
+            (select count(*) from registry.stock
+             where stock.cluster = cluster.name and stock.status = 'ready') as "stock!",
+            (select count(*) from registry.finding
+             where finding.place = cluster.name and not finding.kept) as "findings!"
+        from registry.cluster where $1::text is null or name = $1 order by name
+        "#,
+        only.map(ClusterName::as_str),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let bytes = |column, bytes: Option<i64>| bytes.map(|b| number(column, b)).transpose();
+            Ok(ClusterRow {
+                name: parsed("cluster.name", &row.name)?,
+                status: row.status,
+                connection_budget: number("cluster.connection_budget", row.connection_budget)?,
+                max_disk_bytes: bytes("cluster.max_disk_bytes", row.max_disk_bytes)?,
+                used_bytes: bytes("cluster.used_bytes", row.used_bytes)?,
+                stock: number("count", row.stock)?,
+                findings: number("count", row.findings)?,
+            })
+        })
+        .collect()
+}
+
+/// The tenants whose database is on a cluster under their own name, and that nothing is done to now.
+pub(super) async fn placed(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<Vec<PlacedTenant>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select id, copy from registry.tenant
+         where cluster = $1 and status in ('active', 'suspended') and not exists (
+             select from registry.operation
+             where operation.tenant_id = tenant.id and state in ('running', 'unwinding', 'stuck'))
+         order by id",
+        cluster.as_str(),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(PlacedTenant {
+                id: parsed("tenant.id", &row.id)?,
+                copy: number("tenant.copy", row.copy)?,
+            })
+        })
+        .collect()
+}
+
+/// Operator keys that are not revoked, the oldest first.
+pub(super) async fn operator_keys(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, OffsetDateTime)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select name, created_at from registry.operator_key where revoked_at is null
+         order by created_at limit $1",
+        NAMED,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.name, row.created_at))
+        .collect())
+}
+
+/// Stuck operations and their kinds, the oldest first.
+pub(super) async fn stuck(
+    connection: &mut PgConnection,
+) -> Result<Vec<(OperationId, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select id, kind from registry.operation where state = 'stuck' order by id limit $1",
+        NAMED,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (OperationId::from_uuid(row.id), row.kind))
+        .collect())
+}
+
+/// Finds that are on no cluster and that nobody said should stay.
+pub(super) async fn findings_elsewhere(connection: &mut PgConnection) -> Result<u32, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        r#"select count(*) as "found!" from registry.finding
+           where not kept and not exists (
+               select from registry.cluster where cluster.name = finding.place)"#
+    )
+    .fetch_one(connection)
+    .await?;
+    number("count", found)
+}
+
+/// How many replicas of services live.
+pub(super) async fn replicas(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let living = sqlx::query_scalar!(
+        r#"select count(*) as "living!" from registry.replica where live_until > now()"#
+    )
+    .fetch_one(connection)
+    .await?;
+    number("count", living)
+}

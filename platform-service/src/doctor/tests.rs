@@ -1,0 +1,387 @@
+//! Every fault of a server or of the platform has its diagnosis and its command.
+
+use std::time::Duration;
+
+use contract::OperationId;
+use contract::operator::upkeep::{Diagnosis, Verdict};
+use time::OffsetDateTime;
+
+use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, SettingFacts, Skew};
+use super::judge;
+use crate::keys::SealedWith;
+
+fn healthy_server() -> ServerFacts {
+    ServerFacts {
+        settings: SettingFacts {
+            version: 150_008,
+            recovery_init_sync_method: "syncfs".to_owned(),
+            naptime_seconds: 300,
+            fsync: true,
+            max_connections: 100,
+            reserved_connections: 3,
+            connection_check_ms: 1000,
+            wal_level: "logical".to_owned(),
+            max_replication_slots: 10,
+            used_replication_slots: 0,
+            may_replicate: true,
+            oldest_transaction: 1000,
+            oldest_multixact: 1,
+        },
+        databases: 40,
+        files_each: 700,
+        ..ServerFacts::default()
+    }
+}
+
+fn healthy_cluster() -> ClusterFacts {
+    ClusterFacts {
+        row: ClusterRow {
+            name: "main".parse().unwrap(),
+            status: "active".to_owned(),
+            connection_budget: 60,
+            max_disk_bytes: Some(100 << 30),
+            used_bytes: Some(10 << 30),
+            stock: 2,
+            findings: 0,
+        },
+        stock_level: 2,
+        server: Ok(healthy_server()),
+    }
+}
+
+fn healthy_platform() -> PlatformFacts {
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    PlatformFacts {
+        now,
+        skew: Skew::default(),
+        signing_key: Some(now - Duration::from_secs(60)),
+        signing_key_life: Duration::from_secs(30 * 86_400),
+        sealing: vec![sealed("k2", 40), sealed("k1", 0)],
+        operator_keys: vec![("first".to_owned(), now - Duration::from_secs(86_400))],
+        stuck: Vec::new(),
+        behind: 0,
+        findings: 0,
+        replicas: 2,
+    }
+}
+
+fn sealed(id: &str, secrets: u64) -> SealedWith {
+    SealedWith {
+        id: id.to_owned(),
+        secrets,
+        in_ring: true,
+    }
+}
+
+fn complaints(all: Vec<Diagnosis>) -> Vec<(String, Verdict, String)> {
+    all.into_iter()
+        .filter(|one| one.verdict != Verdict::Ok)
+        .map(|one| {
+            assert!(!one.why.is_empty() && !one.found.is_empty(), "{one:?}");
+            let mend = one.mend.expect("what is not as it should be can be mended");
+            assert!(!mend.is_empty(), "{}", one.check);
+            (one.check, one.verdict, mend)
+        })
+        .collect()
+}
+
+#[test]
+fn who_is_well_hears_no_complaint_and_every_check_is_named() {
+    let cluster = judge::cluster(&healthy_cluster());
+    let checks: Vec<&str> = cluster.iter().map(|one| one.check.as_str()).collect();
+    assert_eq!(
+        checks,
+        [
+            "reachable",
+            "disk",
+            "stock",
+            "orphans",
+            "version",
+            "recovery_init_sync_method",
+            "autovacuum_naptime",
+            "fsync",
+            "max_connections",
+            "client_connection_check_interval",
+            "wal_level",
+            "replication_slots",
+            "idle_slots",
+            "files",
+            "transaction_age",
+            "public_connect",
+            "open_templates",
+            "half_dropped",
+            "missing_databases",
+            "clock",
+        ]
+    );
+    assert_eq!(complaints(cluster), []);
+    assert_eq!(complaints(judge::platform(&healthy_platform())), []);
+}
+
+#[test]
+fn a_server_that_is_silent_is_one_diagnosis_and_hides_what_it_would_say() {
+    let mut facts = healthy_cluster();
+    facts.server = Err("no answer in time".to_owned());
+    let all = judge::cluster(&facts);
+    assert_eq!(all.len(), 4);
+    let complaints = complaints(all);
+    assert_eq!(complaints.len(), 1);
+    assert_eq!(complaints[0].0, "reachable");
+}
+
+/// A fault of a server: what is planted, which check sees it, how bad it is, what mends it.
+type Planted = (fn(&mut ServerFacts), &'static str, Verdict, &'static str);
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table of faults")]
+fn each_fault_of_a_server_has_its_command() {
+    let faults: &[Planted] = &[
+        (
+            |s| s.settings.version = 140_010,
+            "version",
+            Verdict::Bad,
+            "upgrade the server to PostgreSQL 15",
+        ),
+        (
+            |s| s.settings.recovery_init_sync_method = "fsync".to_owned(),
+            "recovery_init_sync_method",
+            Verdict::Warn,
+            "alter system set recovery_init_sync_method = 'syncfs'; select pg_reload_conf();",
+        ),
+        (
+            |s| s.settings.naptime_seconds = 60,
+            "autovacuum_naptime",
+            Verdict::Warn,
+            "alter system set autovacuum_naptime = '5min'",
+        ),
+        (
+            |s| s.settings.fsync = false,
+            "fsync",
+            Verdict::Bad,
+            "alter system set fsync = 'on'",
+        ),
+        (
+            |s| s.settings.max_connections = 50,
+            "max_connections",
+            Verdict::Bad,
+            "tenantctl clusters update main --budget 27",
+        ),
+        (
+            |s| s.settings.max_connections = 70,
+            "max_connections",
+            Verdict::Warn,
+            "tenantctl clusters update main --budget 47",
+        ),
+        (
+            |s| s.settings.connection_check_ms = 0,
+            "client_connection_check_interval",
+            Verdict::Warn,
+            "alter system set client_connection_check_interval = '1s'",
+        ),
+        (
+            |s| s.settings.wal_level = "replica".to_owned(),
+            "wal_level",
+            Verdict::Warn,
+            "alter system set wal_level = 'logical'; -- then restart the server",
+        ),
+        (
+            |s| s.settings.may_replicate = false,
+            "wal_level",
+            Verdict::Warn,
+            "alter role tn_platform replication;",
+        ),
+        (
+            |s| s.settings.used_replication_slots = 8,
+            "replication_slots",
+            Verdict::Warn,
+            "alter system set max_replication_slots",
+        ),
+        (
+            |s| s.idle_slots = vec![("tn_1f".to_owned(), 5 << 30)],
+            "idle_slots",
+            Verdict::Bad,
+            "select pg_drop_replication_slot('tn_1f');",
+        ),
+        (
+            |s| s.databases = 2000,
+            "files",
+            Verdict::Bad,
+            "tenantctl clusters add",
+        ),
+        (
+            |s| s.settings.oldest_transaction = 700_000_000,
+            "transaction_age",
+            Verdict::Warn,
+            "vacuum (freeze)",
+        ),
+        (
+            |s| s.settings.oldest_multixact = 1_600_000_000,
+            "transaction_age",
+            Verdict::Bad,
+            "vacuum (freeze)",
+        ),
+        (
+            |s| s.public = vec!["o\"dd".to_owned()],
+            "public_connect",
+            Verdict::Bad,
+            r#"revoke connect, temporary on database "o""dd" from public;"#,
+        ),
+        (
+            |s| s.open_templates = vec!["tpl:3".to_owned()],
+            "open_templates",
+            Verdict::Bad,
+            r#"alter database "tpl:3" allow_connections false;"#,
+        ),
+        (
+            |s| s.half_dropped = vec!["stock:9".to_owned()],
+            "half_dropped",
+            Verdict::Warn,
+            r#"drop database "stock:9";"#,
+        ),
+        (
+            |s| s.missing = vec!["t_acme".parse().unwrap()],
+            "missing_databases",
+            Verdict::Bad,
+            "tenantctl backups list --tenant t_acme",
+        ),
+        (
+            |s| {
+                s.skew = Skew {
+                    seconds: -2.0,
+                    within_seconds: 0.1,
+                }
+            },
+            "clock",
+            Verdict::Warn,
+            "timedatectl set-ntp true",
+        ),
+    ];
+    for (plant, check, verdict, mend) in faults {
+        let mut server = healthy_server();
+        plant(&mut server);
+        let mut facts = healthy_cluster();
+        facts.server = Ok(server);
+        let complaints = complaints(judge::cluster(&facts));
+        let [(seen, bad, command)] = complaints.as_slice() else {
+            panic!("{check}: {complaints:?}");
+        };
+        assert_eq!((seen.as_str(), bad), (*check, verdict));
+        assert!(command.contains(mend), "{check}: {command}");
+    }
+}
+
+#[test]
+fn a_slow_answer_is_no_skew() {
+    let mut server = healthy_server();
+    server.skew = Skew {
+        seconds: 3.0,
+        within_seconds: 2.5,
+    };
+    let mut facts = healthy_cluster();
+    facts.server = Ok(server);
+    assert_eq!(complaints(judge::cluster(&facts)), []);
+}
+
+#[test]
+fn each_fault_of_a_cluster_s_row_has_its_command() {
+    let mut facts = healthy_cluster();
+    facts.row.used_bytes = Some(96 << 30);
+    facts.row.stock = 0;
+    facts.row.findings = 3;
+    let complaints = complaints(judge::cluster(&facts));
+    let named: Vec<_> = complaints
+        .iter()
+        .map(|(check, verdict, _)| (check.as_str(), *verdict))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("disk", Verdict::Bad),
+            ("stock", Verdict::Warn),
+            ("orphans", Verdict::Warn),
+        ]
+    );
+    assert!(complaints[0].2.contains("tenantctl tenants move"));
+}
+
+/// The same for the platform.
+type PlantedInPlatform = (
+    Box<dyn Fn(&mut PlatformFacts)>,
+    &'static str,
+    Verdict,
+    &'static str,
+);
+
+#[test]
+fn each_fault_of_the_platform_has_its_command() {
+    let stuck = OperationId::new();
+    let faults: [PlantedInPlatform; 9] = [
+        (
+            Box::new(|p| p.skew.seconds = 60.0),
+            "clock",
+            Verdict::Bad,
+            "timedatectl",
+        ),
+        (
+            Box::new(|p| p.signing_key = Some(p.now - Duration::from_secs(40 * 86_400))),
+            "signing_key",
+            Verdict::Warn,
+            "tenantctl keys rotate-signing",
+        ),
+        (
+            Box::new(|p| p.sealing[1].secrets = 2),
+            "sealing_keys",
+            Verdict::Warn,
+            "tenantctl keys reseal",
+        ),
+        (
+            Box::new(|p| {
+                p.sealing[1].secrets = 2;
+                p.sealing[1].in_ring = false;
+            }),
+            "sealing_keys",
+            Verdict::Bad,
+            "sealing.keys",
+        ),
+        (
+            Box::new(|p| p.operator_keys[0].1 = p.now - Duration::from_secs(400 * 86_400)),
+            "operator_keys",
+            Verdict::Warn,
+            "tenantctl keys revoke",
+        ),
+        (
+            Box::new(move |p| p.stuck = vec![(stuck, "suspend".to_owned())]),
+            "stuck_operations",
+            Verdict::Bad,
+            "tenantctl operations retry op_",
+        ),
+        (
+            Box::new(|p| p.behind = 3),
+            "tenants_behind",
+            Verdict::Warn,
+            "tenantctl rollouts start",
+        ),
+        (
+            Box::new(|p| p.findings = 1),
+            "orphans",
+            Verdict::Warn,
+            "tenantctl findings",
+        ),
+        (
+            Box::new(|p| p.replicas = 0),
+            "replicas",
+            Verdict::Bad,
+            "start app-service",
+        ),
+    ];
+    for (plant, check, verdict, mend) in &faults {
+        let mut facts = healthy_platform();
+        plant(&mut facts);
+        let complaints = complaints(judge::platform(&facts));
+        let [(seen, bad, command)] = complaints.as_slice() else {
+            panic!("{check}: {complaints:?}");
+        };
+        assert_eq!((seen.as_str(), bad), (*check, verdict));
+        assert!(command.contains(mend), "{check}: {command}");
+    }
+}

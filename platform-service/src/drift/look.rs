@@ -1,0 +1,231 @@
+//! Looks at databases: what is expected on a cluster, and what differs in each tenant's.
+//!
+//! Deliberately keeps nothing: a look that is broken off begins anew. Invariants: a tenant whose
+//! migrations run at the moment is not looked at; one that cannot be reached stops no other's.
+
+use std::time::Duration;
+
+use contract::operator::operation::Progress;
+use contract::operator::rollout::{DriftFinding, DriftRepair, DriftReport, DriftRequest, Repair};
+use contract::{ClusterName, SchemaVersions, TenantId};
+use futures::StreamExt as _;
+use futures::stream;
+use kit::error::{Problem, chain};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::diff::{Catalog, Drifted, Kind, diff};
+use super::store::{self, Candidate};
+use crate::clusters::connections::As;
+use crate::clusters::postgres::Name;
+use crate::clusters::{services, spare};
+use crate::operations::{Head, Stop, store as operations};
+use crate::platform::Platform;
+
+/// Tenants that are looked at at once.
+const AT_ONCE: usize = 8;
+/// The longest look at one tenant.
+const LIMIT: Duration = Duration::from_secs(60);
+/// What is listed at most.
+const MOST_FINDINGS: usize = 1000;
+/// Characters of a definition that are shown.
+const SHOWN_CHARS: usize = 500;
+/// Looks between two notes of the progress.
+const NOTED_EVERY: u64 = 50;
+
+/// The database that shows what is expected.
+pub(crate) fn reference(head: &Head) -> Name {
+    Name::Scratch(head.id.uuid())
+}
+
+/// Compares the selected tenants, and mends what is asked for.
+pub(crate) async fn compare(
+    platform: &Platform,
+    head: &Head,
+    request: &DriftRequest,
+) -> Result<DriftReport, Stop> {
+    let candidates = {
+        let mut registry = platform.registry.acquire().await?;
+        store::candidates(&mut registry, &request.filter).await?
+    };
+    let total = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
+    let mut report = DriftReport::default();
+    let mut rest = candidates.as_slice();
+    while let Some(first) = rest.first() {
+        let same = |candidate: &Candidate| candidate.cluster == first.cluster;
+        let (here, others) = rest.split_at(rest.iter().take_while(|one| same(one)).count());
+        rest = others;
+        let expected = expect(platform, head, first).await?;
+        let (current, behind): (Vec<_>, Vec<_>) = here
+            .iter()
+            .partition(|one| one.versions == expected.versions);
+        report
+            .behind
+            .extend(behind.iter().map(|one| one.tenant.clone()));
+        let looks: Vec<_> = current
+            .into_iter()
+            .map(|one| look(platform, one, &expected, request.repair))
+            .collect();
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some((tenant, looked)) = looks.next().await {
+            add(&mut report, tenant, looked);
+            if report.compared.is_multiple_of(NOTED_EVERY) {
+                note(platform, head, report.compared, total).await?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// What is expected on a cluster.
+struct Expected {
+    cluster: ClusterName,
+    versions: SchemaVersions,
+    owners: Vec<String>,
+    catalog: Catalog,
+}
+
+/// Makes a database with the newest schemas, looks at it and throws it away.
+async fn expect(platform: &Platform, head: &Head, first: &Candidate) -> Result<Expected, Stop> {
+    let server = platform.server(&first.cluster).await?;
+    let name = reference(head);
+    spare::make_empty(platform, &server, &name, (&first.tenant, head.id)).await?;
+    let database = server.database(&name, spare::copy_of(&name));
+    let services = services::live(platform).await?;
+    let versions = services::migrate(platform, &services, &database).await?;
+    let owners: Vec<String> = versions.keys().map(ToString::to_string).collect();
+    let mut connection = server.connect_as(platform, As::Schema, &database).await?;
+    let catalog = store::catalog(&mut connection, &owners).await?;
+    connection.close().await?;
+    spare::drop_now(platform, &server, &name).await?;
+    Ok(Expected {
+        cluster: first.cluster.clone(),
+        versions,
+        owners,
+        catalog,
+    })
+}
+
+async fn look(
+    platform: &Platform,
+    candidate: &Candidate,
+    expected: &Expected,
+    repair: DriftRepair,
+) -> (TenantId, Result<Vec<DriftFinding>, Stop>) {
+    let looking = look_inside(platform, candidate, expected, repair);
+    let late = || Stop::Fail(Problem::internal("the database did not answer in time"));
+    let looked = tokio::time::timeout(LIMIT, looking)
+        .await
+        .unwrap_or_else(|_| Err(late()));
+    (candidate.tenant.clone(), looked)
+}
+
+async fn look_inside(
+    platform: &Platform,
+    candidate: &Candidate,
+    expected: &Expected,
+    repair: DriftRepair,
+) -> Result<Vec<DriftFinding>, Stop> {
+    let server = platform.server(&expected.cluster).await?;
+    let name = Name::Tenant(candidate.tenant.clone());
+    let database = server.database(&name, candidate.copy);
+    let mut connection = server.connect_as(platform, As::Schema, &database).await?;
+    // A schema that is being migrated is neither the old nor the new one.
+    kit::migrate::lock(&mut connection, Duration::ZERO)
+        .await
+        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    let found = store::catalog(&mut connection, &expected.owners).await?;
+    let drifted = diff(&expected.catalog, &found);
+    let left = match repair {
+        DriftRepair::Grants if drifted.iter().any(is_mendable) => {
+            mend(&mut connection, &drifted).await;
+            let after = store::catalog(&mut connection, &expected.owners).await?;
+            Some(diff(&expected.catalog, &after))
+        }
+        DriftRepair::Grants | DriftRepair::None => None,
+    };
+    connection.close().await?;
+    Ok(drifted
+        .into_iter()
+        .map(|one| finding(&candidate.tenant, one, left.as_deref()))
+        .collect())
+}
+
+fn is_mendable(drifted: &Drifted) -> bool {
+    drifted.kind == Kind::Right && drifted.mend.is_some()
+}
+
+/// Mends rights, each by its own statement; what refuses is seen in what is left.
+async fn mend(connection: &mut PgConnection, drifted: &[Drifted]) {
+    for one in drifted.iter().filter(|one| is_mendable(one)) {
+        let Some(statement) = one.mend.as_deref() else {
+            continue;
+        };
+        let bounded = format!("set lock_timeout = '5s'; {statement}");
+        let done = sqlx::raw_sql(AssertSqlSafe(bounded))
+            .execute(&mut *connection)
+            .await;
+        if let Err(error) = done {
+            tracing::warn!(
+                object = one.object,
+                error = chain(&error),
+                "a right is not mended"
+            );
+        }
+    }
+}
+
+fn finding(tenant: &TenantId, drifted: Drifted, left: Option<&[Drifted]>) -> DriftFinding {
+    let repair = match left {
+        Some(left) if is_mendable(&drifted) => {
+            if left.iter().any(|one| one.object == drifted.object) {
+                Repair::Failed
+            } else {
+                Repair::Mended
+            }
+        }
+        _ => Repair::Left,
+    };
+    let shown = |text: String| text.chars().take(SHOWN_CHARS).collect();
+    DriftFinding {
+        tenant: tenant.clone(),
+        object: drifted.object,
+        difference: drifted.difference,
+        expected: drifted.expected.map(shown),
+        found: drifted.found.map(shown),
+        repair,
+        mend: drifted.mend,
+    }
+}
+
+fn add(report: &mut DriftReport, tenant: TenantId, looked: Result<Vec<DriftFinding>, Stop>) {
+    match looked {
+        Ok(findings) => {
+            report.compared += 1;
+            report.differing += u64::from(!findings.is_empty());
+            let room = MOST_FINDINGS.saturating_sub(report.findings.len());
+            let unlisted = findings.len().saturating_sub(room);
+            report.unlisted += u64::try_from(unlisted).unwrap_or(u64::MAX);
+            report.findings.extend(findings.into_iter().take(room));
+        }
+        Err(stop) => {
+            let error = match &stop {
+                Stop::Retry(problem) | Stop::Fail(problem) => chain(problem),
+                Stop::Later { reason, .. } => reason.to_string(),
+            };
+            tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
+            report.unreachable.push(tenant);
+        }
+    }
+}
+
+async fn note(platform: &Platform, head: &Head, done: u64, total: u64) -> Result<(), Stop> {
+    let progress = Progress {
+        done,
+        total,
+        unit: "tenants".to_owned(),
+        note: None,
+    };
+    let mut registry = platform.registry.acquire().await?;
+    operations::note_progress(&mut registry, (head.id, head.lease), &progress).await?;
+    Ok(())
+}

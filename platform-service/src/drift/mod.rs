@@ -1,0 +1,79 @@
+//! Drift: how tenants' schemas differ from what the migrations make, and their rights mended.
+//!
+//! Deliberately compares with a database that was migrated for this alone, on the same server: neither
+//! an old template nor another release of PostgreSQL says what is expected. Invariants: data is never
+//! read; what is mended are rights, by the statement that the report shows.
+
+mod diff;
+pub(crate) mod look;
+pub(crate) mod store;
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::TenantStatus;
+use contract::operator::operation::OperationView;
+use contract::operator::rollout::DriftRequest;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Query};
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::operations::Subject;
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::drift::DriftPlan;
+use crate::operators::{Operator, RolloutsWrite};
+use crate::platform::Platform;
+use crate::registry::to_json;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+
+/// Compare tenants' schemas with what the migrations of their versions make.
+///
+/// The operation's result lists what is missing, extra or different, with the statement that mends it
+/// where one does; rights are mended where that is asked for. Tenants that are behind are named and
+/// not compared.
+#[utoipa::path(
+    post,
+    path = "/v1/drift",
+    operation_id = "drift.begin",
+    tag = "roll-outs",
+    params(WaitQuery),
+    request_body = DriftRequest,
+    responses(
+        (status = 200, description = "The report.", body = OperationView),
+        (status = 202, description = "Under way.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn compare(
+    operator: Operator<RolloutsWrite>,
+    State(platform): State<Platform>,
+    Query(query): Query<WaitQuery>,
+    key: MaybeIdempotencyKey,
+    Json(request): Json<DriftRequest>,
+) -> Result<Response> {
+    let status = request.filter.status;
+    if !status.is_none_or(|status| matches!(status, TenantStatus::Active | TenantStatus::Suspended))
+    {
+        let rule = "is active or suspended: others have no schema to compare";
+        return Err(Problem::field("/filter/status", rule));
+    }
+    let wanted = Begin {
+        actor: operator.actor(),
+        key,
+        request: to_json(&request)?,
+        wait: query.wait,
+    };
+    begin(&platform, wanted, move |_, _| {
+        Box::pin(async move {
+            Ok(Planned {
+                subject: Subject::Fleet,
+                detail: json!({ "repair": request.repair }),
+                plan: DriftPlan::new(request).into(),
+            })
+        })
+    })
+    .await
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(compare)
+}

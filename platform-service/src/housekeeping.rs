@@ -1,0 +1,70 @@
+//! What the registry forgets in time (old changes, idempotency keys, operations), and what it counts.
+//!
+//! Deliberately by every replica: each statement is idempotent and small. Invariant: nothing that a
+//! live operation or a service within its retention needs is removed.
+
+pub(crate) mod store;
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::feed;
+use crate::platform::Platform;
+use crate::sweep;
+
+/// How often what is old is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often is counted: a stuck operation should be seen soon.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// Operations that are deleted in one statement: more than a minute finishes, and still short.
+const PRUNED_AT_ONCE: i64 = 5_000;
+
+/// Forgets what is old and counts what there is, until the service stops.
+pub(crate) async fn keep(platform: Platform) {
+    let mut forget_tick = tokio::time::interval(FORGET_EVERY);
+    let mut count_tick = tokio::time::interval(COUNT_EVERY);
+    for tick in [&mut forget_tick, &mut count_tick] {
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        let done = tokio::select! {
+            _ = forget_tick.tick() => forget(&platform).await,
+            _ = count_tick.tick() => count(&platform).await,
+            () = platform.stopping.cancelled() => return,
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error, "the registry could not be kept");
+        }
+    }
+}
+
+/// Sets the gauges that an operator's alarms look at.
+async fn count(platform: &Platform) -> Result<(), sqlx::Error> {
+    let mut connection = platform.registry.acquire().await?;
+    for (state, number) in store::live_operations(&mut connection).await? {
+        metrics::gauge!("operations_live", "state" => state.as_str()).set(number as f64);
+    }
+    for (status, number) in store::tenants(&mut connection).await? {
+        metrics::gauge!("tenants", "status" => status.as_str()).set(number as f64);
+    }
+    for (kind, number) in sweep::store::counts(&mut connection).await? {
+        metrics::gauge!("findings", "kind" => kind.as_str()).set(number as f64);
+    }
+    for (cluster, number) in store::ready_stock(&mut connection).await? {
+        metrics::gauge!("stock_ready", "cluster" => cluster).set(number as f64);
+    }
+    let behind = store::tenants_behind(&mut connection).await?;
+    metrics::gauge!("tenants_behind").set(behind as f64);
+    Ok(())
+}
+
+async fn forget(platform: &Platform) -> Result<(), sqlx::Error> {
+    let mut connection = platform.registry.acquire().await?;
+    feed::store::prune(&mut connection, platform.settings.feed.retention.get()).await?;
+    let retention = platform.settings.signup.idempotency_retention.get();
+    store::forget_idempotency_keys(&mut connection, retention).await?;
+    let retention = platform.settings.operations.retention.get();
+    store::prune_operations(&mut connection, retention, PRUNED_AT_ONCE).await
+}

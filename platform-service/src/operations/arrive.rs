@@ -1,0 +1,241 @@
+//! What a tenant needs that arrives with its data: a secret, a place, a database loaded beside the
+//! others, a role, and the word that it is served.
+//!
+//! Deliberately no kind of its own: clones and imports are made of it. Invariants: the data is
+//! complete, and its schemas are the newest, before a role can reach it; what this operation did not
+//! make is never touched.
+
+use std::time::Duration;
+
+use adapters::secret_store::SecretSubject;
+use contract::secret::{Secret, SecretRef};
+use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
+use kit::db::broken_constraint;
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::create::{self, FIRST_COPY};
+use super::{Head, Step, Stop};
+use crate::clusters::connections::Server;
+use crate::clusters::placement::{self, Needs};
+use crate::clusters::postgres::{self, Claim, Name};
+use crate::clusters::scram::Verifier;
+use crate::clusters::store::{self as clusters, kept};
+use crate::clusters::{services, spare};
+use crate::platform::Platform;
+use crate::replicas;
+use crate::tenants::overrides::Overrides;
+use crate::tenants::{self, NewTenant};
+
+/// What was chosen before the first step, and what steps learned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arrival {
+    /// The password of the tenant's role, sealed.
+    password: SecretRef,
+    /// Opens the password in the tenants' secret store.
+    credential: Option<SecretRef>,
+    /// Where it is placed if there is room.
+    near: Option<ClusterName>,
+    /// What the database has once its schemas are the newest.
+    schema_versions: SchemaVersions,
+}
+
+impl Arrival {
+    /// Records the tenant, in the transaction that records its operation.
+    ///
+    /// # Errors
+    /// `slug-taken` where somebody was faster.
+    pub(super) async fn record(
+        connection: &mut PgConnection,
+        platform: &Platform,
+        operation: OperationId,
+        tenant: &NewTenant,
+        overrides: Overrides,
+        near: Option<ClusterName>,
+    ) -> Result<Self> {
+        let subject = SecretSubject::Tenant(tenant.id.clone());
+        let sealed = platform
+            .seal
+            .put(&subject, &operation.to_string(), &Secret::random())
+            .await
+            .map_err(Problem::internal)?;
+        tenants::store::insert_provisioning(&mut *connection, tenant)
+            .await
+            .map_err(|error| match broken_constraint(&error) {
+                Some("tenant_key" | "tenant_slug_key") => Problem::new(Code::SlugTaken),
+                _ => error.into(),
+            })?;
+        tenants::store::set_overrides(connection, &tenant.id, &overrides).await?;
+        Ok(Self {
+            password: sealed,
+            credential: None,
+            near,
+            schema_versions: SchemaVersions::new(),
+        })
+    }
+
+    /// The database that the data is loaded into.
+    pub(super) fn side(tenant: &TenantId) -> Name {
+        Name::Side(tenant.clone(), FIRST_COPY)
+    }
+
+    /// The server that the tenant is placed on.
+    pub(super) async fn server(
+        platform: &Platform,
+        head: &Head,
+    ) -> Result<std::sync::Arc<Server>, Stop> {
+        match cluster(platform, head).await? {
+            Some(cluster) => platform.server(&cluster).await,
+            None => Err(Stop::Fail(Problem::internal("the tenant is not placed"))),
+        }
+    }
+
+    /// Makes the empty database that the data is loaded into.
+    pub(super) async fn make_side(platform: &Platform, head: &Head) -> Result<Name, Stop> {
+        let tenant = head.tenant()?;
+        let server = Self::server(platform, head).await?;
+        let side = Self::side(tenant);
+        spare::make_empty(platform, &server, &side, (tenant, head.id)).await?;
+        Ok(side)
+    }
+
+    /// The steps that every arrival has; others are the kind's.
+    pub(super) async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Secret => {
+                let kept = create::keep_secret(platform, head, &self.password).await?;
+                self.credential = Some(kept);
+                Ok(())
+            }
+            Step::Schema => self.migrate(platform, head).await,
+            Step::Database => self.settle(platform, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn record_step(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        match step {
+            Step::Secret => {
+                let credentials = self.credential.as_slice();
+                tenants::store::set_credentials(connection, tenant, credentials).await?;
+                Ok(())
+            }
+            Step::Place => self.place(connection, head).await,
+            Step::Activate => create::activate(connection, head, &self.schema_versions).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn undo(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Secret => create::remove_secret(platform, head).await,
+            // Nothing is on a server before there is a place.
+            Step::Load => match cluster(platform, head).await? {
+                Some(cluster) => {
+                    let server = platform.server(&cluster).await?;
+                    spare::drop_now(platform, &server, &Self::side(head.tenant()?)).await
+                }
+                None => Ok(()),
+            },
+            Step::Database => {
+                let server = Self::server(platform, head).await?;
+                create::drop_marked(&server, head).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees the id, after the first step is undone.
+    pub(super) async fn free(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        create::free(connection, head).await
+    }
+
+    async fn place(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        let gone = || Stop::Fail(Problem::internal("the tenant's row is gone"));
+        let tenant = tenants::store::find(&mut *connection, head.tenant()?).await?;
+        let tenant = tenant.ok_or_else(gone)?;
+        let candidates = clusters::lock_candidates(&mut *connection, &tenant.region).await?;
+        let needs = Needs {
+            region: &tenant.region,
+            tier: &tenant.tier,
+            labels: &tenant.labels,
+            bytes: 0,
+        };
+        let near = candidates.iter().find(|candidate| {
+            Some(&candidate.name) == self.near.as_ref() && candidate.judge(needs).is_ok()
+        });
+        let Some(chosen) = near.or_else(|| placement::place(&candidates, needs)) else {
+            let detail = format!(
+                "No cluster of the region {:?} has room for a tenant of the tier {:?}.",
+                tenant.region, tenant.tier
+            );
+            return Err(Stop::Fail(Problem::new(Code::ClusterFull).detail(detail)));
+        };
+        tenants::store::set_cluster(connection, head.tenant()?, &chosen.name).await?;
+        Ok(())
+    }
+
+    async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = Self::server(platform, head).await?;
+        let services = services::live(platform).await?;
+        if replicas::newest_versions(&services).is_empty() {
+            return Err(Stop::Later {
+                wait: Duration::from_secs(1),
+                reason: "No service that owns schemas is registered.".into(),
+            });
+        }
+        let side = Self::side(head.tenant()?);
+        let database = server.database(&side, spare::copy_of(&side));
+        self.schema_versions = services::migrate(platform, &services, &database).await?;
+        Ok(())
+    }
+
+    /// Gives the loaded database the tenant's name, and makes its role.
+    async fn settle(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = Self::server(platform, head).await?;
+        let name = Name::Tenant(head.tenant()?.clone());
+        let side = Self::side(head.tenant()?);
+        let mark = create::mark(head);
+        let mut connection = server.acquire().await?;
+        let found = postgres::look(&mut connection, &name).await?;
+        let has_mark = |role: &postgres::RoleLook| role.mark.as_deref() == Some(&mark);
+        if !found.role.as_ref().is_some_and(has_mark) {
+            if found.role.is_some() || found.database.is_some() {
+                let detail = format!(
+                    "The cluster {} has a database or role {name} that this operation did not make.",
+                    server.name()
+                );
+                return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+            }
+            let password = create::open_password(platform, head, &self.password).await?;
+            let claim = Claim {
+                tenant: &name,
+                marker: &server.database(&name, FIRST_COPY).marker(),
+                mark: &mark,
+                verifier: &Verifier::of(&password),
+                connection_limit: server.connection_budget(),
+            };
+            create::still_ours(platform, head).await?;
+            postgres::end_sessions(&mut connection, &side).await?;
+            postgres::settle(&mut connection, &side, &claim).await?;
+        }
+        drop(connection);
+        let place = (server.name(), &side);
+        kept::forget(&mut *platform.registry.acquire().await?, place).await?;
+        Ok(())
+    }
+}
+
+async fn cluster(platform: &Platform, head: &Head) -> Result<Option<ClusterName>, Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    let tenant = tenants::store::find(&mut registry, head.tenant()?).await?;
+    Ok(tenant.and_then(|tenant| tenant.cluster))
+}

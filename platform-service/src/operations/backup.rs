@@ -1,0 +1,144 @@
+//! Backing a tenant up: one object, then its row says that it is there.
+//!
+//! Deliberately disturbs nobody: the tenant is served meanwhile. Invariant: a backup that fails leaves
+//! neither object nor row.
+
+use std::time::Duration;
+
+use contract::TenantId;
+use contract::operator::backup::{BackupEncryption, BackupId, BackupKind};
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::backups::archive::{self, Facts, Source, Written};
+use crate::backups::store::{self, NewRow};
+use crate::backups::{living, object, server_version};
+use crate::clusters::postgres::Name;
+use crate::platform::Platform;
+use crate::tenants::place::Placed;
+
+/// What was chosen before the first step, and what was written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BackupPlan {
+    id: BackupId,
+    object: String,
+    encryption: BackupEncryption,
+    done: Option<(Written, Facts)>,
+}
+
+impl BackupPlan {
+    /// Records a backup that is to be written, of a tenant that is locked by this.
+    ///
+    /// # Errors
+    /// The tenant has no database of its own now.
+    pub(crate) async fn record(
+        connection: &mut PgConnection,
+        tenant: &TenantId,
+        kind: BackupKind,
+        encryption: BackupEncryption,
+        keep_for: Option<Duration>,
+    ) -> Result<Self> {
+        let row = living(connection, tenant).await?;
+        let id = BackupId::new();
+        let object = object(tenant, id, kind);
+        let new = NewRow {
+            id,
+            tenant,
+            kind,
+            object: &object,
+            encryption,
+            server_version: server_version(connection, &row).await?,
+            copy: row.copy,
+            keep_for,
+        };
+        store::insert(connection, &new).await?;
+        Ok(Self {
+            id,
+            object,
+            encryption,
+            done: None,
+        })
+    }
+
+    /// The backup's id.
+    pub(crate) fn id(&self) -> BackupId {
+        self.id
+    }
+}
+
+impl Saga for BackupPlan {
+    const STEPS: &'static [Step] = &[Step::Dump, Step::Record];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Record
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    fn needs_no_act(&self, step: Step) -> bool {
+        step == Step::Record
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Dump {
+            let placed = Placed::find(platform, head.tenant()?).await?;
+            let source = Source {
+                server: &placed.server,
+                name: &Name::Tenant(placed.row.id.clone()),
+                copy: placed.row.copy,
+            };
+            let encrypt_for = match self.encryption {
+                BackupEncryption::None => None,
+                BackupEncryption::Tenant => Some(&placed.row.id),
+            };
+            let done = archive::write(platform, source, &self.object, encrypt_for).await?;
+            self.done = Some(done);
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        _head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step == Step::Record {
+            let missing = || Stop::Fail(Problem::internal("nothing was written"));
+            let (written, facts) = self.done.as_ref().ok_or_else(missing)?;
+            store::finish(connection, self.id, written, facts).await?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Dump {
+            let objects = archive::objects(&platform.settings)?;
+            let path = archive::object_path(&self.object)?;
+            objects.delete(&path).await.map_err(archive::object_stop)?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Dump {
+            store::delete(connection, self.id).await?;
+        }
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        let (written, facts) = self.done.as_ref()?;
+        Some(json!({
+            "backup": self.id, "size_bytes": written.size_bytes,
+            "sha256": written.sha256_text(), "tables": facts.tables.len(), "rows": facts.rows(),
+        }))
+    }
+}

@@ -1,0 +1,168 @@
+//! Copying a tenant to a new id, without what is personal where an operator's SQL takes it out.
+//!
+//! Deliberately of one moment, and without the original noticing: it is served meanwhile. Invariants:
+//! nobody can reach the copy before it is anonymised; no session of the original is good in the copy.
+
+use adapters::secret_store::{MAX_SECRET_BYTES, SecretSubject};
+use contract::secret::{Secret, SecretRef};
+use contract::{Code, OperationId, TenantId};
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+use super::arrive::Arrival;
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::backups::archive::{self, Source};
+use crate::clusters::connections::As;
+use crate::clusters::postgres::{Name, anonymise};
+use crate::clusters::spare;
+use crate::platform::Platform;
+use crate::tenants::place::Placed;
+use crate::tenants::{NewTenant, TenantRow};
+
+/// What was chosen before the first step, and what was learned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClonePlan {
+    arrival: Arrival,
+    source: TenantId,
+    /// Sealed, because statements may quote what they replace.
+    anonymise_sql: Option<SecretRef>,
+    rows: u64,
+}
+
+impl ClonePlan {
+    /// Records the copy that is to be made.
+    ///
+    /// # Errors
+    /// The slug is taken, or the statements are too long.
+    pub(crate) async fn record(
+        connection: &mut PgConnection,
+        platform: &Platform,
+        operation: OperationId,
+        (source, copy): (&TenantRow, &NewTenant),
+        anonymise_sql: Option<String>,
+    ) -> Result<Self> {
+        let sealed = match anonymise_sql {
+            Some(sql) => Some(seal(platform, operation, sql).await?),
+            None => None,
+        };
+        let (overrides, near) = (source.overrides.clone(), source.cluster.clone());
+        let arrival =
+            Arrival::record(connection, platform, operation, copy, overrides, near).await?;
+        Ok(Self {
+            arrival,
+            source: source.id.clone(),
+            anonymise_sql: sealed,
+            rows: 0,
+        })
+    }
+
+    async fn load(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let source = Placed::find(platform, &self.source).await?;
+        let server = Arrival::server(platform, head).await?;
+        let side = Arrival::make_side(platform, head).await?;
+        let from = Source {
+            server: &source.server,
+            name: &Name::Tenant(self.source.clone()),
+            copy: source.row.copy,
+        };
+        let facts = archive::copy(platform, from, &server, &side).await?;
+        archive::compare(platform, &server, &side, &facts.tables).await?;
+        self.rows = facts.rows();
+        // In the same step: what was loaded anew is anonymised anew.
+        self.anonymise(platform, head).await
+    }
+
+    async fn anonymise(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let sql = match &self.anonymise_sql {
+            Some(sealed) => {
+                let subject = SecretSubject::Operation(head.id);
+                let opened = platform.seal.open(&subject, sealed).await;
+                Some(opened.map_err(|error| Stop::Fail(Problem::internal(error)))?)
+            }
+            None => None,
+        };
+        let server = Arrival::server(platform, head).await?;
+        let side = Arrival::side(head.tenant()?);
+        let database = server.database(&side, spare::copy_of(&side));
+        let mut session = server.connect_as(platform, As::Schema, &database).await?;
+        let ran = anonymise::run(&mut session, sql.as_ref().map(Secret::expose)).await;
+        ran.map_err(|error| match error.as_database_error() {
+            Some(refused) => Stop::Fail(Problem::new(Code::ValidationFailed).detail(format!(
+                "The server refused the statements that anonymise: {} ({}).",
+                refused.message(),
+                refused.code().unwrap_or_default()
+            ))),
+            None => error.into(),
+        })?;
+        Ok(session.close().await?)
+    }
+}
+
+async fn seal(platform: &Platform, operation: OperationId, sql: String) -> Result<SecretRef> {
+    if sql.is_empty() || sql.len() > MAX_SECRET_BYTES {
+        let rule = format!("is 1 to {MAX_SECRET_BYTES} bytes");
+        return Err(Problem::field("/anonymise_sql", rule));
+    }
+    let subject = SecretSubject::Operation(operation);
+    let sealed = platform.seal.put(&subject, "sql", &Secret::new(sql)).await;
+    sealed.map_err(Problem::internal)
+}
+
+impl Saga for ClonePlan {
+    const STEPS: &'static [Step] = &[
+        Step::Secret,
+        Step::Place,
+        Step::Load,
+        Step::Schema,
+        Step::Database,
+        Step::Activate,
+    ];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Activate
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    fn needs_no_act(&self, step: Step) -> bool {
+        matches!(step, Step::Place | Step::Activate)
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Load => self.load(platform, head).await,
+            _ => self.arrival.act(platform, head).await,
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        self.arrival.record_step(connection, head, step).await
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        self.arrival.undo(platform, head).await
+    }
+
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            // The first step is the last one to be undone.
+            Step::Secret => Arrival::free(connection, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn result(&self) -> Option<Value> {
+        Some(json!({ "source": self.source, "rows": self.rows }))
+    }
+}

@@ -1,0 +1,412 @@
+//! Making a tenant once it is reserved: secret, place, database, schema, provisioning, activation.
+//!
+//! Deliberately the first kind of operation, and no more than that to the runner. Invariants: a database or role that this operation did not make is never touched; the last step
+//! is the only one that cannot be undone.
+
+use std::time::Duration;
+
+use adapters::secret_store::SecretSubject;
+use contract::internal::{NewOwner, ProvisionRequest};
+use contract::secret::{Secret, SecretRef};
+use contract::{ClusterName, Code, DatabaseRef, SchemaVersions};
+use kit::error::Problem;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::saga::Saga;
+use super::store::{self, Hold};
+use super::{Head, Step, Stop};
+use crate::audit::{self, Action, Actor};
+use crate::clusters::connections::Server;
+use crate::clusters::placement::{self, Needs};
+use crate::clusters::postgres::{self, Claim, Name, Whose};
+use crate::clusters::scram::Verifier;
+use crate::clusters::store::{self as clusters, derived};
+use crate::clusters::{services, stock};
+use crate::platform::Platform;
+use crate::tenants;
+use crate::{feed, replicas};
+
+/// The first database of a tenant.
+pub(super) const FIRST_COPY: u32 = 1;
+/// How soon an operation looks again for something that is on its way.
+const SOON: Duration = Duration::from_millis(200);
+
+/// What was chosen before the first step, and what steps learned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreatePlan {
+    /// The password of the tenant's role, sealed.
+    password: SecretRef,
+    /// The first user.
+    owner: NewOwner,
+    /// Opens the password in the tenants' secret store.
+    credential: Option<SecretRef>,
+    /// What the database has, as far as its steps are done.
+    schema_versions: SchemaVersions,
+    /// What the services brought when they were last asked; empty before that.
+    #[serde(default)]
+    newest_versions: SchemaVersions,
+}
+
+impl CreatePlan {
+    pub(super) fn of(password: SecretRef, owner: NewOwner) -> Self {
+        Self {
+            password,
+            owner,
+            credential: None,
+            schema_versions: SchemaVersions::new(),
+            newest_versions: SchemaVersions::new(),
+        }
+    }
+
+    /// Whether the database is known to need no migration.
+    fn is_current(&self) -> bool {
+        !self.newest_versions.is_empty()
+            && services::covers(&self.schema_versions, &self.newest_versions)
+    }
+}
+
+impl Saga for CreatePlan {
+    const STEPS: &'static [Step] = &[
+        Step::Secret,
+        Step::Place,
+        Step::Database,
+        Step::Schema,
+        Step::Provision,
+        Step::Activate,
+    ];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Activate
+    }
+
+    fn needs_no_act(&self, step: Step) -> bool {
+        match step {
+            Step::Place | Step::Activate => true,
+            Step::Schema => self.is_current(),
+            _ => false,
+        }
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Secret => {
+                self.credential = Some(keep_secret(platform, head, &self.password).await?);
+                Ok(())
+            }
+            Step::Database => make_database(platform, head, self).await,
+            Step::Schema => migrate(platform, head, self).await,
+            Step::Provision => provision(platform, head, self).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        match step {
+            Step::Secret => {
+                let credentials = self.credential.as_slice();
+                tenants::store::set_credentials(connection, head.tenant()?, credentials).await?;
+                Ok(())
+            }
+            Step::Place => place(connection, head).await,
+            Step::Database => Ok(derived::delete_claimed(connection, head.id).await?),
+            Step::Activate => activate(connection, head, &self.schema_versions).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Secret => remove_secret(platform, head).await,
+            Step::Database => drop_database(platform, head).await,
+            // What the others did goes with the database, or with the tenant's row.
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Database => Ok(derived::delete_claimed(connection, head.id).await?),
+            // The first step is the last one to be undone: nothing is left, and the id is free.
+            Step::Secret => free(connection, head).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn subject(head: &Head) -> Result<SecretSubject, Stop> {
+    Ok(SecretSubject::Tenant(head.tenant()?.clone()))
+}
+
+/// Keeps the password of the tenant's role, which is sealed for the operation, in the secret store.
+pub(super) async fn keep_secret(
+    platform: &Platform,
+    head: &Head,
+    sealed: &SecretRef,
+) -> Result<SecretRef, Stop> {
+    let password = open_password(platform, head, sealed).await?;
+    platform
+        .secrets
+        .put(&subject(head)?, &head.id.to_string(), &password)
+        .await
+        .map_err(Stop::from)
+}
+
+/// Removes what [`keep_secret`] has kept.
+pub(super) async fn remove_secret(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let version = head.id.to_string();
+    let removed = platform
+        .secrets
+        .remove_version(&subject(head)?, &version)
+        .await;
+    removed.map_err(Stop::from)
+}
+
+/// Frees the id of a tenant of which nothing else is left.
+pub(super) async fn free(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+    let tenant = head.tenant()?;
+    tenants::store::delete_unborn(&mut *connection, tenant).await?;
+    let (actor, action) = (Actor::Platform, Action::TenantUndone);
+    let detail = serde_json::json!({ "operation": head.id });
+    audit::record(connection, actor, action, Some(tenant), detail).await?;
+    Ok(())
+}
+
+pub(super) async fn open_password(
+    platform: &Platform,
+    head: &Head,
+    sealed: &SecretRef,
+) -> Result<Secret, Stop> {
+    platform
+        .seal
+        .open(&subject(head)?, sealed)
+        .await
+        .map_err(Stop::from)
+}
+
+/// Chooses the cluster and the copy on it, under the lock of the region's clusters, so that none
+/// gets more databases than it may have.
+async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+    let tenant = tenants::store::find(&mut *connection, head.tenant()?)
+        .await?
+        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant's row is gone")))?;
+    let candidates = clusters::lock_candidates(&mut *connection, &tenant.region).await?;
+    let needs = Needs {
+        region: &tenant.region,
+        tier: &tenant.tier,
+        labels: &tenant.labels,
+        bytes: 0,
+    };
+    let Some(chosen) = placement::place(&candidates, needs) else {
+        let detail = format!(
+            "No cluster of the region {:?} has room for a tenant of the tier {:?}.",
+            tenant.region, tenant.tier
+        );
+        return Err(Stop::Fail(Problem::new(Code::Overloaded).detail(detail)));
+    };
+    tenants::store::set_cluster(&mut *connection, head.tenant()?, &chosen.name).await?;
+    match derived::claim_stock(&mut *connection, &chosen.name, head.id).await? {
+        derived::Claimed::Copy => Ok(()),
+        derived::Claimed::NoTemplate => Err(Stop::Later {
+            wait: SOON,
+            reason: match replicas::store::newest_versions(connection)
+                .await?
+                .is_empty()
+            {
+                true => "No service that owns schemas is registered.",
+                false => "The cluster's first template is being made.",
+            }
+            .into(),
+        }),
+    }
+}
+
+/// The comment on a role that this operation claimed.
+pub(super) fn mark(head: &Head) -> String {
+    format!("tenantry:{}", head.id)
+}
+
+async fn make_database(
+    platform: &Platform,
+    head: &Head,
+    plan: &mut CreatePlan,
+) -> Result<(), Stop> {
+    let (claimed, services) = {
+        let mut registry = platform.registry.acquire().await?;
+        let claimed = derived::claimed_by(&mut registry, head.id)
+            .await?
+            .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
+        let services = replicas::store::live_services(&mut registry).await?;
+        (claimed, services)
+    };
+    let server = platform.server(&claimed.cluster).await?;
+    let name = Name::Tenant(head.tenant()?.clone());
+    let mark = mark(head);
+    let mut connection = server.acquire().await?;
+    let found = postgres::look(&mut connection, &name).await?;
+    let is_done = found
+        .role
+        .as_ref()
+        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
+    if !is_done {
+        if found.role.is_some() || found.database.is_some() {
+            let detail = format!(
+                "The cluster {} has a database or role {name} that this operation did not make.",
+                claimed.cluster
+            );
+            return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+        }
+        drop(connection);
+        stock::ensure(&server, claimed.number, claimed.template).await?;
+        let password = open_password(platform, head, &plan.password).await?;
+        let claim = Claim {
+            tenant: &name,
+            marker: &server.database(&name, FIRST_COPY).marker(),
+            mark: &mark,
+            verifier: &Verifier::of(&password),
+            connection_limit: server.connection_budget(),
+        };
+        // After the copy is known to be there: whoever takes the operation over from now on either
+        // drops the copy, and then there is nothing to claim, or sees what was claimed.
+        still_ours(platform, head).await?;
+        stock::claim(&server, claimed.number, &claim).await?;
+    }
+    plan.schema_versions = claimed.schema_versions;
+    plan.newest_versions = replicas::newest_versions(&services);
+    Ok(())
+}
+
+/// Renews the lease, or stops where another runner has taken the operation.
+pub(super) async fn still_ours(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    let held = (head.id, head.lease);
+    let lease = platform.settings.operations.lease.get();
+    match store::renew(&mut registry, held, lease).await? {
+        Hold::Held => Ok(()),
+        // Nothing is written of it: that takes the lease as well.
+        Hold::Lost => {
+            let detail = "Another runner has taken the operation.";
+            Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)))
+        }
+    }
+}
+
+async fn drop_database(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let (cluster, claimed) = {
+        let mut registry = platform.registry.acquire().await?;
+        let tenant = tenants::store::find(&mut registry, head.tenant()?).await?;
+        let claimed = derived::claimed_by(&mut registry, head.id).await?;
+        (tenant.and_then(|tenant| tenant.cluster), claimed)
+    };
+    let Some(cluster) = cluster else {
+        return Ok(());
+    };
+    let server = platform.server(&cluster).await?;
+    if let Some(claimed) = claimed {
+        stock::discard(&server, &Name::Stock(claimed.number), Whose::Anybody).await?;
+    }
+    drop_marked(&server, head).await
+}
+
+/// Drops the tenant's database and role if this operation made them.
+pub(super) async fn drop_marked(server: &Server, head: &Head) -> Result<(), Stop> {
+    let name = Name::Tenant(head.tenant()?.clone());
+    let mark = mark(head);
+    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    // Looked at before, because a drop waits for all others on the server.
+    let is_ours = found
+        .role
+        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
+    if is_ours {
+        stock::discard(server, &name, Whose::Marked(&mark)).await?;
+    }
+    Ok(())
+}
+
+async fn migrate(platform: &Platform, head: &Head, plan: &mut CreatePlan) -> Result<(), Stop> {
+    let services = services::live(platform).await?;
+    let newest = replicas::newest_versions(&services);
+    if newest.is_empty() {
+        return Err(Stop::Later {
+            wait: Duration::from_secs(1),
+            reason: "No service that owns schemas is registered.".into(),
+        });
+    }
+    if services::covers(&plan.schema_versions, &newest) {
+        return Ok(());
+    }
+    let database = database(platform, head).await?;
+    let reached = services::migrate(platform, &services, &database).await?;
+    plan.schema_versions.extend(reached);
+    plan.newest_versions = newest;
+    Ok(())
+}
+
+async fn database(platform: &Platform, head: &Head) -> Result<DatabaseRef, Stop> {
+    let cluster = cluster(platform, head).await?;
+    let server = platform.server(&cluster).await?;
+    Ok(server.database(&Name::Tenant(head.tenant()?.clone()), FIRST_COPY))
+}
+
+async fn cluster(platform: &Platform, head: &Head) -> Result<ClusterName, Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    tenants::store::find(&mut registry, head.tenant()?)
+        .await?
+        .and_then(|tenant| tenant.cluster)
+        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant is not placed")))
+}
+
+async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Result<(), Stop> {
+    let (route, services) = {
+        let mut registry = platform.registry.acquire().await?;
+        let route = tenants::store::route(&mut registry, head.tenant()?)
+            .await?
+            .ok_or_else(|| Stop::Fail(Problem::internal("the tenant has no route")))?;
+        let services = replicas::store::live_services(&mut registry).await?;
+        (route, services)
+    };
+    let request = ProvisionRequest {
+        route,
+        owner: plan.owner.clone(),
+    };
+    if services.is_empty() {
+        return Err(Stop::Later {
+            wait: Duration::from_secs(1),
+            reason: "No service that owns schemas is registered.".into(),
+        });
+    }
+    services::provision(platform, &services, &request).await
+}
+
+/// Says that the tenant is served, with these versions.
+pub(super) async fn activate(
+    connection: &mut PgConnection,
+    head: &Head,
+    versions: &SchemaVersions,
+) -> Result<(), Stop> {
+    let generation = tenants::store::activate(&mut *connection, head.tenant()?, versions)
+        .await
+        .map_err(|error| match error {
+            tenants::store::ActivateError::Registry(error) => Stop::from(error),
+            refused => Stop::Fail(Problem::internal(refused)),
+        })?;
+    let detail = serde_json::json!({ "operation": head.id });
+    let tenant = Some(head.tenant()?);
+    audit::record(
+        &mut *connection,
+        Actor::Platform,
+        Action::TenantActivated,
+        tenant,
+        detail,
+    )
+    .await?;
+    // Last in the transaction: see the feed.
+    feed::store::record(connection, head.tenant()?, generation).await?;
+    Ok(())
+}

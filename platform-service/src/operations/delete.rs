@@ -1,0 +1,96 @@
+//! Off-boarding a tenant so that it can come back: announced, locked out, renamed.
+//!
+//! Deliberately keeps every row: what is destroyed is destroyed by [`super::purge`]. Invariants: when it
+//! is done no service can connect, whatever it knows; the tenant's wall of before is kept, for
+//! its return.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::saga::Saga;
+use super::{Head, Step, Stop, rename};
+use crate::clusters::postgres::Name;
+use crate::clusters::postgres::wall::{Wall, Who};
+use crate::feed;
+use crate::platform::Platform;
+use crate::tenants::place::Placed;
+use crate::tenants::{store, wall};
+
+/// Which copy is kept.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletePlan {
+    pub(crate) copy: u32,
+}
+
+impl Saga for DeletePlan {
+    const STEPS: &'static [Step] = &[Step::Announce, Step::Wall, Step::Sessions, Step::Rename];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Rename
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let name = Name::Tenant(tenant.clone());
+        match head.step {
+            Step::Wall => {
+                let placed = Placed::find(platform, tenant).await?;
+                wall::set(&placed.server, tenant, Wall::Blocked).await
+            }
+            Step::Sessions => {
+                let placed = Placed::find(platform, tenant).await?;
+                wall::end_sessions(&placed.server, &name, Who::Everybody).await
+            }
+            Step::Rename => {
+                let placed = Placed::find(platform, tenant).await?;
+                let kept = Name::Deleted(tenant.clone(), self.copy);
+                rename::both(&placed.server, &name, &kept, self.copy).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step == Step::Announce {
+            let tenant = head.tenant()?;
+            let kept = Name::Deleted(tenant.clone(), self.copy).to_string();
+            let generation = store::life::delete(&mut *connection, tenant, &kept).await?;
+            feed::store::record(connection, tenant, generation).await?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        match head.step {
+            Step::Rename => {
+                let placed = Placed::find(platform, tenant).await?;
+                let kept = Name::Deleted(tenant.clone(), self.copy);
+                let name = Name::Tenant(tenant.clone());
+                rename::both(&placed.server, &kept, &name, self.copy).await
+            }
+            Step::Wall => {
+                let placed = Placed::find(platform, tenant).await?;
+                wall::set(&placed.server, tenant, wall::before_deletion(&placed.row)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Announce {
+            let tenant = head.tenant()?;
+            // Nothing where it failed before it was announced.
+            if let Some(generation) = store::life::undelete(&mut *connection, tenant).await? {
+                feed::store::record(connection, tenant, generation).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,301 @@
+//! Emptying a cluster: it gets nothing new, and its tenants are moved off it, some at once.
+//!
+//! Deliberately made of moves, each an operation of its own. Invariants: a move that fails leaves its
+//! tenant where it is and does not stop the others; the drain ends when every tenant has left or has
+//! failed to, and says which.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::operator::cluster::{MoveVariant, NewDrain};
+use contract::operator::operation::OperationView;
+use contract::{ClusterName, Code, OperationId, TenantId};
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::begin::{Begin, Planned, Started, WaitQuery, begin, spawn};
+use super::move_tenant::{Measured, Wanted, measure, plan_move};
+use super::saga::{Cancel, Head, Progress, Saga, Traits};
+use super::{Step, Stop, Subject, children};
+use crate::audit::Actor;
+use crate::clusters::store as clusters;
+use crate::clusters::store::moves::{self, LeaverState};
+use crate::operators::{ClustersWrite, Operator};
+use crate::platform::Platform;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+
+/// Moves at once where nobody says otherwise.
+const AT_ONCE: u32 = 4;
+/// The most moves at once.
+const MOST_AT_ONCE: u32 = 16;
+/// How long a drain may take.
+const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Tenants that a result names.
+const NAMED: usize = 100;
+
+/// What a drain needs for its steps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DrainPlan {
+    at_once: u32,
+    variant: Option<MoveVariant>,
+    /// Tenants that were there at the start.
+    #[serde(default)]
+    total: u64,
+    /// Tenants that are still there.
+    #[serde(default)]
+    left: u64,
+    /// Of those, the ones that could not be moved, and why where the drain knows it.
+    #[serde(default)]
+    failed: Vec<TenantId>,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+impl Saga for DrainPlan {
+    const STEPS: &'static [Step] = &[Step::Mark, Step::Moves];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Mark
+    }
+
+    fn traits(&self) -> Traits {
+        Traits {
+            cancel: Cancel::Heeded,
+            patience: PATIENCE,
+            ..Traits::LONG
+        }
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Moves => self.move_some(platform, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step == Step::Mark {
+            moves::mark_draining(connection, head.cluster()?).await?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        let failed: Vec<_> = self.failed.iter().take(NAMED).collect();
+        Some(json!({
+            "tenants": self.total,
+            "moved": self.total.saturating_sub(self.left),
+            "left": self.left,
+            "failed": failed,
+            "note": self.note,
+        }))
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        Some(Progress {
+            done: self.total.saturating_sub(self.left),
+            total: self.total,
+            unit: "tenants".to_owned(),
+            note: self.note.clone(),
+        })
+    }
+}
+
+impl DrainPlan {
+    /// Begins as many moves as there is room for, and waits for them.
+    async fn move_some(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let cluster = head.cluster()?;
+        let leavers = {
+            let mut registry = platform.registry.acquire().await?;
+            moves::leavers(&mut registry, cluster, head.id).await?
+        };
+        self.left = leavers.len() as u64;
+        self.total = self.total.max(self.left);
+        let of = |state: LeaverState| {
+            let those = leavers.iter().filter(move |leaver| leaver.state == state);
+            those.map(|leaver| leaver.tenant.clone())
+        };
+        self.failed = of(LeaverState::Failed).collect();
+        let busy = of(LeaverState::Busy).count() as u64;
+        let most = usize::try_from(self.at_once).unwrap_or(1);
+        let ready = measured(platform, of(LeaverState::Free).take(most)).await?;
+        let refusal: Arc<Mutex<Option<Problem>>> = Arc::default();
+        let batch = Batch {
+            platform: platform.clone(),
+            drain: head.id,
+            variant: self.variant,
+            ready,
+            refusal: Arc::clone(&refusal),
+        };
+        let at_once = u64::from(self.at_once);
+        let looked = children::advance(platform, head, at_once, move |connection, room| {
+            Box::pin(async move { Ok(batch.begin(connection, room).await? + busy) })
+        })
+        .await;
+        let refusal = refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.note = refusal
+            .as_ref()
+            .and_then(|problem| problem.document(None).detail);
+        looked?;
+        match refusal {
+            // Nothing is under way, and what is left cannot go.
+            Some(problem) => Err(Stop::Fail(problem)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks at the tenants that may go next; one that is gone meanwhile is left out.
+async fn measured(
+    platform: &Platform,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<Vec<(TenantId, Measured)>, Stop> {
+    let mut ready = Vec::new();
+    for tenant in tenants {
+        match measure(platform, &tenant).await {
+            Ok(measured) => ready.push((tenant, measured)),
+            Err(Stop::Fail(problem)) => {
+                let error = kit::error::chain(&problem);
+                tracing::warn!(tenant.id = %tenant, error, "a tenant cannot be looked at");
+            }
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(ready)
+}
+
+/// Moves that can begin.
+struct Batch {
+    platform: Platform,
+    drain: OperationId,
+    variant: Option<MoveVariant>,
+    ready: Vec<(TenantId, Measured)>,
+    /// Why one could not begin.
+    refusal: Arc<Mutex<Option<Problem>>>,
+}
+
+impl Batch {
+    /// Begins up to `room` moves and gives how many.
+    async fn begin(self, connection: &mut PgConnection, room: u64) -> Result<u64, Stop> {
+        let mut begun = 0;
+        for (tenant, measured) in self.ready {
+            if begun == room {
+                break;
+            }
+            let wanted = Wanted {
+                tenant: tenant.clone(),
+                to: None,
+                variant: self.variant,
+            };
+            let planned = plan_move(&self.platform, &mut *connection, &wanted, &measured).await;
+            let plan = match planned {
+                Ok(plan) => plan,
+                Err(problem) if problem.code() == Code::Internal => return Err(problem.into()),
+                Err(problem) => {
+                    let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                    refusal.get_or_insert(problem);
+                    continue;
+                }
+            };
+            let subject = Subject::Tenant(tenant.clone());
+            let parent = Some(self.drain);
+            let moving = plan.clone().into();
+            match spawn(&mut *connection, Actor::Platform, parent, subject, moving).await? {
+                Started::New(id) => {
+                    plan.expect_target(&mut *connection, &tenant, id).await?;
+                    begun += 1;
+                }
+                Started::Busy => {}
+            }
+        }
+        Ok(begun)
+    }
+}
+
+/// Empty a cluster: move all its tenants to others of their region.
+///
+/// It gets nothing new from now on. Its operation counts the tenants that have left; a tenant that
+/// cannot be moved stays where it is and is named in the end. Give the cluster another status to use
+/// it again.
+#[utoipa::path(
+    post,
+    path = "/v1/clusters/{name}/drain",
+    operation_id = "clusters.drain",
+    tag = "clusters",
+    params(("name" = ClusterName, Path, example = "main"), WaitQuery),
+    request_body = NewDrain,
+    responses(
+        (status = 200, description = "It is empty, or what is left is named.", body = OperationView),
+        (
+            status = 202,
+            description = "It is being emptied.",
+            body = OperationView,
+            headers(("location" = String), ("retry-after" = u32))
+        ),
+    )
+)]
+pub(crate) async fn drain(
+    operator: Operator<ClustersWrite>,
+    State(platform): State<Platform>,
+    Path(cluster): Path<ClusterName>,
+    Query(query): Query<WaitQuery>,
+    key: MaybeIdempotencyKey,
+    Json(new): Json<NewDrain>,
+) -> Result<Response> {
+    let at_once = new.at_once.unwrap_or(AT_ONCE);
+    if !(1..=MOST_AT_ONCE).contains(&at_once) {
+        return Err(Problem::field("/at_once", "is 1 to 16"));
+    }
+    let begun = Begin {
+        actor: operator.actor(),
+        key,
+        request: json!({ "drain": cluster, "request": new }),
+        wait: query.wait,
+    };
+    begin(&platform, begun, move |connection, _| {
+        Box::pin(async move {
+            let row = clusters::find_for_update(connection, &cluster).await?;
+            row.ok_or_else(|| Problem::new(Code::NotFound))?;
+            let plan = DrainPlan {
+                at_once,
+                variant: new.variant,
+                total: 0,
+                left: 0,
+                failed: Vec::new(),
+                note: None,
+            };
+            Ok(Planned {
+                detail: json!({ "at_once": at_once, "variant": new.variant }),
+                subject: Subject::Cluster(cluster),
+                plan: plan.into(),
+            })
+        })
+    })
+    .await
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(drain)
+}

@@ -1,0 +1,88 @@
+//! A look for drift as an operation.
+//!
+//! Deliberately one step that does everything: it only reads, but for rights that it mends, and may
+//! begin anew at any time. Invariant: nothing of the databases that show what is expected is left.
+
+use contract::operator::rollout::{DriftReport, DriftRequest};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::clusters::spare;
+use crate::drift::{look, store};
+use crate::platform::Platform;
+
+/// What was asked for, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DriftPlan {
+    request: DriftRequest,
+    report: Option<DriftReport>,
+}
+
+impl DriftPlan {
+    pub(crate) fn new(request: DriftRequest) -> Self {
+        Self {
+            request,
+            report: None,
+        }
+    }
+}
+
+async fn drop_references(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let name = look::reference(head);
+    let clusters = {
+        let mut registry = platform.registry.acquire().await?;
+        store::clusters_with(&mut registry, &name).await?
+    };
+    for cluster in clusters {
+        let server = platform.server(&cluster).await?;
+        spare::drop_now(platform, &server, &name).await?;
+    }
+    Ok(())
+}
+
+impl Saga for DriftPlan {
+    const STEPS: &'static [Step] = &[Step::Compare, Step::Drop];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Compare
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Compare => {
+                self.report = Some(look::compare(platform, head, &self.request).await?);
+                Ok(())
+            }
+            _ => drop_references(platform, head).await,
+        }
+    }
+
+    async fn record(
+        &self,
+        _connection: &mut PgConnection,
+        _head: &Head,
+        _step: Step,
+    ) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        drop_references(platform, head).await
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        serde_json::to_value(self.report.as_ref()?).ok()
+    }
+}

@@ -1,0 +1,142 @@
+//! Making a tenant of an archive, of this installation or another one.
+//!
+//! Deliberately without new people: the archive has its own. Invariant: every checksum of the archive is
+//! right, and every row of it is loaded, before anybody can reach the tenant.
+
+use contract::OperationId;
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tokio::io::AsyncReadExt;
+
+use super::arrive::Arrival;
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::archives::format::{self, DUMP, Manifest, RegistryFacts};
+use crate::backups::archive;
+use crate::platform::Platform;
+use crate::tenants::NewTenant;
+
+/// What was chosen before the first step.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportPlan {
+    arrival: Arrival,
+    object: String,
+    manifest: Manifest,
+}
+
+impl ImportPlan {
+    /// Records the tenant that is to be made.
+    ///
+    /// # Errors
+    /// The slug is taken.
+    pub(crate) async fn record(
+        connection: &mut PgConnection,
+        platform: &Platform,
+        operation: OperationId,
+        tenant: &NewTenant,
+        (object, manifest, registry): (String, Manifest, &RegistryFacts),
+    ) -> Result<Self> {
+        let overrides = registry.overrides.clone();
+        let arrival =
+            Arrival::record(connection, platform, operation, tenant, overrides, None).await?;
+        Ok(Self {
+            arrival,
+            object,
+            manifest,
+        })
+    }
+
+    /// The archive, at the first byte of its dump.
+    async fn open(&self, platform: &Platform) -> Result<impl tokio::io::AsyncRead + use<>, Stop> {
+        let objects = archive::objects(&platform.settings)?;
+        let path = archive::object_path(&self.object)?;
+        let mut reader = objects.get(&path).await.map_err(archive::object_stop)?;
+        let (manifest, _) = format::unpack_head(&mut reader).await.map_err(Stop::Fail)?;
+        if manifest.entries != self.manifest.entries {
+            let detail = "The archive is another one than when the import was asked for.";
+            let problem = Problem::new(contract::Code::ArchiveCorrupt).detail(detail);
+            return Err(Stop::Fail(problem));
+        }
+        Ok(reader)
+    }
+
+    async fn check(&self, platform: &Platform) -> Result<(), Stop> {
+        let mut reader = self.open(platform).await?;
+        let checked = format::check_dump(&mut reader, &self.manifest).await;
+        checked.map_err(Stop::Fail)
+    }
+
+    async fn load(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let reader = self.open(platform).await?;
+        let entry = self.manifest.entries.get(DUMP);
+        let size = entry.map_or(0, |entry| entry.size_bytes);
+        let server = Arrival::server(platform, head).await?;
+        let side = Arrival::make_side(platform, head).await?;
+        let version = self.manifest.server_version;
+        archive::load_stream(platform, &server, &side, version, reader.take(size)).await?;
+        archive::compare(platform, &server, &side, &self.manifest.tables).await?;
+        Ok(())
+    }
+}
+
+impl Saga for ImportPlan {
+    const STEPS: &'static [Step] = &[
+        Step::Unpack,
+        Step::Secret,
+        Step::Place,
+        Step::Load,
+        Step::Schema,
+        Step::Database,
+        Step::Activate,
+    ];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Activate
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    fn needs_no_act(&self, step: Step) -> bool {
+        matches!(step, Step::Place | Step::Activate)
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Unpack => self.check(platform).await,
+            Step::Load => self.load(platform, head).await,
+            _ => self.arrival.act(platform, head).await,
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        self.arrival.record_step(connection, head, step).await
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        self.arrival.undo(platform, head).await
+    }
+
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            // The first step is the last one to be undone.
+            Step::Unpack => Arrival::free(connection, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn result(&self) -> Option<Value> {
+        Some(json!({
+            "archive_of": self.manifest.tenant, "rows": archive::rows(&self.manifest.tables),
+        }))
+    }
+}

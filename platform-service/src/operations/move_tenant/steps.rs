@@ -1,0 +1,341 @@
+//! What each step of a move does on the two servers, and what undoes it.
+//!
+//! Deliberately looks before it acts: whoever takes a move over finds it anywhere. Invariant: what is
+//! dropped or renamed is this operation's own, by its name or by the mark on its role.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::secret_store::SecretSubject;
+use contract::Code;
+use contract::operator::cluster::MoveVariant;
+use contract::secret::Secret;
+use kit::error::Problem;
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+
+use super::{MovePlan, mark, replicate};
+use crate::clusters::connections::Server;
+use crate::clusters::moving::contents::{self, Rows};
+use crate::clusters::moving::{self, Side};
+use crate::clusters::postgres::moving::{Arrival, Migrations, Role};
+use crate::clusters::postgres::wall::{self, Wall, Who};
+use crate::clusters::postgres::{self, Name, Whose};
+use crate::clusters::scram::Verifier;
+use crate::clusters::stock;
+use crate::operations::saga::Head;
+use crate::operations::{Stop, hold};
+use crate::platform::Platform;
+use crate::{feed, tenants};
+
+/// How long sessions may take to end.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Both ends of a move.
+pub(super) struct Ends {
+    source: Arc<Server>,
+    target: Arc<Server>,
+    tenant: Name,
+    side: Name,
+    old: Name,
+    old_copy: u32,
+    copy: u32,
+}
+
+impl Ends {
+    pub(super) async fn of(
+        platform: &Platform,
+        head: &Head,
+        plan: &MovePlan,
+    ) -> Result<Self, Stop> {
+        let tenant = head.tenant()?;
+        Ok(Self {
+            source: platform.server(&plan.from).await?,
+            target: platform.server(&plan.to).await?,
+            tenant: Name::Tenant(tenant.clone()),
+            side: plan.side(tenant),
+            old: plan.old(tenant),
+            old_copy: plan.old_copy,
+            copy: plan.copy,
+        })
+    }
+
+    /// The tenant's database where it is.
+    pub(super) fn here(&self) -> Side<'_> {
+        Side {
+            server: &self.source,
+            name: &self.tenant,
+            copy: self.old_copy,
+        }
+    }
+
+    /// The one that it is to have.
+    pub(super) fn there(&self) -> Side<'_> {
+        Side {
+            server: &self.target,
+            name: &self.side,
+            copy: self.copy,
+        }
+    }
+
+    /// Keeps migrations out of the source: what was copied must not change.
+    pub(super) async fn shut_migrations_out(&self) -> Result<(), Stop> {
+        let mut source = self.source.acquire().await?;
+        let may_not = Migrations::MayNot;
+        Ok(postgres::moving::let_migrations(&mut source, &self.tenant, may_not).await?)
+    }
+
+    /// Lets migrations into the source again.
+    pub(super) async fn let_migrations_in(&self) -> Result<(), Stop> {
+        let mut source = self.source.acquire().await?;
+        let may = Migrations::May;
+        Ok(postgres::moving::let_migrations(&mut source, &self.tenant, may).await?)
+    }
+
+    /// The marker of the new copy once it has the tenant's name.
+    fn marker(&self) -> String {
+        self.target.database(&self.tenant, self.copy).marker()
+    }
+}
+
+/// Makes an empty database and the tenant's role on the target.
+pub(super) async fn make_target(
+    platform: &Platform,
+    head: &Head,
+    plan: &MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let mark = mark(head.id);
+    let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
+    let role = match &found.role {
+        None => Role::Missing,
+        Some(role) if role.mark.as_deref() == Some(&mark) => Role::There,
+        Some(_) => return Err(taken(&ends)),
+    };
+    if found.database.is_some() {
+        return Err(taken(&ends));
+    }
+    moving::ensure_empty(platform, ends.there()).await?;
+    let password = password(platform, head).await?;
+    let arrival = Arrival {
+        tenant: &ends.tenant,
+        mark: &mark,
+        verifier: &Verifier::of(&password),
+        connection_limit: ends.target.connection_budget(),
+    };
+    let mut target = ends.target.acquire().await?;
+    Ok(postgres::moving::ensure_role(&mut target, &arrival, role).await?)
+}
+
+fn taken(ends: &Ends) -> Stop {
+    let detail = format!(
+        "The cluster {} has a database or role {} that this operation did not make.",
+        ends.target.name(),
+        ends.tenant
+    );
+    Stop::Fail(Problem::new(Code::Conflict).detail(detail))
+}
+
+/// The password that the tenant's role has.
+async fn password(platform: &Platform, head: &Head) -> Result<Secret, Stop> {
+    let tenant = head.tenant()?;
+    let route = {
+        let mut registry = platform.registry.acquire().await?;
+        tenants::store::route(&mut registry, tenant).await?
+    };
+    let reference = route.and_then(|route| route.credentials.into_iter().next());
+    let missing = || Stop::Fail(Problem::internal("the tenant has no credential"));
+    let subject = SecretSubject::Tenant(tenant.clone());
+    let opened = platform
+        .secrets
+        .open(&subject, &reference.ok_or_else(missing)?)
+        .await;
+    opened.map_err(|error| Stop::Retry(Problem::internal(error)))
+}
+
+/// Waits for a migration that is under way before requests are held.
+pub(super) async fn look_before_hold(
+    platform: &Platform,
+    head: &Head,
+    plan: &mut MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    ends.here().locked_owner(platform).await?.close().await?;
+    plan.held_at = Some(OffsetDateTime::now_utc());
+    Ok(())
+}
+
+/// Waits until requests wait, then locks the tenant's role out and ends what is left.
+pub(super) async fn shut(platform: &Platform, head: &Head, plan: &MovePlan) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let change = feed::store::last_number(&mut *platform.registry.acquire().await?).await?;
+    hold::settled(platform, head.tenant()?, change).await?;
+    wall::set(
+        &mut *ends.source.acquire().await?,
+        &ends.tenant,
+        Wall::Blocked,
+    )
+    .await?;
+    wall::empty(&ends.source, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+    Ok(())
+}
+
+/// Lets the tenant's role in again, as far as it may.
+pub(super) async fn open_again(
+    platform: &Platform,
+    head: &Head,
+    plan: &MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let wanted = wanted(platform, head).await?;
+    ends.let_migrations_in().await?;
+    let mut source = ends.source.acquire().await?;
+    Ok(wall::set(&mut source, &ends.tenant, wanted).await?)
+}
+
+/// The wall that the tenant is to stand behind.
+async fn wanted(platform: &Platform, head: &Head) -> Result<Wall, Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    let row = tenants::store::find(&mut registry, head.tenant()?).await?;
+    let gone = || Stop::Fail(Problem::internal("the tenant's row is gone"));
+    Ok(tenants::wall::wanted(&row.ok_or_else(gone)?))
+}
+
+/// Copies everything, while nobody can change it; then nobody can enter any more.
+pub(super) async fn copy(
+    platform: &Platform,
+    head: &Head,
+    plan: &mut MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    // An earlier try may have shut them out.
+    ends.let_migrations_in().await?;
+    moving::ensure_empty(platform, ends.there()).await?;
+    let mut owner = ends.here().locked_owner(platform).await?;
+    moving::copy(platform, ends.here(), ends.there(), None).await?;
+    note_contents(&mut owner, plan).await?;
+    ends.shut_migrations_out().await?;
+    Ok(owner.close().await?)
+}
+
+/// Keeps what is in the source for the comparison. Of a big tenant the rows are not counted, which
+/// would hold its requests for longer than all the rest.
+pub(super) async fn note_contents(
+    owner: &mut PgConnection,
+    plan: &mut MovePlan,
+) -> Result<(), Stop> {
+    plan.shape = contents::shape(&mut *owner).await?;
+    plan.rows = if plan.counts_rows() {
+        contents::rows(owner).await?
+    } else {
+        Rows::new()
+    };
+    Ok(())
+}
+
+/// The copy has what the tenant had.
+pub(super) async fn compare(platform: &Platform, head: &Head, plan: &MovePlan) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let mut owner = ends.there().owner(platform).await?;
+    if contents::shape(&mut owner).await? != plan.shape {
+        let detail = "The tenant's tables are not those of its copy: were they migrated meanwhile?";
+        return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+    }
+    let copied = if plan.counts_rows() {
+        contents::rows(&mut owner).await?
+    } else {
+        Rows::new()
+    };
+    owner.close().await?;
+    match contents::difference(&plan.rows, &copied) {
+        None => Ok(()),
+        Some((table, here, there)) => {
+            let rows = |rows: Option<i64>| rows.map_or("none".to_owned(), |rows| rows.to_string());
+            let detail = format!(
+                "The copy is not whole: {table} has {} rows and the copy {}.",
+                rows(here),
+                rows(there)
+            );
+            Err(Stop::Fail(Problem::internal(detail.clone()).detail(detail)))
+        }
+    }
+}
+
+/// Gives the copy the tenant's name on the target.
+pub(super) async fn switch(
+    platform: &Platform,
+    head: &Head,
+    plan: &mut MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let wanted = wanted(platform, head).await?;
+    let marker = ends.marker();
+    if has_switched(&ends, &marker).await? {
+        wall::set(&mut *ends.target.acquire().await?, &ends.tenant, wanted).await?;
+    } else {
+        wall::empty(&ends.target, &ends.side, Who::Everybody, EMPTY_PATIENCE).await?;
+        let mut target = ends.target.acquire().await?;
+        let names = (&ends.tenant, marker.as_str());
+        postgres::moving::switch(&mut target, &ends.side, names, wanted).await?;
+    }
+    plan.switched_at = Some(OffsetDateTime::now_utc());
+    Ok(())
+}
+
+async fn has_switched(ends: &Ends, marker: &str) -> Result<bool, Stop> {
+    let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
+    let found = found.database.and_then(|database| database.marker);
+    Ok(found.as_deref() == Some(marker))
+}
+
+/// Takes the tenant's name from the copy again.
+pub(super) async fn switch_back(
+    platform: &Platform,
+    head: &Head,
+    plan: &MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    if !has_switched(&ends, &ends.marker()).await? {
+        return Ok(());
+    }
+    let mut target = ends.target.acquire().await?;
+    wall::set(&mut target, &ends.tenant, Wall::Blocked).await?;
+    wall::empty(&ends.target, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+    let marker = ends.there().database().marker();
+    let names = (&ends.side, marker.as_str());
+    Ok(postgres::moving::switch_back(&mut target, &ends.tenant, names).await?)
+}
+
+/// Drops what was made on the target.
+pub(super) async fn drop_target(
+    platform: &Platform,
+    head: &Head,
+    plan: &MovePlan,
+) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    stock::discard(&ends.target, &ends.side, Whose::Anybody).await?;
+    let mark = mark(head.id);
+    stock::discard(&ends.target, &ends.tenant, Whose::Marked(&mark)).await
+}
+
+/// Puts what is left on the source away, walled.
+pub(super) async fn leave(platform: &Platform, head: &Head, plan: &MovePlan) -> Result<(), Stop> {
+    let ends = Ends::of(platform, head, plan).await?;
+    let mut source = ends.source.acquire().await?;
+    let marker = ends.source.database(&ends.tenant, ends.old_copy).marker();
+    let found = postgres::look(&mut source, &ends.tenant).await?;
+    let found = found.database.and_then(|database| database.marker);
+    if found.as_deref() != Some(&marker) {
+        return Ok(());
+    }
+    drop(source);
+    if plan.variant == MoveVariant::Replicate {
+        // With a slot it could never be dropped.
+        replicate::close_slot(platform, head, plan).await?;
+    }
+    wall::empty(&ends.source, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+    let marker = ends.source.database(&ends.old, ends.old_copy).marker();
+    let mut source = ends.source.acquire().await?;
+    let names = (&ends.old, marker.as_str());
+    Ok(postgres::moving::put_away(&mut source, &ends.tenant, names).await?)
+}

@@ -1,0 +1,238 @@
+//! The runner's rules: the way forward, the way back, and the ends of patience.
+
+use contract::Code;
+use uuid::Uuid;
+
+use super::*;
+use crate::operations::Subject;
+
+const STEPS: &[Step] = &[
+    Step::Secret,
+    Step::Place,
+    Step::Database,
+    Step::Schema,
+    Step::Provision,
+    Step::Activate,
+];
+
+/// What fails after its last step is nothing.
+const BACK: Way = Way {
+    steps: STEPS,
+    point_of_no_return: Step::Activate,
+    traits: Traits::QUICK,
+};
+/// What fails after `Database` goes on forwards.
+const FORTH: Way = Way {
+    point_of_no_return: Step::Database,
+    ..BACK
+};
+
+fn head(state: OperationState, step: Step) -> Head {
+    Head {
+        id: contract::OperationId::new(),
+        lease: Uuid::now_v7(),
+        subject: Subject::Tenant("t_acme".parse().unwrap()),
+        state,
+        step,
+        attempts: 0,
+        failure: None,
+        wish: Wish::GoOn,
+        age: Duration::ZERO,
+    }
+}
+
+fn running(step: Step) -> Head {
+    head(OperationState::Running, step)
+}
+
+fn unwinding(step: Step) -> Head {
+    head(OperationState::Unwinding, step)
+}
+
+fn retry() -> Result<(), Stop> {
+    Err(Stop::Retry(Problem::new(Code::DatabaseUnavailable)))
+}
+
+fn fail() -> Result<(), Stop> {
+    Err(Stop::Fail(
+        Problem::new(Code::Conflict).detail("It is somebody else's."),
+    ))
+}
+
+fn later() -> Result<(), Stop> {
+    Err(Stop::Later {
+        wait: Duration::from_secs(1),
+        reason: "Something is missing.".into(),
+    })
+}
+
+fn events(turn: &Turn) -> Vec<(Step, Event)> {
+    turn.log
+        .iter()
+        .map(|entry| (entry.step, entry.event))
+        .collect()
+}
+
+#[test]
+fn steps_follow_each_other_to_the_end() {
+    let mut current = running(Step::Secret);
+    for step in STEPS.iter().copied() {
+        assert_eq!(current.step, step);
+        let progress = next(&current, &BACK, &Ok(()));
+        assert_eq!(events(&progress)[0], (step, Event::Done));
+        assert_eq!(progress.pause, None);
+        (current.state, current.step) = (progress.state, progress.step);
+    }
+    assert_eq!(current.state, OperationState::Done);
+}
+
+#[test]
+fn a_failed_step_is_undone_first_and_then_all_before_it() {
+    let failed = running(Step::Schema);
+    let progress = next(&failed, &BACK, &fail());
+    assert_eq!(
+        events(&progress),
+        [
+            (Step::Schema, Event::Failed),
+            (Step::Schema, Event::UndoStarted)
+        ]
+    );
+    let failure = Failure {
+        code: Code::Conflict,
+        detail: "It is somebody else's.".to_owned(),
+    };
+    assert_eq!(progress.failure.as_ref(), Some(&failure));
+
+    let mut current = unwinding(Step::Schema);
+    current.failure = progress.failure;
+    for step in [Step::Schema, Step::Database, Step::Place, Step::Secret] {
+        assert_eq!(current.step, step);
+        let progress = next(&current, &BACK, &Ok(()));
+        assert_eq!(events(&progress)[0], (step, Event::Undone));
+        assert_eq!(
+            progress.failure.as_ref(),
+            Some(&failure),
+            "why stays to be seen"
+        );
+        (current.state, current.step) = (progress.state, progress.step);
+    }
+    assert_eq!(current.state, OperationState::Undone);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_ever_more_slowly() {
+    let mut current = running(Step::Database);
+    let mut pauses = Vec::new();
+    loop {
+        let progress = next(&current, &BACK, &retry());
+        if progress.state == OperationState::Unwinding {
+            break;
+        }
+        assert_eq!(
+            (progress.state, progress.step),
+            (OperationState::Running, Step::Database)
+        );
+        pauses.push(progress.pause.unwrap().as_millis());
+        current.attempts = progress.attempts;
+    }
+    assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+#[test]
+fn a_wait_is_logged_once_and_has_an_end() {
+    let mut current = running(Step::Place);
+    let first = next(&current, &BACK, &later());
+    assert_eq!(events(&first), [(Step::Place, Event::Postponed)]);
+    assert_eq!(first.pause, Some(Duration::from_secs(1)));
+    assert_eq!(first.attempts, 0);
+    current.failure = first.failure;
+    assert_eq!(events(&next(&current, &BACK, &later())), []);
+    current.age = BACK.traits.patience;
+    assert_eq!(
+        next(&current, &BACK, &later()).state,
+        OperationState::Unwinding
+    );
+}
+
+#[test]
+fn an_undo_that_cannot_be_done_is_stuck() {
+    let progress = next(&unwinding(Step::Database), &BACK, &fail());
+    assert_eq!(progress.state, OperationState::Stuck);
+    assert_eq!(events(&progress), [(Step::Database, Event::UndoFailed)]);
+
+    let mut current = unwinding(Step::Database);
+    assert_eq!(
+        next(&current, &BACK, &retry()).state,
+        OperationState::Unwinding
+    );
+    current.attempts = MOST_UNDO_TRIES - 1;
+    assert_eq!(next(&current, &BACK, &retry()).state, OperationState::Stuck);
+}
+
+#[test]
+fn past_the_point_of_no_return_it_only_goes_on() {
+    // The step itself is undone, those after it are tried for long and then somebody has to look.
+    let turn = next(&running(Step::Database), &FORTH, &fail());
+    assert_eq!(turn.state, OperationState::Unwinding);
+    let turn = next(&running(Step::Schema), &FORTH, &fail());
+    assert_eq!(
+        (turn.state, turn.resumes),
+        (OperationState::Stuck, Some(OperationState::Running))
+    );
+    assert_eq!(events(&turn), [(Step::Schema, Event::Failed)]);
+    assert_eq!(
+        turn.failure.map(|failure| failure.code),
+        Some(Code::Conflict)
+    );
+    let mut tired = running(Step::Schema);
+    tired.attempts = MOST_TRIES;
+    assert_eq!(
+        next(&tired, &FORTH, &retry()).state,
+        OperationState::Running
+    );
+    tired.attempts = MOST_UNDO_TRIES - 1;
+    assert_eq!(next(&tired, &FORTH, &retry()).state, OperationState::Stuck);
+    let undo = next(&unwinding(Step::Place), &FORTH, &fail());
+    assert_eq!(undo.resumes, Some(OperationState::Unwinding));
+}
+
+#[test]
+fn a_cancelled_one_is_undone_as_long_as_it_can_be() {
+    let cancelled = |step, way: &Way| {
+        let wished = Head {
+            wish: Wish::End,
+            ..running(step)
+        };
+        way.is_cancelled(&wished)
+    };
+    assert!(cancelled(Step::Database, &FORTH));
+    assert!(!cancelled(Step::Schema, &FORTH));
+    assert!(!BACK.is_cancelled(&running(Step::Place)));
+    let heeding = Way {
+        traits: Traits {
+            cancel: Cancel::Heeded,
+            ..Traits::QUICK
+        },
+        ..FORTH
+    };
+    assert!(heeding.may_be_cancelled(OperationState::Running, Step::Schema));
+    assert!(!cancelled(Step::Schema, &heeding), "its acts see to it");
+    assert!(!heeding.may_be_cancelled(OperationState::Unwinding, Step::Schema));
+}
+
+#[test]
+fn a_step_that_the_plan_does_not_have_is_stuck() {
+    let turn = next(&running(Step::Wall), &BACK, &Ok(()));
+    assert_eq!(turn.state, OperationState::Stuck);
+}
+
+#[test]
+fn everybody_reads_what_the_code_means_and_no_more() {
+    let failure = Failure {
+        code: Code::Overloaded,
+        detail: "The server db7.internal said: out of memory".to_owned(),
+    };
+    let shown = failure.for_everybody();
+    assert_eq!(shown.code, Code::Overloaded);
+    assert_eq!(shown.detail, Code::Overloaded.title());
+}

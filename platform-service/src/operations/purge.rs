@@ -1,0 +1,244 @@
+//! Destroying what is left of a deleted tenant, with a certificate of what was destroyed.
+//!
+//! Deliberately nothing of it can be undone but the last backup: from `condemn` on it goes on forwards
+//! alone. Invariants: what is to be destroyed is in the plan before the first of it is; the id and the
+//! slug stay taken for ever.
+
+use adapters::object_store::ObjectPath;
+use adapters::secret_store::{SecretError, SecretSubject};
+use contract::operator::backup::BackupId;
+use contract::operator::tenant::FinalBackup;
+use contract::{ClusterName, TenantId};
+use kit::error::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::backups::archive::{self, Written};
+use crate::backups::{self};
+use crate::clusters::postgres::{Name, Whose};
+use crate::clusters::stock;
+use crate::feed;
+use crate::platform::Platform;
+use crate::tenants::certificate::{self, Signed};
+use crate::tenants::place::Placed;
+use crate::tenants::store;
+
+/// A database, and the role of its name, that is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Doomed {
+    pub(crate) cluster: ClusterName,
+    pub(crate) name: String,
+}
+
+/// An object that is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DoomedObject {
+    pub(crate) path: String,
+    pub(crate) size_bytes: u64,
+    /// In hexadecimal digits, where it was recorded.
+    pub(crate) sha256: Option<String>,
+}
+
+/// What is destroyed, as it becomes known.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PurgePlan {
+    final_backup: FinalBackup,
+    backup: Option<(BackupId, Written)>,
+    databases: Vec<Doomed>,
+    secrets: usize,
+    objects: Vec<DoomedObject>,
+    certificate: Option<Signed>,
+}
+
+impl PurgePlan {
+    pub(crate) fn new(final_backup: FinalBackup) -> Self {
+        Self {
+            final_backup,
+            backup: None,
+            databases: Vec::new(),
+            secrets: 0,
+            objects: Vec::new(),
+            certificate: None,
+        }
+    }
+
+    /// What the certificate says.
+    fn body(&self, head: &Head, tenant: &TenantId) -> Value {
+        let backup = self.backup.map(|(id, written)| {
+            json!({ "id": id, "size_bytes": written.size_bytes, "sha256": written.sha256_text() })
+        });
+        json!({
+            "tenant": tenant,
+            "operation": head.id,
+            "databases_and_roles": self.databases,
+            "secrets": self.secrets,
+            "data_key": "destroyed",
+            "objects": self.objects,
+            "final_backup": backup,
+        })
+    }
+}
+
+const STEPS: &[Step] = &[
+    Step::FinalBackup,
+    Step::Condemn,
+    Step::Drop,
+    Step::Secrets,
+    Step::Objects,
+    Step::Tombstone,
+];
+
+impl Saga for PurgePlan {
+    const STEPS: &'static [Step] = STEPS;
+
+    fn steps(&self) -> &'static [Step] {
+        match self.final_backup {
+            FinalBackup::Keep => STEPS,
+            FinalBackup::None => STEPS.split_first().map_or(STEPS, |(_, rest)| rest),
+        }
+    }
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Condemn
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        match head.step {
+            Step::FinalBackup => {
+                let placed = Placed::find(platform, tenant).await?;
+                let name = Name::Deleted(tenant.clone(), placed.row.copy);
+                let kept = backups::keep_final(platform, &placed, &name, head.id).await?;
+                self.backup = Some(kept);
+                Ok(())
+            }
+            Step::Condemn => self.take_stock(platform, tenant).await,
+            Step::Drop => self.drop_databases(platform).await,
+            Step::Secrets => remove_secrets(platform, tenant).await,
+            Step::Objects => self.remove_objects(platform).await,
+            Step::Tombstone => {
+                let body = self.body(head, tenant);
+                self.certificate = Some(certificate::sign(platform, body).await?);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        match step {
+            Step::Condemn => Ok(store::purge::condemn(connection, tenant).await?),
+            Step::Drop => Ok(store::purge::forget_databases(connection, tenant).await?),
+            Step::Objects => Ok(store::purge::forget_objects(connection, tenant).await?),
+            Step::Tombstone => {
+                let none = || Stop::Fail(Problem::internal("a purge has no certificate"));
+                let signed = self.certificate.as_ref().ok_or_else(none)?;
+                store::purge::certify(&mut *connection, tenant, signed).await?;
+                let generation = store::purge::tombstone(&mut *connection, tenant).await?;
+                feed::store::record(connection, tenant, generation).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::FinalBackup => backups::remove_final(platform, head.tenant()?, head.id).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        self.certificate
+            .as_ref()
+            .map(|signed| json!({ "certificate": signed.id }))
+    }
+}
+
+impl PurgePlan {
+    /// Finds everything that is to go.
+    async fn take_stock(&mut self, platform: &Platform, tenant: &TenantId) -> Result<(), Stop> {
+        let mut objects = {
+            let mut registry = platform.registry.acquire().await?;
+            self.databases = store::purge::databases(&mut registry, tenant).await?;
+            self.secrets = store::life::credentials(&mut registry, tenant).await?.len();
+            store::purge::objects(&mut registry, tenant).await?
+        };
+        if let Ok(kept) = archive::objects(&platform.settings) {
+            let folder = archive::object_path(&backups::folder(tenant))?;
+            let found = kept.list(&folder).await.map_err(archive::object_stop)?;
+            let last = self.backup.map(|(id, _)| id);
+            for object in found {
+                let path = object.path.as_str();
+                let is_last = last.is_some_and(|id| path.contains(&id.to_string()));
+                if !is_last && !objects.iter().any(|known| known.path == path) {
+                    objects.push(DoomedObject {
+                        path: path.to_owned(),
+                        size_bytes: object.size_bytes,
+                        sha256: None,
+                    });
+                }
+            }
+        }
+        self.objects = objects;
+        Ok(())
+    }
+
+    async fn drop_databases(&self, platform: &Platform) -> Result<(), Stop> {
+        for doomed in &self.databases {
+            let name: Name = doomed
+                .name
+                .parse()
+                .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+            let server = platform.server(&doomed.cluster).await?;
+            stock::discard(&server, &name, Whose::Anybody).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_objects(&self, platform: &Platform) -> Result<(), Stop> {
+        let Ok(kept) = archive::objects(&platform.settings) else {
+            return Ok(());
+        };
+        for object in &self.objects {
+            let path: ObjectPath = archive::object_path(&object.path)?;
+            kept.delete(&path).await.map_err(archive::object_stop)?;
+        }
+        Ok(())
+    }
+}
+
+async fn remove_secrets(platform: &Platform, tenant: &TenantId) -> Result<(), Stop> {
+    let subject = SecretSubject::Tenant(tenant.clone());
+    let references = {
+        let mut registry = platform.registry.acquire().await?;
+        store::life::credentials(&mut registry, tenant).await?
+    };
+    for reference in references {
+        match platform.secrets.remove(&subject, &reference).await {
+            // Nobody opens what no key is left for.
+            Ok(()) | Err(SecretError::NotFound | SecretError::UnknownKey { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Giving a tenant's database and role another name, as an act that may run twice.
+//!
+//! Deliberately without walls: whoever renames has set one before. Invariant: what is found under both
+//! names is touched under neither.
+
+use contract::Code;
+use kit::error::Problem;
+
+use super::Stop;
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::wall::Who;
+use crate::clusters::postgres::{self, Name};
+use crate::tenants::wall;
+
+/// Renames both, with the marker of the new name and this copy; sessions that are left are ended
+/// before. Already done is success.
+pub(super) async fn both(server: &Server, from: &Name, to: &Name, copy: u32) -> Result<(), Stop> {
+    let (old, new) = {
+        let mut connection = server.acquire().await?;
+        let old = postgres::look(&mut connection, from).await?;
+        (old, postgres::look(&mut connection, to).await?)
+    };
+    match (old.database.is_some(), new.database.is_some()) {
+        (false, true) => Ok(()),
+        (true, false) => {
+            wall::end_sessions(server, from, Who::Everybody).await?;
+            let marker = server.database(to, copy).marker();
+            let mut connection = server.acquire().await?;
+            postgres::rename(&mut connection, from, to, &marker).await?;
+            Ok(())
+        }
+        (true, true) => Err(conflict(format!(
+            "The cluster {} has a database {from} and a database {to}.",
+            server.name()
+        ))),
+        (false, false) => Err(conflict(format!(
+            "The cluster {} has neither a database {from} nor a database {to}.",
+            server.name()
+        ))),
+    }
+}
+
+fn conflict(detail: String) -> Stop {
+    Stop::Fail(Problem::new(Code::Conflict).detail(detail))
+}

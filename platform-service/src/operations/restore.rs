@@ -1,0 +1,384 @@
+//! Bringing a tenant back to one of its backups, or to the database that the last restore replaced.
+//!
+//! Deliberately beside the tenant's database until the last moment: all that takes long happens while
+//! the tenant is served. Invariants: what is swapped in was compared with what was backed up; the role
+//! is locked out and nobody is connected while names change; no route names the new copy before the
+//! registry does, so an undo loses no write; what was replaced is kept for a time.
+
+use std::time::Duration;
+
+use contract::operator::backup::BackupId;
+use contract::{ClusterName, Code, SchemaVersions, TenantId};
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop, hold};
+use crate::backups::archive::{self, Archive, Tables};
+use crate::backups::store::{self, BackupRow};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::wall::{self, Wall, Who};
+use crate::clusters::postgres::{self, Marked, Name};
+use crate::clusters::store::kept;
+use crate::clusters::{services, spare};
+use crate::feed;
+use crate::platform::Platform;
+use crate::replicas;
+use crate::tenants::place::Placed;
+use crate::tenants::{self, TenantRow};
+
+/// How long sessions that are being ended are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was chosen before the first step, and what was learned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestorePlan {
+    cluster: ClusterName,
+    /// The copy that is replaced, and the one that it will be.
+    from_copy: u32,
+    to_copy: u32,
+    keep_old: Duration,
+    source: RestoreSource,
+    /// Of what is swapped in.
+    schema_versions: SchemaVersions,
+}
+
+/// Where the data comes from.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RestoreSource {
+    Backup {
+        id: BackupId,
+        archive: Archive,
+        tables: Tables,
+    },
+    /// A database of this tenant that was replaced, by its copy.
+    Previous { copy: u32 },
+}
+
+impl RestorePlan {
+    /// A tenant's restore from a backup of its own.
+    ///
+    /// # Errors
+    /// The backup is another tenant's, or none that can be loaded.
+    pub(crate) fn from_backup(
+        tenant: &TenantRow,
+        backup: &BackupRow,
+        keep_old: Duration,
+    ) -> Result<Self> {
+        if backup.tenant != tenant.id {
+            let detail = format!("{} is a backup of another tenant.", backup.id);
+            return Err(Problem::new(Code::Conflict).detail(detail));
+        }
+        let source = RestoreSource::Backup {
+            id: backup.id,
+            archive: backup.archive()?,
+            tables: backup.tables.clone(),
+        };
+        Self::of(tenant, source, keep_old)
+    }
+
+    /// A tenant's return to a database that was replaced, by its name.
+    ///
+    /// # Errors
+    /// The name is none of such a database.
+    pub(crate) fn from_previous(
+        tenant: &TenantRow,
+        kept: &str,
+        keep_old: Duration,
+    ) -> Result<Self> {
+        let Ok(Name::Old(_, copy)) = kept.parse::<Name>() else {
+            return Err(Problem::internal("a kept database has another name"));
+        };
+        Self::of(tenant, RestoreSource::Previous { copy }, keep_old)
+    }
+
+    fn of(tenant: &TenantRow, source: RestoreSource, keep_old: Duration) -> Result<Self> {
+        let cluster = tenant.cluster.clone();
+        Ok(Self {
+            cluster: cluster.ok_or_else(|| Problem::internal("the tenant is not placed"))?,
+            from_copy: tenant.copy,
+            to_copy: tenant.copy + 1,
+            keep_old,
+            source,
+            schema_versions: SchemaVersions::new(),
+        })
+    }
+
+    /// The database that is to be the tenant's.
+    fn coming(&self, tenant: &TenantId) -> Name {
+        match self.source {
+            RestoreSource::Backup { .. } => Name::Side(tenant.clone(), self.to_copy),
+            RestoreSource::Previous { copy } => Name::Old(tenant.clone(), copy),
+        }
+    }
+
+    /// What the replaced one is called.
+    fn away(&self, tenant: &TenantId) -> Name {
+        Name::Old(tenant.clone(), self.from_copy)
+    }
+
+    async fn load(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let RestoreSource::Backup { archive, .. } = &self.source else {
+            return Ok(());
+        };
+        let tenant = head.tenant()?;
+        let server = platform.server(&self.cluster).await?;
+        let name = self.coming(tenant);
+        spare::make_empty(platform, &server, &name, (tenant, head.id)).await?;
+        archive::load(platform, &server, &name, archive).await
+    }
+
+    async fn compare(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if let RestoreSource::Backup { tables, .. } = &self.source {
+            let server = platform.server(&self.cluster).await?;
+            let name = self.coming(head.tenant()?);
+            archive::compare(platform, &server, &name, tables).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the schemas up to date before anybody is served from them.
+    async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = platform.server(&self.cluster).await?;
+        let name = self.coming(head.tenant()?);
+        // A kept one is not dropped while it is being brought back.
+        let place = (server.name(), &name);
+        let mut registry = platform.registry.acquire().await?;
+        kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
+        drop(registry);
+        let services = services::live(platform).await?;
+        if replicas::newest_versions(&services).is_empty() {
+            return Err(Stop::Later {
+                wait: Duration::from_secs(1),
+                reason: "No service that owns schemas is registered.".into(),
+            });
+        }
+        let database = server.database(&name, spare::copy_of(&name));
+        self.schema_versions = services::migrate(platform, &services, &database).await?;
+        Ok(())
+    }
+
+    async fn hold(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let longest = platform.settings.hold.longest.get();
+        let mut transaction = platform.registry.begin().await?;
+        let change = hold::set(&mut transaction, tenant, longest).await?;
+        transaction.commit().await?;
+        platform.feed.ring();
+        hold::settled(platform, tenant, change).await
+    }
+
+    async fn release(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let mut transaction = platform.registry.begin().await?;
+        hold::clear(&mut transaction, head.tenant()?).await?;
+        transaction.commit().await?;
+        platform.feed.ring();
+        Ok(())
+    }
+
+    /// Locks the role out and ends every session, in both databases: neither can be renamed otherwise,
+    /// and nobody who missed the news writes to what is replaced.
+    async fn lock_out(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let server = platform.server(&self.cluster).await?;
+        let name = Name::Tenant(tenant.clone());
+        wall::set(&mut *server.acquire().await?, &name, Wall::Blocked).await?;
+        wall::empty(&server, &name, Who::Everybody, PATIENCE).await?;
+        wall::empty(&server, &self.coming(tenant), Who::Everybody, PATIENCE).await?;
+        Ok(())
+    }
+
+    async fn swap(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let placed = Placed::find(platform, head.tenant()?).await?;
+        let server = &placed.server;
+        if self.is_swapped(server, &placed.row.id).await? {
+            return Ok(());
+        }
+        let (coming, away) = (self.coming(&placed.row.id), self.away(&placed.row.id));
+        // Known before the database has the name.
+        let place = (server.name(), &away);
+        let mut registry = platform.registry.acquire().await?;
+        kept::expect(&mut registry, place, &placed.row.id, head.id).await?;
+        drop(registry);
+        let wall = tenants::wall::wanted(&placed.row);
+        self.rename(server, &placed.row.id, &coming, (&away, self.to_copy), wall)
+            .await
+    }
+
+    /// Gives the tenant's name to `coming`, which is its copy `copy` then; what had it becomes `away`.
+    async fn rename(
+        &self,
+        server: &Server,
+        tenant: &TenantId,
+        coming: &Name,
+        (away, copy): (&Name, u32),
+        wall: Wall,
+    ) -> Result<(), Stop> {
+        let name = Name::Tenant(tenant.clone());
+        let marker = server.database(&name, copy).marker();
+        let away_marker = server.database(away, spare::copy_of(away)).marker();
+        let tenant = Marked {
+            name: &name,
+            marker: &marker,
+        };
+        let away = Marked {
+            name: away,
+            marker: &away_marker,
+        };
+        let mut connection = server.acquire().await?;
+        Ok(postgres::swap(&mut connection, tenant, coming, away, wall).await?)
+    }
+
+    async fn is_swapped(&self, server: &Server, tenant: &TenantId) -> Result<bool, Stop> {
+        let name = Name::Tenant(tenant.clone());
+        let marker = server.database(&name, self.to_copy).marker();
+        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+        Ok(found.database.and_then(|found| found.marker).as_deref() == Some(&marker))
+    }
+
+    /// No route names the new copy yet, so nothing was written to it.
+    async fn swap_back(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let server = platform.server(&self.cluster).await?;
+        let (coming, away) = (self.coming(tenant), self.away(tenant));
+        if self.is_swapped(&server, tenant).await? {
+            self.lock_out_for_return(&server, tenant, &away).await?;
+            let back = (&coming, self.from_copy);
+            self.rename(&server, tenant, &away, back, Wall::Blocked)
+                .await?;
+        }
+        let place = (server.name(), &away);
+        kept::forget(&mut *platform.registry.acquire().await?, place).await?;
+        Ok(())
+    }
+
+    async fn lock_out_for_return(
+        &self,
+        server: &Server,
+        tenant: &TenantId,
+        away: &Name,
+    ) -> Result<(), Stop> {
+        let name = Name::Tenant(tenant.clone());
+        wall::set(&mut *server.acquire().await?, &name, Wall::Blocked).await?;
+        wall::empty(server, &name, Who::Everybody, PATIENCE).await?;
+        wall::empty(server, away, Who::Everybody, PATIENCE).await?;
+        Ok(())
+    }
+
+    /// The wall that the tenant had.
+    async fn let_in(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let placed = Placed::find(platform, head.tenant()?).await?;
+        let name = Name::Tenant(placed.row.id.clone());
+        let wanted = tenants::wall::wanted(&placed.row);
+        wall::set(&mut *placed.server.acquire().await?, &name, wanted).await?;
+        Ok(())
+    }
+
+    /// A database that was kept is kept again.
+    async fn keep_again(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if let RestoreSource::Previous { .. } = self.source {
+            let tenant = head.tenant()?;
+            let name = self.coming(tenant);
+            let mut registry = platform.registry.acquire().await?;
+            let place = (&self.cluster, &name);
+            kept::keep(&mut registry, place, tenant, head.id, self.keep_old).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_side(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = platform.server(&self.cluster).await?;
+        spare::drop_now(platform, &server, &self.coming(head.tenant()?)).await
+    }
+}
+
+/// From a database that was replaced; there is nothing to load and to compare.
+const FROM_PREVIOUS: &[Step] = &[Step::Schema, Step::Hold, Step::Wall, Step::Swap];
+
+impl Saga for RestorePlan {
+    const STEPS: &'static [Step] = &[
+        Step::Load,
+        Step::Compare,
+        Step::Schema,
+        Step::Hold,
+        Step::Wall,
+        Step::Swap,
+    ];
+
+    fn steps(&self) -> &'static [Step] {
+        match self.source {
+            RestoreSource::Backup { .. } => Self::STEPS,
+            RestoreSource::Previous { .. } => FROM_PREVIOUS,
+        }
+    }
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Swap
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Load => self.load(platform, head).await,
+            Step::Compare => self.compare(platform, head).await,
+            Step::Schema => self.migrate(platform, head).await,
+            Step::Hold => self.hold(platform, head).await,
+            Step::Wall => self.lock_out(platform, head).await,
+            _ => self.swap(platform, head).await,
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step != Step::Swap {
+            return Ok(());
+        }
+        let tenant = head.tenant()?;
+        let (coming, away) = (self.coming(tenant), self.away(tenant));
+        kept::forget(&mut *connection, (&self.cluster, &coming)).await?;
+        let place = (&self.cluster, &away);
+        kept::keep(&mut *connection, place, tenant, head.id, self.keep_old).await?;
+        let versions = &self.schema_versions;
+        let generation = store::replaced(&mut *connection, tenant, self.to_copy, versions).await?;
+        // Last in the transaction: see the feed.
+        feed::store::record(connection, tenant, generation).await?;
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Load => self.drop_side(platform, head).await,
+            Step::Schema => self.keep_again(platform, head).await,
+            Step::Hold => self.release(platform, head).await,
+            Step::Wall => self.let_in(platform, head).await,
+            Step::Swap => self.swap_back(platform, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        let from = match &self.source {
+            RestoreSource::Backup { id, .. } => json!(id),
+            RestoreSource::Previous { copy } => json!({ "copy": copy }),
+        };
+        Some(json!({
+            "from": from, "copy": self.to_copy, "kept_copy": self.from_copy,
+            "kept_hours": self.keep_old.as_secs() / 3600,
+        }))
+    }
+}

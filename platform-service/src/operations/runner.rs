@@ -1,0 +1,468 @@
+//! Runs operations: one after the other step of each, under a lease, several at once.
+//!
+//! Deliberately knows no step's work and decides nothing itself: [`super::outcome::next`] does.
+//! Steps that only mean something to the registry commit together with the step before them.
+//! Invariants: nothing is done without the lease, which is renewed while a step runs; what a step
+//! means to the registry commits together with its log; a runner that dies loses nothing, because
+//! whoever leases next starts from the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::{Code, OperationId, TenantId};
+use kit::error::{Problem, chain};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::faults::{Fault, Faults};
+use super::outcome::{Stop, Turn, Way, next};
+use super::saga::Lane;
+use super::store::{self, Hold};
+use super::{Operation, OperationState, Reserved};
+use crate::platform::Platform;
+
+/// Operations whose steps one process does at the same time.
+const AT_ONCE: usize = 32;
+/// The same of those that move data or wait for others.
+const LONG_AT_ONCE: usize = 6;
+/// Reserved operations that wait for the runner; more are found when their lease is over.
+const WAITING: usize = 1024;
+/// Pause before a write to the registry is tried again.
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands operations to the runner of this process.
+#[derive(Debug, Clone)]
+pub(crate) struct RunnerHandle {
+    jobs: mpsc::Sender<Job>,
+    bell: Arc<Notify>,
+}
+
+/// What the runner receives.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    jobs: mpsc::Receiver<Job>,
+    bell: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Job {
+    operation: Operation,
+    tell: watch::Sender<OperationState>,
+}
+
+/// Both ends of a runner.
+pub(crate) fn channel() -> (RunnerHandle, Inbox) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let bell = Arc::new(Notify::new());
+    let handle = RunnerHandle {
+        jobs: sender,
+        bell: Arc::clone(&bell),
+    };
+    (
+        handle,
+        Inbox {
+            jobs: receiver,
+            bell,
+        },
+    )
+}
+
+impl RunnerHandle {
+    /// Starts an operation now and waits for its end, but no longer than `wait`; gives where it
+    /// stands then. It goes on when the caller does not wait any more.
+    pub(crate) async fn run(&self, reserved: Reserved, wait: Duration) -> OperationState {
+        let (tell, mut told) = watch::channel(OperationState::Running);
+        let Reserved(operation) = reserved;
+        if self.jobs.try_send(Job { operation, tell }).is_err() {
+            return OperationState::Running;
+        }
+        // An end of either kind, in time or not, leaves the newest state in `told`.
+        let over = told.wait_for(|state| state.is_over());
+        let _ = tokio::time::timeout(wait, over).await;
+        *told.borrow_and_update()
+    }
+
+    /// Whether the runner of this process still takes operations.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.jobs.is_closed()
+    }
+
+    /// Tells the runner to look for operations that are due.
+    pub(crate) fn nudge(&self) {
+        self.bell.notify_one();
+    }
+}
+
+/// Runs operations until the service stops; then finishes the steps that are running.
+pub(crate) async fn run(platform: Platform, mut inbox: Inbox, faults: Faults) {
+    let runner = Runner {
+        platform,
+        faults: Arc::new(faults),
+        quick: Arc::new(Semaphore::new(AT_ONCE)),
+        long: Arc::new(Semaphore::new(LONG_AT_ONCE)),
+        halted: CancellationToken::new(),
+    };
+    let tracker = TaskTracker::new();
+    let mut tick = tokio::time::interval(runner.platform.settings.operations.check_every.get());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = runner.platform.stopping.cancelled() => break,
+            () = runner.halted.cancelled() => break,
+            job = inbox.jobs.recv() => match job {
+                Some(job) => { tracker.spawn(runner.clone().drive(job)); }
+                None => break,
+            },
+            () = inbox.bell.notified() => runner.pick_up(&tracker).await,
+            _ = tick.tick() => runner.pick_up(&tracker).await,
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+#[derive(Clone)]
+struct Runner {
+    platform: Platform,
+    faults: Arc<Faults>,
+    quick: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+    /// Cancelled by a fault that kills the runner.
+    halted: CancellationToken,
+}
+
+/// How an operation goes on.
+enum Next {
+    Now,
+    After(Duration),
+    /// It is over, or another runner's.
+    Never,
+}
+
+/// The runner died, as a fault wanted it.
+struct Halted;
+
+impl Runner {
+    /// Leases what is due and starts it.
+    async fn pick_up(&self, tracker: &TaskTracker) {
+        for _ in 0..AT_ONCE {
+            let leased = async {
+                let mut registry = self.platform.registry.acquire().await?;
+                store::lease_due(&mut registry, self.lease()).await
+            };
+            match leased.await {
+                Ok(Some(operation)) => {
+                    let (tell, _) = watch::channel(operation.head.state);
+                    tracker.spawn(self.clone().drive(Job { operation, tell }));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "due operations cannot be leased");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        self.platform.settings.operations.lease.get()
+    }
+
+    async fn drive(self, job: Job) {
+        let Job {
+            mut operation,
+            tell,
+        } = job;
+        let stopping = self.platform.stopping.clone();
+        tokio::select! {
+            biased;
+            // Like a kill: nothing more is done or written.
+            () = self.halted.cancelled() => {}
+            () = async {
+                loop {
+                    let over = match self.advance(&mut operation).await {
+                        // No timer: even one of no length takes a millisecond.
+                        Ok(Next::Now) => stopping.is_cancelled(),
+                        Ok(Next::After(pause)) => {
+                            tokio::time::timeout(pause, stopping.cancelled()).await.is_ok()
+                        }
+                        Ok(Next::Never) => {
+                            tell.send_replace(self.state(&operation).await);
+                            break;
+                        }
+                        Err(Halted) => {
+                            self.halted.cancel();
+                            break;
+                        }
+                    };
+                    if over {
+                        self.give_back(&operation).await;
+                        break;
+                    }
+                }
+            } => {}
+        }
+    }
+
+    /// Where an operation that this runner has done with stands.
+    async fn state(&self, operation: &Operation) -> OperationState {
+        let head = &operation.head;
+        if head.state.is_over() {
+            return head.state;
+        }
+        let found = async {
+            let mut registry = self.platform.registry.acquire().await?;
+            store::find(&mut registry, head.id).await
+        };
+        match found.await {
+            Ok(Some(row)) => row.state,
+            _ => head.state,
+        }
+    }
+
+    async fn give_back(&self, operation: &Operation) {
+        let given = async {
+            let mut registry = self.platform.registry.acquire().await?;
+            store::give_back(&mut registry, &operation.head).await
+        };
+        if let Err(error) = given.await {
+            // Its lease ends by itself.
+            tracing::warn!(operation = %operation.head.id, error = chain(&error), "not given back");
+        }
+    }
+
+    /// Does or undoes the current step and writes what came of it.
+    async fn advance(&self, operation: &mut Operation) -> Result<Next, Halted> {
+        let held = (operation.head.id, operation.head.lease);
+        let permits = match operation.plan.traits().lane {
+            Lane::Quick => &self.quick,
+            Lane::Long => &self.long,
+        };
+        let (_permit, outcome) = tokio::select! {
+            biased;
+            done = async { (permits.acquire().await, self.perform(operation).await) } => done,
+            // Also while it waits for its turn.
+            () = self.hold(held) => return Ok(Next::Never),
+        };
+        let outcome = outcome?;
+        if let Err(stop) = &outcome {
+            report(operation, stop);
+        }
+        let (kind, step) = (operation.plan.kind(), operation.head.step);
+        let state = operation.head.state;
+        let next = self.write(operation, outcome).await;
+        let halt = match state {
+            OperationState::Unwinding => Fault::HaltAfterUndoLog,
+            _ => Fault::HaltAfterLog,
+        };
+        if self.faults.has(kind, step, halt) {
+            Err(Halted)
+        } else {
+            Ok(next)
+        }
+    }
+
+    /// Renews the lease until it is lost.
+    async fn hold(&self, held: (OperationId, Uuid)) {
+        let lease = self.lease();
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(lease / 3).await;
+            let began = Instant::now();
+            let kept = async {
+                let mut registry = self.platform.registry.acquire().await?;
+                store::renew(&mut registry, held, lease).await
+            };
+            let left = lease.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left, kept).await {
+                Ok(Ok(Hold::Held)) => renewed = began,
+                Ok(Ok(Hold::Lost)) => return,
+                Err(_) => {
+                    tracing::warn!(operation = %held.0, "lease not renewed in time");
+                    return;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(operation = %held.0, error = chain(&error), "lease not renewed");
+                    if renewed.elapsed() >= lease {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn perform(&self, operation: &mut Operation) -> Result<Result<(), Stop>, Halted> {
+        let planted = || Ok(Err(Stop::Fail(Problem::internal("a planted fault"))));
+        let Operation { head, plan } = operation;
+        let (kind, step) = (plan.kind(), head.step);
+        let has = |fault| self.faults.has(kind, step, fault);
+        if head.state == OperationState::Unwinding {
+            if has(Fault::HaltBeforeUndo) {
+                return Err(Halted);
+            }
+            if has(Fault::FailUndo) {
+                return planted();
+            }
+            let mut outcome = plan.undo(&self.platform, head).await;
+            if has(Fault::RepeatUndo) && outcome.is_ok() {
+                outcome = plan.undo(&self.platform, head).await;
+            }
+            return if has(Fault::HaltAfterUndo) {
+                Err(Halted)
+            } else {
+                Ok(outcome)
+            };
+        }
+        if Way::of(plan).is_cancelled(head) {
+            return Ok(Err(Stop::Fail(Problem::new(Code::OperationCancelled))));
+        }
+        if has(Fault::HaltBeforeAct) {
+            return Err(Halted);
+        }
+        if has(Fault::FailBeforeAct) {
+            return planted();
+        }
+        let mut outcome = plan.act(&self.platform, head).await;
+        if has(Fault::RepeatAct) && outcome.is_ok() {
+            outcome = plan.act(&self.platform, head).await;
+        }
+        if has(Fault::HaltAfterAct) {
+            return Err(Halted);
+        }
+        if has(Fault::FailAfterAct) {
+            planted()
+        } else {
+            Ok(outcome)
+        }
+    }
+
+    /// Writes what came of a step; tries again as long as the lease may last.
+    async fn write(&self, operation: &mut Operation, outcome: Result<(), Stop>) -> Next {
+        let began = Instant::now();
+        let mut outcome = outcome;
+        let mut following = Following::Joined;
+        loop {
+            match self.commit(operation, &outcome, following).await {
+                Ok(next) => return next,
+                // The step itself is to be written whatever became of those that follow.
+                Err(Unwritten::Refused(_)) if following == Following::Joined => {
+                    following = Following::Apart;
+                }
+                Err(Unwritten::Refused(stop)) => {
+                    report(operation, &stop);
+                    outcome = Err(stop);
+                }
+                Err(Unwritten::Unreachable(error)) => {
+                    tracing::warn!(operation = %operation.head.id, error = chain(&error), "not written");
+                    if began.elapsed() >= self.lease() {
+                        return Next::Never;
+                    }
+                    tokio::time::sleep(WRITE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Whether the step that comes next only means something to the registry, so that it can be
+    /// done in the transaction that ends the one before.
+    fn needs_no_act(&self, operation: &Operation, turn: &Turn) -> bool {
+        let plan = &operation.plan;
+        turn.state == OperationState::Running
+            && turn.pause.is_none()
+            && turn.step != operation.head.step
+            && plan.needs_no_act(turn.step)
+            && !self.faults.touch(plan.kind(), turn.step)
+    }
+
+    async fn commit(
+        &self,
+        operation: &mut Operation,
+        outcome: &Result<(), Stop>,
+        following: Following,
+    ) -> Result<Next, Unwritten> {
+        let way = Way::of(&operation.plan);
+        let mut turn = next(&operation.head, &way, outcome);
+        let mut meant = vec![operation.head.step];
+        while following == Following::Joined && self.needs_no_act(operation, &turn) {
+            meant.push(turn.step);
+            turn = turn.and_done(&way);
+        }
+        let mut transaction = self.platform.registry.begin().await?;
+        let written = store::write(&mut transaction, operation, &turn, self.lease()).await?;
+        let Some(wish) = written else {
+            return Ok(Next::Never);
+        };
+        let Operation { head, plan } = operation;
+        if outcome.is_ok() {
+            for step in meant {
+                let recorded = match head.state {
+                    OperationState::Unwinding => plan.forget(&mut transaction, head).await,
+                    _ => plan.record(&mut transaction, head, step).await,
+                };
+                recorded.map_err(Unwritten::Refused)?;
+            }
+        }
+        transaction.commit().await?;
+        head.state = turn.state;
+        head.step = turn.step;
+        head.attempts = turn.attempts;
+        head.failure = turn.failure;
+        head.wish = wish;
+        if head.state.is_over() || turn.pause.is_some() {
+            // A copy was used up, or a template is waited for.
+            self.platform.clusters.nudge();
+        }
+        if head.state == OperationState::Stuck {
+            tracing::error!(
+                operation = %head.id, tenant.id = head.subject.tenant().map(TenantId::as_str),
+                kind = plan.kind().as_str(), step = head.step.as_str(),
+                "an operation is stuck and needs somebody to look"
+            );
+        }
+        Ok(match turn.pause {
+            _ if head.state.is_over() => Next::Never,
+            Some(pause) => Next::After(pause),
+            None => Next::Now,
+        })
+    }
+}
+
+/// Whether the steps that only mean something to the registry are written with the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Following {
+    Joined,
+    Apart,
+}
+
+/// Why progress was not written.
+enum Unwritten {
+    /// The step's own writes were refused: that is what came of the step.
+    Refused(Stop),
+    /// The registry did not answer as it should.
+    Unreachable(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Unwritten {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+fn report(operation: &Operation, stop: &Stop) {
+    let head = &operation.head;
+    let (id, tenant) = (head.id, head.subject.tenant().map(TenantId::as_str));
+    let (kind, step) = (operation.plan.kind().as_str(), head.step.as_str());
+    match stop {
+        Stop::Retry(problem) | Stop::Fail(problem) => {
+            let error = chain(problem);
+            tracing::warn!(operation = %id, tenant.id = tenant, kind, step, error, "a step did not succeed");
+        }
+        Stop::Later { reason, .. } => {
+            tracing::debug!(operation = %id, tenant.id = tenant, kind, step, reason = reason.as_ref(), "a step waits");
+        }
+    }
+}

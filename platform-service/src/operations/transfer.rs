@@ -1,0 +1,88 @@
+//! A tenant gets another owner: in its database, then as its contact.
+//!
+//! Deliberately without deciding who may be one: the service that keeps people does. Invariant: what is
+//! undone leaves the tenant with the owners of before.
+
+use contract::internal::{NewOwner, OwnershipAct, OwnershipRequest};
+use contract::operator::tenant::OtherOwners;
+use kit::error::Problem;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::saga::Saga;
+use super::{Head, Step, Stop};
+use crate::clusters::services;
+use crate::feed;
+use crate::platform::Platform;
+use crate::tenants::store;
+
+/// Who becomes the owner.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TransferPlan {
+    pub(crate) email: String,
+    /// For somebody who has no account in the tenant yet.
+    pub(crate) account: Option<NewOwner>,
+    pub(crate) others: OtherOwners,
+}
+
+impl Saga for TransferPlan {
+    const STEPS: &'static [Step] = &[Step::Account, Step::Record];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Record
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Account {
+            let give = OwnershipAct::Give {
+                email: self.email.clone(),
+                account: self.account.clone(),
+                others: self.others,
+            };
+            ask(platform, head, give).await?;
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step == Step::Record {
+            let tenant = head.tenant()?;
+            let generation =
+                store::life::set_contact(&mut *connection, tenant, &self.email).await?;
+            feed::store::record(connection, tenant, generation).await?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Account {
+            ask(platform, head, OwnershipAct::TakeBack).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+async fn ask(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), Stop> {
+    let (route, services) = {
+        let mut registry = platform.registry.acquire().await?;
+        let route = store::route(&mut registry, head.tenant()?).await?;
+        let none = || Stop::Fail(Problem::internal("the tenant has no route"));
+        (route.ok_or_else(none)?, services::live(platform).await?)
+    };
+    let request = OwnershipRequest {
+        route,
+        change: head.id.uuid(),
+        act,
+    };
+    services::ownership(platform, &services, &request).await
+}

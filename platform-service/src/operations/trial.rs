@@ -1,0 +1,133 @@
+//! A dry run of a roll-out: a tenant's database is copied, the copy migrated and thrown away.
+//!
+//! Deliberately on the tenant's own cluster, with its own data: that is where a migration fails or is
+//! slow. Invariants: the tenant's database is only read; a migration that fails is what came of the
+//! trial and no failure of it; nothing of the copy is left.
+
+use std::time::Instant;
+
+use contract::operator::rollout::RolloutTrial;
+use contract::{ClusterName, SchemaVersions};
+use kit::error::{Problem, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::saga::{Saga, Traits};
+use super::{Head, Step, Stop};
+use crate::backups::archive::{self, Source};
+use crate::clusters::postgres::Name;
+use crate::clusters::{services, spare};
+use crate::platform::Platform;
+use crate::tenants::TenantRow;
+use crate::tenants::place::Placed;
+
+/// What was chosen before the first step, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrialPlan {
+    cluster: ClusterName,
+    before: SchemaVersions,
+    outcome: Option<RolloutTrial>,
+}
+
+impl TrialPlan {
+    /// A trial on the cluster of a tenant.
+    ///
+    /// # Errors
+    /// It has no place.
+    pub(crate) fn of(tenant: &TenantRow) -> Result<Self> {
+        let cluster = tenant.cluster.clone();
+        Ok(Self {
+            cluster: cluster.ok_or_else(|| Problem::internal("the tenant is not placed"))?,
+            before: tenant.schema_versions.clone(),
+            outcome: None,
+        })
+    }
+
+    async fn copy(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let placed = Placed::find(platform, tenant).await?;
+        let server = platform.server(&self.cluster).await?;
+        let name = scratch(head);
+        spare::make_empty(platform, &server, &name, (tenant, head.id)).await?;
+        let source = Source {
+            server: &placed.server,
+            name: &Name::Tenant(tenant.clone()),
+            copy: placed.row.copy,
+        };
+        archive::copy(platform, source, &server, &name).await?;
+        Ok(())
+    }
+
+    async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = platform.server(&self.cluster).await?;
+        let name = scratch(head);
+        let database = server.database(&name, spare::copy_of(&name));
+        let services = services::live(platform).await?;
+        let started = Instant::now();
+        // Whatever the registry says of the tenant: the copy has what is true.
+        let known = SchemaVersions::new();
+        let brought = services::bring_up(platform, &services, &database, &known, 0).await?;
+        self.outcome = Some(RolloutTrial {
+            before: self.before.clone(),
+            after: brought.reached,
+            failed: brought.failed,
+            milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        Ok(())
+    }
+
+    async fn drop_copy(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = platform.server(&self.cluster).await?;
+        spare::drop_now(platform, &server, &scratch(head)).await
+    }
+}
+
+fn scratch(head: &Head) -> Name {
+    Name::Scratch(head.id.uuid())
+}
+
+impl Saga for TrialPlan {
+    const STEPS: &'static [Step] = &[Step::Scratch, Step::Migrate, Step::Drop];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Migrate
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::LONG
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Scratch => self.copy(platform, head).await,
+            Step::Migrate => self.migrate(platform, head).await,
+            _ => self.drop_copy(platform, head).await,
+        }
+    }
+
+    async fn record(
+        &self,
+        _connection: &mut PgConnection,
+        _head: &Head,
+        _step: Step,
+    ) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        match head.step {
+            Step::Scratch => self.drop_copy(platform, head).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        serde_json::to_value(self.outcome.as_ref()?).ok()
+    }
+}

@@ -1,0 +1,86 @@
+//! Bringing a deleted tenant back: its name, its wall of before, then announced.
+//!
+//! Deliberately the mirror of [`super::delete`]. Invariant: nobody is let in before the registry says
+//! that the tenant is back.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::saga::Saga;
+use super::{Head, Step, Stop, rename};
+use crate::clusters::postgres::Name;
+use crate::clusters::postgres::wall::{Wall, Who};
+use crate::feed;
+use crate::platform::Platform;
+use crate::tenants::place::Placed;
+use crate::tenants::{store, wall};
+
+/// Which copy comes back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UndeletePlan {
+    pub(crate) copy: u32,
+}
+
+impl Saga for UndeletePlan {
+    const STEPS: &'static [Step] = &[Step::RenameBack, Step::Wall, Step::Announce];
+
+    fn point_of_no_return(&self) -> Step {
+        Step::Announce
+    }
+
+    async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        match head.step {
+            Step::RenameBack => {
+                let placed = Placed::find(platform, tenant).await?;
+                let kept = Name::Deleted(tenant.clone(), self.copy);
+                let name = Name::Tenant(tenant.clone());
+                rename::both(&placed.server, &kept, &name, self.copy).await
+            }
+            Step::Wall => {
+                let placed = Placed::find(platform, tenant).await?;
+                let wanted = wall::before_deletion(&placed.row);
+                wall::set(&placed.server, tenant, wanted).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn record(
+        &self,
+        connection: &mut PgConnection,
+        head: &Head,
+        step: Step,
+    ) -> Result<(), Stop> {
+        if step == Step::Announce {
+            let tenant = head.tenant()?;
+            if let Some(generation) = store::life::undelete(&mut *connection, tenant).await? {
+                feed::store::record(connection, tenant, generation).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let name = Name::Tenant(tenant.clone());
+        match head.step {
+            Step::RenameBack => {
+                let placed = Placed::find(platform, tenant).await?;
+                let kept = Name::Deleted(tenant.clone(), self.copy);
+                rename::both(&placed.server, &name, &kept, self.copy).await
+            }
+            Step::Wall => {
+                let placed = Placed::find(platform, tenant).await?;
+                wall::set(&placed.server, tenant, Wall::Blocked).await?;
+                wall::end_sessions(&placed.server, &name, Who::Everybody).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! Keys and scopes as text.
+
+use super::*;
+
+#[test]
+fn a_new_key_is_one_and_others_are_not() {
+    let key = generate();
+    assert!(is_key(key.expose()));
+    for other in [
+        "",
+        "opk_",
+        "opk_AAAA",
+        "tok_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ] {
+        assert!(!is_key(other), "{other}");
+    }
+}
+
+#[test]
+fn every_scope_is_read_as_it_is_written() {
+    for scope in Scope::ALL {
+        assert_eq!(scope.as_str().parse::<Scope>().ok(), Some(*scope));
+        assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+    }
+}

@@ -1,0 +1,249 @@
+//! Logins for a person to one tenant's database, for minutes.
+//!
+//! Deliberately a role of its own each time: what it did can be told apart in the server's log, and its
+//! end takes nobody else's sessions. Invariants: it is recorded with its reason before it is made; its
+//! password is in one answer and nowhere else; it ends by itself, sessions included; nobody gets one
+//! that writes while an operation changes where the database is or who may enter it.
+
+pub(crate) mod store;
+
+use std::time::Duration;
+
+use axum::extract::State;
+use contract::operator::upkeep::{NewPsql, PsqlAccess, PsqlLogin};
+use contract::secret::Secret;
+use contract::{Code, OperationId, TenantId, TenantStatus};
+use http::StatusCode;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path};
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
+use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
+
+use self::store::LoginRow;
+use crate::audit::{self, Action};
+use crate::clusters::connections::As;
+use crate::clusters::postgres::Name;
+use crate::clusters::postgres::logins::{self, NewLogin};
+use crate::clusters::scram::Verifier;
+use crate::operations::{OperationKind, Stop, Subject};
+use crate::operators::{Operator, Scope, TenantsQuery};
+use crate::platform::Platform;
+use crate::tenants::place::Placed;
+use crate::{operations, tenants};
+
+const TTL_SECONDS: u32 = 900;
+const TTLS_SECONDS: std::ops::RangeInclusive<u32> = 60..=3_600;
+const MOST_REASON_CHARS: usize = 200;
+/// Logins of one tenant at once.
+const MOST_LOGINS: i64 = 10;
+/// How often logins whose time is over are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Logins that are ended in one look.
+const ENDED_AT_ONCE: i64 = 50;
+
+/// Get a login to a tenant's database.
+///
+/// For a person with `psql`: at most an hour, read-only unless asked otherwise, which needs
+/// `tenants:destroy` too. Recorded with the reason.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{id}/psql",
+    operation_id = "tenants.psql",
+    tag = "upkeep",
+    params(("id" = TenantId, Path, example = "t_acme_corp")),
+    request_body = NewPsql,
+    responses((status = 201, description = "The login; its password is shown once.", body = PsqlLogin))
+)]
+pub(crate) async fn issue(
+    operator: Operator<TenantsQuery>,
+    State(platform): State<Platform>,
+    Path(tenant): Path<TenantId>,
+    Json(new): Json<NewPsql>,
+) -> Result<(StatusCode, Json<PsqlLogin>)> {
+    if new.access == PsqlAccess::Write {
+        operator.may_grant(&[Scope::TenantsDestroy])?;
+    }
+    let ttl = checked(&new)?;
+    let id = Uuid::now_v7();
+    let expires_at = OffsetDateTime::now_utc() + ttl;
+    let mut transaction = platform.registry.begin().await?;
+    let row = tenants::store::find_for_update(&mut transaction, &tenant)
+        .await?
+        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    let cluster = match (row.status, row.cluster) {
+        (TenantStatus::Deleted, _) => return Err(Problem::new(Code::TenantDeleted)),
+        (TenantStatus::Active | TenantStatus::Suspended, Some(cluster)) => cluster,
+        _ => return Err(Problem::new(Code::Conflict).detail("The tenant is being made.")),
+    };
+    undisturbed(&mut transaction, &tenant, new.access).await?;
+    if store::living(&mut transaction, &tenant).await? >= MOST_LOGINS {
+        let detail = format!("It has {MOST_LOGINS} logins already; each ends by itself.");
+        return Err(Problem::new(Code::Conflict).detail(detail));
+    }
+    let login = LoginRow {
+        id,
+        tenant: tenant.clone(),
+        cluster,
+        access: new.access,
+        reason: new.reason.trim().to_owned(),
+        issued_to: operator.actor().to_string(),
+        expires_at,
+    };
+    store::insert(&mut transaction, &login).await?;
+    let detail = serde_json::json!({
+        "login": id.simple().to_string(),
+        "access": login.access,
+        "reason": login.reason,
+        "seconds": ttl.as_secs(),
+    });
+    let action = Action::PsqlIssued;
+    audit::record(
+        &mut transaction,
+        operator.actor(),
+        action,
+        Some(&tenant),
+        detail,
+    )
+    .await?;
+    transaction.commit().await?;
+    let made = make(&platform, &login).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+fn checked(new: &NewPsql) -> Result<Duration> {
+    let reason = new.reason.trim();
+    if reason.is_empty() || reason.chars().count() > MOST_REASON_CHARS {
+        let rule = format!("has 1 to {MOST_REASON_CHARS} characters");
+        return Err(Problem::field("/reason", rule));
+    }
+    let seconds = new.ttl_seconds.unwrap_or(TTL_SECONDS);
+    if !TTLS_SECONDS.contains(&seconds) {
+        let rule = format!("is {} to {}", TTLS_SECONDS.start(), TTLS_SECONDS.end());
+        return Err(Problem::field("/ttl_seconds", rule));
+    }
+    Ok(Duration::from_secs(u64::from(seconds)))
+}
+
+/// Nothing is being done to the tenant that a login which writes could disturb. Who reads may look at
+/// any time, most of all where something is stuck.
+async fn undisturbed(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    access: PsqlAccess,
+) -> Result<()> {
+    if access == PsqlAccess::Read {
+        return Ok(());
+    }
+    let subject = Subject::Tenant(tenant.clone());
+    // Of a tenant the kind does not matter.
+    match operations::store::live(connection, &subject, OperationKind::Change).await? {
+        None => Ok(()),
+        Some((id, kind)) => Err(disturbed(id, kind)),
+    }
+}
+
+fn disturbed(id: OperationId, kind: OperationKind) -> Problem {
+    Problem::new(Code::Conflict).detail(format!(
+        "The operation {id} ({}) is under way: ask again at its end.",
+        kind.as_str()
+    ))
+}
+
+/// Makes the role of a recorded login.
+async fn make(platform: &Platform, login: &LoginRow) -> Result<PsqlLogin> {
+    let password = Secret::random();
+    let (name, database) = (Name::Psql(login.id), Name::Tenant(login.tenant.clone()));
+    let server = platform.server(&login.cluster).await.map_err(refusal)?;
+    let new = NewLogin {
+        name: &name,
+        database: &database,
+        access: login.access,
+        verifier: &Verifier::of(&password),
+        until: login.expires_at,
+    };
+    logins::create(&mut *server.acquire().await?, &new).await?;
+    // An operation that was begun meanwhile may have locked out who was there before this login was:
+    // whoever begins from now on finds it.
+    let mut registry = platform.registry.acquire().await?;
+    if let Err(problem) = undisturbed(&mut registry, &login.tenant, login.access).await {
+        drop(registry);
+        end(platform, login).await.map_err(refusal)?;
+        return Err(problem);
+    }
+    let endpoint = server.database(&database, 0).cluster;
+    Ok(PsqlLogin {
+        tenant: login.tenant.clone(),
+        cluster: login.cluster.clone(),
+        host: endpoint.host,
+        port: endpoint.port,
+        tls: endpoint.tls,
+        database: database.to_string(),
+        role: name.to_string(),
+        password,
+        expires_at: login.expires_at,
+    })
+}
+
+fn refusal(stop: Stop) -> Problem {
+    match stop {
+        Stop::Retry(problem) | Stop::Fail(problem) => problem,
+        Stop::Later { reason, .. } => Problem::new(Code::NotReady).detail(reason),
+    }
+}
+
+/// Ends a login and its sessions. May be done twice.
+async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
+    let server = platform.server(&login.cluster).await?;
+    let name = Name::Psql(login.id);
+    let mut ended = logins::end(&mut *server.acquire().await?, &name).await;
+    if ended.as_ref().is_err_and(logins::owns_something) {
+        let placed = Placed::find(platform, &login.tenant).await?;
+        let role = As::Platform;
+        let mut inside = server.connect_as(platform, role, &placed.database).await?;
+        logins::disown(&mut inside, &name).await?;
+        inside.close().await?;
+        ended = logins::end(&mut *server.acquire().await?, &name).await;
+    }
+    ended?;
+    let mut registry = platform.registry.acquire().await?;
+    Ok(store::set_dropped(&mut registry, login.id).await?)
+}
+
+/// Ends logins whose time is over, until the service stops.
+pub(crate) async fn keep(platform: Platform) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = platform.stopping.cancelled() => return,
+        }
+        let due = async {
+            let mut registry = platform.registry.acquire().await?;
+            store::due(&mut registry, ENDED_AT_ONCE).await
+        };
+        match due.await {
+            Ok(due) => {
+                for login in due {
+                    if let Err(stop) = end(&platform, &login).await {
+                        let error = kit::error::chain(&refusal(stop));
+                        let login = login.id.simple().to_string();
+                        tracing::warn!(
+                            login,
+                            error,
+                            "a login could not be ended; it is tried again"
+                        );
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "logins cannot be listed"),
+        }
+    }
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(issue)
+}

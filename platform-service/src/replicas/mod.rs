@@ -1,0 +1,281 @@
+//! Replicas of services: that they live, which schemas they own, what they may hold.
+//!
+//! Deliberately does not call them. Invariants: an owner has one service as long as a replica of
+//! that service lives, and the share of a silent replica stays reserved until no session of it is
+//! left on the cluster.
+
+pub(crate) mod shares;
+pub(crate) mod store;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::State;
+use contract::internal::{Heartbeat, HeartbeatAnswer, OwnedSchema, ReplicaPhase};
+use contract::{ClusterName, Code, ReplicaId, SchemaVersions, ServiceName};
+use kit::auth::service::ServiceCaller;
+use kit::error::{Problem, Result, chain};
+use kit::extract::Json;
+use sqlx::PgConnection;
+use tokio::time::MissedTickBehavior;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::clusters;
+use crate::feed;
+use crate::operations::Stop;
+use crate::platform::Platform;
+use shares::{Share, grants};
+use store::SilentShare;
+
+/// A service has at most this many owners.
+const MAX_OWNERS: usize = 100;
+const MAX_URL_BYTES: usize = 300;
+/// PostgreSQL keeps this much of an application's name.
+const APPLICATION_NAME_BYTES: usize = 63;
+/// How often silent replicas are looked at.
+const REAP_EVERY: Duration = Duration::from_secs(2);
+
+/// A service of which a replica lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveService {
+    pub(crate) service: ServiceName,
+    /// Base URLs of the internal listeners of its replicas, the one heard of last first.
+    pub(crate) internal_urls: Vec<String>,
+    /// What it owns, with the newest version that a living replica brings.
+    pub(crate) owns: Vec<OwnedSchema>,
+}
+
+/// The `application_name` of a replica's sessions on a cluster.
+pub(crate) fn application_name(service: &ServiceName, replica: ReplicaId) -> String {
+    let mut name = format!("{service}/{}", replica.uuid().simple());
+    name.truncate(APPLICATION_NAME_BYTES);
+    name
+}
+
+/// What several replicas bring together: of each owner the newest version and the highest minimum.
+pub(crate) fn together(replicas: impl IntoIterator<Item = OwnedSchema>) -> Vec<OwnedSchema> {
+    let mut owners: BTreeMap<_, OwnedSchema> = BTreeMap::new();
+    for schema in replicas {
+        owners
+            .entry(schema.owner.clone())
+            .and_modify(|known| {
+                known.newest = known.newest.max(schema.newest);
+                known.minimum = known.minimum.max(schema.minimum);
+            })
+            .or_insert(schema);
+    }
+    owners.into_values().collect()
+}
+
+/// The newest version of each owner of these services.
+pub(crate) fn newest_versions(services: &[LiveService]) -> SchemaVersions {
+    services
+        .iter()
+        .flat_map(|service| &service.owns)
+        .map(|schema| (schema.owner.clone(), schema.newest))
+        .collect()
+}
+
+/// A replica says that it lives.
+///
+/// Registers its service and the schemas that it owns, confirms what it keeps to and what it has
+/// heard, and answers with its shares of the clusters' connections. A replica that says `gone` gives
+/// back its shares at once.
+#[utoipa::path(
+    post,
+    path = "/internal/heartbeat",
+    operation_id = "internal.heartbeat",
+    tag = "replicas",
+    request_body = Heartbeat,
+    responses((status = 200, description = "What it may do until the next one.", body = HeartbeatAnswer))
+)]
+pub(crate) async fn heartbeat(
+    _caller: ServiceCaller,
+    State(platform): State<Platform>,
+    Json(heartbeat): Json<Heartbeat>,
+) -> Result<Json<HeartbeatAnswer>> {
+    check(&heartbeat)?;
+    let timing = &platform.settings.replicas;
+    let mut transaction = platform.registry.begin().await?;
+    let mut claims = Claims::Settled;
+    let shares = match heartbeat.phase {
+        ReplicaPhase::Gone => {
+            store::delete(&mut transaction, heartbeat.replica).await?;
+            BTreeMap::new()
+        }
+        ReplicaPhase::Serving => {
+            store::register(&mut transaction, &heartbeat, timing.silent_after.get()).await?;
+            claims = claim_owners(&mut transaction, &heartbeat).await?;
+            share(&mut transaction, &heartbeat).await?
+        }
+    };
+    let epoch = feed::store::epoch(&mut transaction).await?;
+    transaction.commit().await?;
+    if claims == Claims::New {
+        // New schemas want a new template.
+        platform.clusters.nudge();
+    }
+    let interval = timing.heartbeat_every.get().as_millis();
+    Ok(Json(HeartbeatAnswer {
+        epoch,
+        shares,
+        interval_ms: u64::try_from(interval).unwrap_or(u64::MAX),
+    }))
+}
+
+pub(crate) fn internal_router() -> OpenApiRouter<Platform> {
+    kit::operations!(heartbeat)
+}
+
+fn check(heartbeat: &Heartbeat) -> Result<()> {
+    let url = &heartbeat.internal_url;
+    if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() > MAX_URL_BYTES {
+        return Err(Problem::field(
+            "/internal_url",
+            "is not an http or https URL of at most 300 bytes",
+        ));
+    }
+    if heartbeat.owns.len() > MAX_OWNERS {
+        return Err(Problem::field("/owns", "has more than 100 owners"));
+    }
+    for (index, schema) in heartbeat.owns.iter().enumerate() {
+        if schema.minimum < 0 || schema.minimum > schema.newest {
+            return Err(Problem::field(
+                format!("/owns/{index}/minimum"),
+                "must be between 0 and `newest`",
+            ));
+        }
+        if heartbeat.owns[..index]
+            .iter()
+            .any(|other| other.owner == schema.owner)
+        {
+            return Err(Problem::field(
+                format!("/owns/{index}/owner"),
+                "is there twice",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a heartbeat brought schemas or versions that were not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    Settled,
+    New,
+}
+
+/// Makes the service the owner of what it declares, unless another one that lives is.
+async fn claim_owners(connection: &mut PgConnection, heartbeat: &Heartbeat) -> Result<Claims> {
+    let replicas = store::owned_by(connection, &heartbeat.service).await?;
+    let wanted = together(replicas);
+    let names: Vec<_> = wanted
+        .iter()
+        .map(|schema| schema.owner.to_string())
+        .collect();
+    let known = store::owners(connection, &names).await?;
+    let settled = |schema: &OwnedSchema| {
+        known
+            .iter()
+            .any(|owner| owner.service == heartbeat.service && owner.schema == *schema)
+    };
+    if wanted.iter().all(settled) {
+        return Ok(Claims::Settled);
+    }
+    // One at a time, so that of two services that claim one owner the second one sees the first.
+    store::lock_owners(connection).await?;
+    for owner in store::owners(connection, &names).await? {
+        if owner.service != heartbeat.service && store::lives(connection, &owner.service).await? {
+            return Err(Problem::new(Code::OwnerClaimed).detail(format!(
+                "{} belongs to the service {}, of which a replica lives.",
+                owner.schema.owner, owner.service
+            )));
+        }
+    }
+    for schema in &wanted {
+        store::set_owner(connection, &heartbeat.service, schema).await?;
+    }
+    Ok(Claims::New)
+}
+
+/// Gives back the shares of silent replicas that hold nothing any more, until the service stops.
+pub(crate) async fn reap(platform: Platform) {
+    let mut tick = tokio::time::interval(REAP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = platform.stopping.cancelled() => return,
+        }
+        if let Err(problem) = reap_once(&platform).await {
+            tracing::warn!(
+                error = chain(&problem),
+                "silent replicas cannot be looked at"
+            );
+        }
+    }
+}
+
+async fn reap_once(platform: &Platform) -> Result<()> {
+    let silent = {
+        let mut registry = platform.registry.acquire().await?;
+        store::silent_shares(&mut registry).await?
+    };
+    for share in silent {
+        match has_session(platform, &share).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let mut transaction = platform.registry.begin().await?;
+                // A replica that speaks again meanwhile keeps its share.
+                store::lock_shares(&mut transaction).await?;
+                store::delete_silent_share(&mut transaction, share.replica, &share.cluster).await?;
+                transaction.commit().await?;
+            }
+            // As long as the server cannot be asked, the share stays reserved.
+            Err(stop) => tracing::warn!(cluster = %share.cluster, ?stop, "sessions not counted"),
+        }
+    }
+    let mut registry = platform.registry.acquire().await?;
+    store::delete_silent(&mut registry).await?;
+    Ok(())
+}
+
+/// Whether a silent replica still has a session on the cluster.
+async fn has_session(platform: &Platform, share: &SilentShare) -> Result<bool, Stop> {
+    let server = platform.server(&share.cluster).await?;
+    let name = application_name(&share.service, share.replica);
+    let mut connection = server.acquire().await?;
+    Ok(clusters::postgres::has_session(&mut connection, &name).await?)
+}
+
+/// Confirms what the replica keeps to and grants all replicas anew.
+async fn share(
+    connection: &mut PgConnection,
+    heartbeat: &Heartbeat,
+) -> Result<BTreeMap<ClusterName, u32>> {
+    let mut granted = BTreeMap::new();
+    store::lock_shares(connection).await?;
+    for (cluster, budget) in store::budgets(connection).await? {
+        let held = heartbeat.shares.get(&cluster).copied().unwrap_or(0);
+        store::confirm(connection, heartbeat.replica, &cluster, held).await?;
+        let shares = store::shares(connection, &cluster).await?;
+        let (live, silent): (Vec<_>, Vec<_>) = shares
+            .into_iter()
+            .partition(|stored| stored.liveness == store::Liveness::Live);
+        let reserved = silent.iter().fold(0_u32, |sum, stored| {
+            sum.saturating_add(stored.share.reserved())
+        });
+        let before: Vec<Share> = live.iter().map(|stored| stored.share).collect();
+        let now = grants(budget.saturating_sub(reserved), &before);
+        for (stored, now) in live.iter().zip(now) {
+            let share = stored.share.regranted(now);
+            if share != stored.share {
+                store::set_share(connection, stored.replica, &cluster, share).await?;
+            }
+            if stored.replica == heartbeat.replica {
+                granted.insert(cluster.clone(), now);
+            }
+        }
+    }
+    Ok(granted)
+}

@@ -1,0 +1,374 @@
+//! Drives a roll-out: wave after wave, several tenants at once on each cluster.
+//!
+//! Deliberately keeps nothing that a kill would lose: whose turn it is and what came of it stand in the
+//! registry. Invariants: a tenant's trouble stops nobody else's turn; a turn may come twice; when a
+//! roll-out is paused or halts, no further turn begins and those that run come to their end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use contract::internal::FailedMigration;
+use contract::operator::operation::Progress;
+use contract::operator::rollout::{RolloutState, RolloutTally, RolloutView};
+use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use kit::error::{Problem, chain};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::store;
+use super::store::work::{self, End, Ended, Turn};
+use super::waves::{Decision, Look, decide};
+use crate::clusters::postgres::Name;
+use crate::clusters::services::{self, Brought};
+use crate::operations::{Head, Stop};
+use crate::platform::Platform;
+
+/// How often a roll-out that an operator has stopped is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a roll-out that runs looks whether an operator says something.
+const WATCH: Duration = Duration::from_millis(100);
+/// Turns are taken so many at a time, for each that runs at once.
+const TAKEN_AHEAD: usize = 4;
+/// Turns whose end is written in one transaction, and how long the first of them waits for others.
+const WRITTEN_AT_ONCE: usize = 50;
+const WRITTEN_AFTER: Duration = Duration::from_millis(100);
+/// Tries of a tenant whose database cannot be worked with.
+const MOST_ATTEMPTS: u32 = 4;
+/// SQLSTATEs of what passes by itself: a lock not had in time, a deadlock, a server that stops.
+const PASSING: [&str; 3] = ["55P03", "40P01", "57P01"];
+/// Pause before a second try, longer before each further one.
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Rolls out what is left of a roll-out; gives how many tenants stand where at its end.
+pub(crate) async fn drive(
+    platform: &Platform,
+    head: &Head,
+    id: OperationId,
+) -> Result<RolloutTally, Stop> {
+    work::give_back(&mut *platform.registry.acquire().await?, id, None).await?;
+    loop {
+        let gone = || Stop::Fail(Problem::internal("the roll-out has no row"));
+        let (look, rollout) = {
+            let mut registry = platform.registry.acquire().await?;
+            store::end_cancelled(&mut registry, id, head.id).await?;
+            let look = store::look(&mut registry, id).await?.ok_or_else(gone)?;
+            let rollout = store::find(&mut registry, id).await?.ok_or_else(gone)?;
+            (look, rollout)
+        };
+        match decide(&look) {
+            Decision::Finish => return Ok(look.tally()),
+            Decision::Wait(reason) => {
+                return Err(Stop::Later {
+                    wait: LOOK,
+                    reason: reason.into(),
+                });
+            }
+            Decision::Halt(reason) => {
+                tracing::error!(rollout = %id, reason, "a roll-out has halted");
+                let mut registry = platform.registry.acquire().await?;
+                store::halt(&mut registry, id, &reason).await?;
+            }
+            Decision::Work(wave) => {
+                Drive::new(platform, head, rollout, look, wave)
+                    .run()
+                    .await?
+            }
+        }
+    }
+}
+
+/// The work on one wave.
+struct Drive<'a> {
+    platform: &'a Platform,
+    head: &'a Head,
+    rollout: RolloutView,
+    look: Look,
+    wave: usize,
+    /// No further turn begins.
+    stopped: CancellationToken,
+    /// Turns that were taken.
+    taken: AtomicUsize,
+    /// Calls of services, so that they go round their replicas.
+    calls: AtomicUsize,
+}
+
+impl<'a> Drive<'a> {
+    fn new(
+        platform: &'a Platform,
+        head: &'a Head,
+        rollout: RolloutView,
+        mut look: Look,
+        wave: usize,
+    ) -> Self {
+        look.current = wave;
+        Self {
+            platform,
+            head,
+            rollout,
+            look,
+            wave,
+            stopped: CancellationToken::new(),
+            taken: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+        }
+    }
+
+    async fn run(&self) -> Result<(), Stop> {
+        let id = self.rollout.id;
+        let clusters = {
+            let mut registry = self.platform.registry.acquire().await?;
+            store::enter(&mut registry, id, self.wave).await?;
+            work::clusters(&mut registry, id, self.wave).await?
+        };
+        let (ended, ends) = mpsc::channel(WRITTEN_AT_ONCE);
+        let clusters = clusters.iter().map(|cluster| {
+            let ended = ended.clone();
+            async move { self.work_on(cluster, ended).await }
+        });
+        let working = futures::future::try_join_all(clusters);
+        // Ends when the last cluster's worker is done.
+        drop(ended);
+        let work = async { tokio::join!(working, self.write(ends)) };
+        let (worked, written) = tokio::select! {
+            done = work => done,
+            lost = self.watch() => return Err(lost),
+        };
+        let mut registry = self.platform.registry.acquire().await?;
+        work::give_back(&mut registry, id, None).await?;
+        worked.and(written)?;
+        if self.taken.load(Ordering::Relaxed) == 0 {
+            return Err(Stop::Later {
+                wait: LOOK,
+                reason: "The tenants that are left are being moved or restored.".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks whether an operator says something; ends when that cannot be seen any more.
+    async fn watch(&self) -> Stop {
+        let id = self.rollout.id;
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let state = async {
+                let mut registry = self.platform.registry.acquire().await?;
+                store::end_cancelled(&mut registry, id, self.head.id).await?;
+                store::state(&mut registry, id).await
+            };
+            match state.await {
+                Ok(RolloutState::Running) => {}
+                Ok(_) => self.stopped.cancel(),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// Takes turns on a cluster until there are no more.
+    async fn work_on(&self, cluster: &ClusterName, ended: mpsc::Sender<Ended>) -> Result<(), Stop> {
+        let at_once = usize::from(self.rollout.concurrency);
+        let mut running = FuturesUnordered::new();
+        let mut waiting = VecDeque::new();
+        let mut supply = Supply::Open;
+        loop {
+            // Ahead of need: a turn that ends finds the next one waiting.
+            if supply == Supply::Open && waiting.len() < at_once {
+                let batch = self.take(cluster, at_once * TAKEN_AHEAD).await?;
+                if batch.is_empty() {
+                    supply = Supply::Over;
+                }
+                waiting.extend(batch);
+            }
+            if self.stopped.is_cancelled() {
+                self.give_back(std::mem::take(&mut waiting)).await?;
+                supply = Supply::Over;
+            }
+            while running.len() < at_once
+                && let Some((turn, services)) = waiting.pop_front()
+            {
+                running.push(self.turn(turn, services));
+            }
+            tokio::select! {
+                biased;
+                end = running.next() => match end {
+                    // The writer goes away with its error, which is told there.
+                    Some(end) => drop(ended.send(end).await),
+                    None => return Ok(()),
+                },
+                () = self.stopped.cancelled(), if !waiting.is_empty() => {}
+            }
+        }
+    }
+
+    async fn give_back(&self, waiting: VecDeque<(Turn, Services)>) -> Result<(), Stop> {
+        let tenants: Vec<TenantId> = waiting.into_iter().map(|(turn, _)| turn.tenant).collect();
+        if tenants.is_empty() {
+            return Ok(());
+        }
+        let mut registry = self.platform.registry.acquire().await?;
+        Ok(work::give_back(&mut registry, self.rollout.id, Some(&tenants)).await?)
+    }
+
+    async fn take(
+        &self,
+        cluster: &ClusterName,
+        most: usize,
+    ) -> Result<Vec<(Turn, Services)>, Stop> {
+        let services: Services = services::live(self.platform).await?.into();
+        let mut registry = self.platform.registry.acquire().await?;
+        let at = (self.wave, cluster);
+        let turns = work::take(&mut registry, self.rollout.id, at, most).await?;
+        self.taken.fetch_add(turns.len(), Ordering::Relaxed);
+        Ok(turns
+            .into_iter()
+            .map(|turn| (turn, Arc::clone(&services)))
+            .collect())
+    }
+
+    /// One tenant's turn.
+    async fn turn(&self, turn: Turn, services: Services) -> Ended {
+        if turn.attempts > 0 {
+            tokio::time::sleep(ATTEMPT_PAUSE * turn.attempts).await;
+        }
+        let (reached, end) = match self.bring_up(&turn, &services).await {
+            Ok(Brought {
+                reached,
+                failed: Some(failed),
+            }) => (reached, refused(&turn, failed)),
+            Ok(Brought {
+                reached,
+                failed: None,
+            }) => (reached, End::Done),
+            Err(stop) => (SchemaVersions::new(), later(&turn, stop)),
+        };
+        Ended {
+            tenant: turn.tenant,
+            copy: turn.copy,
+            reached,
+            end,
+        }
+    }
+
+    async fn bring_up(&self, turn: &Turn, services: &Services) -> Result<Brought, Stop> {
+        if services::covers(&turn.versions, &self.rollout.target) {
+            return Ok(Brought {
+                reached: SchemaVersions::new(),
+                failed: None,
+            });
+        }
+        let server = self.platform.server(&turn.cluster).await?;
+        let database = server.database(&Name::Tenant(turn.tenant.clone()), turn.copy);
+        let spread = self.calls.fetch_add(1, Ordering::Relaxed);
+        let brought =
+            services::bring_up(self.platform, services, &database, &turn.versions, spread).await?;
+        let mut versions = turn.versions.clone();
+        versions.extend(brought.reached.clone());
+        if brought.failed.is_none() && !services::covers(&versions, &self.rollout.target) {
+            let words = "No replica that brings the versions of this roll-out lives.";
+            return Err(Stop::Retry(Problem::new(Code::NotReady).detail(words)));
+        }
+        Ok(brought)
+    }
+
+    /// Writes what came of the turns, and stops when that is past the rules or an operator says so.
+    async fn write(&self, mut ends: mpsc::Receiver<Ended>) -> Result<(), Stop> {
+        let mut look = self.look.clone();
+        let mut batch = Vec::with_capacity(WRITTEN_AT_ONCE);
+        while let Some(end) = ends.recv().await {
+            batch.push(end);
+            let fill = async {
+                // A failure may halt the others: it is written at once.
+                while batch.len() < WRITTEN_AT_ONCE && batch.last().is_some_and(Ended::is_done) {
+                    match ends.recv().await {
+                        Some(end) => batch.push(end),
+                        None => break,
+                    }
+                }
+            };
+            // Full, over, or not full in time: all the same.
+            let _ = tokio::time::timeout(WRITTEN_AFTER, fill).await;
+            look.state = self.write_batch(&mut look, &batch).await.inspect_err(|_| {
+                self.stopped.cancel();
+            })?;
+            batch.clear();
+            if !matches!(decide(&look), Decision::Work(_)) {
+                self.stopped.cancel();
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_batch(&self, look: &mut Look, batch: &[Ended]) -> Result<RolloutState, Stop> {
+        count(&mut look.tallies[self.wave], batch);
+        let tally = look.tally();
+        let progress = progress(&tally);
+        let mut transaction = self.platform.registry.begin().await?;
+        let held = (self.head.id, self.head.lease);
+        crate::operations::store::note_progress(&mut transaction, held, &progress).await?;
+        store::end_cancelled(&mut transaction, self.rollout.id, self.head.id).await?;
+        let state = store::state(&mut transaction, self.rollout.id).await?;
+        work::write(&mut transaction, self.rollout.id, batch).await?;
+        transaction.commit().await?;
+        self.platform.feed.ring();
+        Ok(state)
+    }
+}
+
+/// Whether more tenants wait for their turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    Open,
+    Over,
+}
+
+/// The services that own schemas, as of a moment.
+type Services = Arc<[crate::replicas::LiveService]>;
+
+/// How far a roll-out is.
+pub(crate) fn progress(tally: &RolloutTally) -> Progress {
+    Progress {
+        done: tally.ended(),
+        total: tally.total(),
+        unit: "tenants".to_owned(),
+        note: (tally.failed > 0).then(|| format!("{} failed", tally.failed)),
+    }
+}
+
+fn count(tally: &mut RolloutTally, batch: &[Ended]) {
+    for ended in batch {
+        let to = match ended.end {
+            End::Done => &mut tally.done,
+            End::Failed(_) | End::Unreachable(_) => &mut tally.failed,
+            End::Later(_) => continue,
+        };
+        *to += 1;
+        tally.pending = tally.pending.saturating_sub(1);
+    }
+}
+
+/// A tenant whose migration was refused: given up, unless only somebody's lock stood in the way.
+fn refused(turn: &Turn, failed: FailedMigration) -> End {
+    let sqlstate = failed.sqlstate.as_deref().unwrap_or_default();
+    if PASSING.contains(&sqlstate) && turn.attempts + 1 < MOST_ATTEMPTS {
+        End::Later(format!("{}: {}", failed.migration, failed.message))
+    } else {
+        End::Failed(failed)
+    }
+}
+
+/// A tenant whose database could not be worked with: again later, or given up.
+fn later(turn: &Turn, stop: Stop) -> End {
+    let (words, passes) = match stop {
+        Stop::Retry(problem) => (chain(&problem), true),
+        Stop::Later { reason, .. } => (reason.into_owned(), true),
+        Stop::Fail(problem) => (chain(&problem), false),
+    };
+    if passes && turn.attempts + 1 < MOST_ATTEMPTS {
+        End::Later(words)
+    } else {
+        End::Unreachable(words)
+    }
+}

@@ -1,0 +1,200 @@
+//! Roll-outs: the newest schema for many tenants, in waves, as a stored object that an operator steers.
+//!
+//! Deliberately knows no migration: the services that own schemas run them. Invariants: one roll-out at
+//! a time; every turn of a tenant and what came of it stands in the registry.
+
+pub(crate) mod driver;
+mod events;
+mod steer;
+pub(crate) mod store;
+mod trial;
+mod waves;
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::operator::operation::OperationView;
+use contract::operator::rollout::{RolloutRequest, RolloutTenantView, RolloutView, TenantProgress};
+use contract::{Code, OperationId, TenantId};
+use kit::db::OnConstraint;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use kit::page::{Limit, Page};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::rollout::{RolloutPlan, Start};
+use crate::operators::{Operator, RolloutsRead, RolloutsWrite};
+use crate::platform::Platform;
+use crate::registry::to_json;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::{operations, replicas};
+
+fn no_such() -> Problem {
+    Problem::new(Code::NotFound).detail("There is no such roll-out.")
+}
+
+/// Start a roll-out.
+///
+/// Its waves are rolled out one after the other; within a wave, `concurrency` tenants per cluster at
+/// once. Tenants that have the newest schema already are skipped. The roll-out has the id of the
+/// operation that this answers with. One roll-out at a time.
+#[utoipa::path(
+    post,
+    path = "/v1/rollouts",
+    operation_id = "rollouts.create",
+    tag = "roll-outs",
+    params(WaitQuery),
+    request_body = RolloutRequest,
+    responses(
+        (status = 200, description = "Done: there was little to do.", body = OperationView),
+        (status = 202, description = "Under way.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn create(
+    operator: Operator<RolloutsWrite>,
+    State(platform): State<Platform>,
+    Query(query): Query<WaitQuery>,
+    key: MaybeIdempotencyKey,
+    Json(request): Json<RolloutRequest>,
+) -> Result<Response> {
+    waves::check(&request)?;
+    let actor = operator.actor();
+    let wanted = Begin {
+        actor,
+        key,
+        request: to_json(&request)?,
+        wait: query.wait,
+    };
+    begin(&platform, wanted, move |connection, id| {
+        Box::pin(async move {
+            let target = replicas::store::newest_versions(connection).await?;
+            if target.is_empty() {
+                let words = "No service that owns schemas lives.";
+                return Err(Problem::new(Code::NotReady).detail(words));
+            }
+            store::insert(connection, id, &request, &target, actor)
+                .await
+                .on_constraint("rollout_live_key", || {
+                    let words = "A roll-out is under way; wait for its end, or abort it.";
+                    Problem::new(Code::Conflict).detail(words)
+                })?;
+            Ok(Planned {
+                subject: operations::Subject::Fleet,
+                plan: RolloutPlan::new(id, Start::New).into(),
+                detail: json!({ "target": target, "waves": request.waves.len() + 1 }),
+            })
+        })
+    })
+    .await
+}
+
+/// Which roll-outs to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RolloutsQuery {
+    /// How many: 1 to 100.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
+    limit: Limit,
+    /// The id of the last roll-out of the page before.
+    #[param(value_type = Option<String>)]
+    starting_after: Option<OperationId>,
+}
+
+/// List roll-outs, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/rollouts",
+    operation_id = "rollouts.list",
+    tag = "roll-outs",
+    params(RolloutsQuery),
+    responses((status = 200, description = "A page of roll-outs.", body = Page<RolloutView>))
+)]
+pub(crate) async fn list(
+    _operator: Operator<RolloutsRead>,
+    State(platform): State<Platform>,
+    Query(query): Query<RolloutsQuery>,
+) -> Result<Json<Page<RolloutView>>> {
+    let mut connection = platform.registry.acquire().await?;
+    let probe = query.limit.probe();
+    let rollouts = store::list(&mut connection, None, query.starting_after, probe).await?;
+    Ok(Json(Page::of(rollouts, query.limit)))
+}
+
+/// Show a roll-out, with how many tenants stand where.
+#[utoipa::path(
+    get,
+    path = "/v1/rollouts/{id}",
+    operation_id = "rollouts.show",
+    tag = "roll-outs",
+    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    responses((status = 200, description = "The roll-out.", body = RolloutView))
+)]
+pub(crate) async fn show(
+    _operator: Operator<RolloutsRead>,
+    State(platform): State<Platform>,
+    Path(id): Path<OperationId>,
+) -> Result<Json<RolloutView>> {
+    let mut connection = platform.registry.acquire().await?;
+    let found = store::find(&mut connection, id).await?;
+    found.map(Json).ok_or_else(no_such)
+}
+
+/// Which tenants of a roll-out to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RolloutTenantsQuery {
+    /// How many: 1 to 100.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
+    limit: Limit,
+    /// The id of the last tenant of the page before.
+    starting_after: Option<TenantId>,
+    /// Only those that stand there.
+    #[param(inline)]
+    state: Option<TenantProgress>,
+    /// Only those of this wave, from 0.
+    wave: Option<u16>,
+}
+
+/// List the tenants of a roll-out, with the SQLSTATE and the statement of those that failed.
+#[utoipa::path(
+    get,
+    path = "/v1/rollouts/{id}/tenants",
+    operation_id = "rollouts.tenants",
+    tag = "roll-outs",
+    params(
+        ("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"),
+        RolloutTenantsQuery,
+    ),
+    responses((status = 200, description = "A page of tenants, by id.", body = Page<RolloutTenantView>))
+)]
+pub(crate) async fn tenants(
+    _operator: Operator<RolloutsRead>,
+    State(platform): State<Platform>,
+    Path(id): Path<OperationId>,
+    Query(query): Query<RolloutTenantsQuery>,
+) -> Result<Json<Page<RolloutTenantView>>> {
+    let mut connection = platform.registry.acquire().await?;
+    store::find(&mut connection, id)
+        .await?
+        .ok_or_else(no_such)?;
+    let filter = store::TenantsFilter {
+        state: query.state,
+        wave: query.wave,
+        after: query.starting_after,
+    };
+    let rows = store::tenants(&mut connection, id, &filter, query.limit.probe()).await?;
+    Ok(Json(Page::of(rows, query.limit)))
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(create, list, show, tenants)
+        .merge(steer::router())
+        .merge(events::router())
+        .merge(trial::router())
+}

@@ -1,0 +1,467 @@
+//! The SQL of roll-outs: the stored object, its tenants, how it is steered.
+//!
+//! Deliberately decides nothing: [`super::waves`] does; the work on tenants is in [`work`]. Invariant:
+//! a state changes only from those states that allow it.
+
+pub(super) mod work;
+
+use contract::internal::FailedMigration;
+use contract::operator::rollout::{
+    RolloutRequest, RolloutState, RolloutTally, RolloutTenantView, RolloutView, TenantFailure,
+    TenantProgress,
+};
+use contract::{OperationId, SchemaVersions, TenantId};
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::waves::Look;
+use crate::audit::Actor;
+use crate::registry::{json, number, parsed, to_json};
+use crate::tenants::store::select_ids;
+
+/// Records a roll-out, under the id of its operation. Breaks `rollout_live_key` where another is
+/// under way.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    id: OperationId,
+    request: &RolloutRequest,
+    target: &SchemaVersions,
+    actor: Actor,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into registry.rollout
+             (id, title, state, operation_id, target, filter, waves, concurrency, halt_share, created_by)
+         values ($1, $2, $3, $1, $4, $5, $6, $7, $8, $9)",
+        id.uuid(),
+        request.title,
+        RolloutState::Running.as_str(),
+        to_json(target)?,
+        to_json(&request.filter)?,
+        to_json(&request.waves)?,
+        i32::from(request.concurrency),
+        request.halt_share,
+        actor.to_string(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+struct Columns {
+    id: Uuid,
+    title: String,
+    state: String,
+    operation_id: Option<Uuid>,
+    target: Value,
+    filter: Value,
+    waves: Value,
+    concurrency: i32,
+    halt_share: f64,
+    current_wave: i32,
+    halted_reason: Option<String>,
+    created_by: String,
+    created_at: OffsetDateTime,
+    finished_at: Option<OffsetDateTime>,
+    tally: Value,
+}
+
+impl Columns {
+    fn parse(self) -> Result<RolloutView, sqlx::Error> {
+        Ok(RolloutView {
+            id: OperationId::from_uuid(self.id),
+            title: self.title,
+            state: parsed("rollout.state", &self.state)?,
+            operation: OperationId::from_uuid(self.operation_id.unwrap_or(self.id)),
+            target: json("rollout.target", self.target)?,
+            filter: json("rollout.filter", self.filter)?,
+            waves: json("rollout.waves", self.waves)?,
+            current_wave: number("rollout.current_wave", self.current_wave)?,
+            concurrency: number("rollout.concurrency", self.concurrency)?,
+            halt_share: self.halt_share,
+            halted_reason: self.halted_reason,
+            created_by: self.created_by,
+            created_at: self.created_at,
+            finished_at: self.finished_at,
+            tally: tally(&self.tally),
+        })
+    }
+}
+
+/// Of `{state: count}`.
+fn tally(counts: &Value) -> RolloutTally {
+    let count = |state: TenantProgress| counts[state.as_str()].as_u64().unwrap_or(0);
+    RolloutTally {
+        pending: count(TenantProgress::Pending),
+        running: count(TenantProgress::Running),
+        done: count(TenantProgress::Done),
+        failed: count(TenantProgress::Failed),
+        skipped: count(TenantProgress::Skipped),
+    }
+}
+
+/// The newest roll-outs that began before `before`, or the one `id`.
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    id: Option<OperationId>,
+    before: Option<OperationId>,
+    limit: i64,
+) -> Result<Vec<RolloutView>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        r#"select rollout.id, title, state, operation_id, target, filter, waves, concurrency,
+               halt_share, current_wave, halted_reason, created_by, created_at, finished_at,
+               coalesce(counted.tally, '{}') as "tally!"
+           from registry.rollout
+           left join lateral (
+               select jsonb_object_agg(state, number) as tally
+               from (select state, count(*) as number from registry.rollout_tenant
+                     where rollout_id = rollout.id group by state) states
+           ) counted on true
+           where ($1::uuid is null or rollout.id = $1) and ($2::uuid is null or rollout.id < $2)
+           order by rollout.id desc limit $3"#,
+        id.map(OperationId::uuid),
+        before.map(OperationId::uuid),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Columns::parse)
+    .collect()
+}
+
+/// A roll-out.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<Option<RolloutView>, sqlx::Error> {
+    Ok(list(connection, Some(id), None, 1).await?.pop())
+}
+
+/// Which tenants of a roll-out to show.
+#[derive(Debug)]
+pub(super) struct TenantsFilter {
+    pub(super) state: Option<TenantProgress>,
+    pub(super) wave: Option<u16>,
+    pub(super) after: Option<TenantId>,
+}
+
+/// Tenants of a roll-out, in the order of their ids.
+pub(super) async fn tenants(
+    connection: &mut PgConnection,
+    id: OperationId,
+    filter: &TenantsFilter,
+    limit: i64,
+) -> Result<Vec<RolloutTenantView>, sqlx::Error> {
+    sqlx::query!(
+        "select tenant_id, wave, cluster, state, owner, migration, sqlstate, message, attempts,
+             started_at, finished_at
+         from registry.rollout_tenant
+         where rollout_id = $1 and ($2::text is null or state = $2)
+             and ($3::int is null or wave = $3) and ($4::text is null or tenant_id > $4)
+         order by tenant_id limit $5",
+        id.uuid(),
+        filter.state.map(TenantProgress::as_str),
+        filter.wave.map(i32::from),
+        filter.after.as_ref().map(TenantId::as_str),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|row| {
+        let failure = match (row.owner, row.migration, row.message) {
+            (Some(owner), Some(migration), Some(message)) => {
+                Some(TenantFailure::Migration(FailedMigration {
+                    owner: parsed("rollout_tenant.owner", &owner)?,
+                    migration,
+                    sqlstate: row.sqlstate,
+                    message,
+                }))
+            }
+            (_, _, message) => message.map(|message| TenantFailure::Other { message }),
+        };
+        Ok(RolloutTenantView {
+            tenant: parsed("rollout_tenant.tenant_id", &row.tenant_id)?,
+            wave: number("rollout_tenant.wave", row.wave)?,
+            cluster: parsed("rollout_tenant.cluster", &row.cluster)?,
+            state: parsed("rollout_tenant.state", &row.state)?,
+            failure,
+            attempts: number("rollout_tenant.attempts", row.attempts)?,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    })
+    .collect()
+}
+
+/// What the rules ask about a roll-out.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<Option<Look>, sqlx::Error> {
+    let Some(row) = sqlx::query!(
+        r#"select state, forgiven, halt_share, waves, current_wave,
+               coalesce((select jsonb_object_agg(wave, states)
+                   from (select wave, jsonb_object_agg(state, number) as states
+                         from (select wave, state, count(*) as number from registry.rollout_tenant
+                               where rollout_id = $1 group by wave, state) counted
+                         group by wave) waves), '{}') as "tallies!"
+           from registry.rollout where id = $1"#,
+        id.uuid(),
+    )
+    .fetch_optional(connection)
+    .await?
+    else {
+        return Ok(None);
+    };
+    let waves: Vec<_> = json("rollout.waves", row.waves)?;
+    Ok(Some(Look {
+        state: parsed("rollout.state", &row.state)?,
+        forgiven: number("rollout.forgiven", row.forgiven)?,
+        halt_share: row.halt_share,
+        current: number("rollout.current_wave", row.current_wave)?,
+        tallies: (0..=waves.len())
+            .map(|wave| tally(&row.tallies[wave.to_string()]))
+            .collect(),
+        waves,
+    }))
+}
+
+/// Where a roll-out stands; nobody else steers it until the transaction ends.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<Option<RolloutState>, sqlx::Error> {
+    let state = sqlx::query_scalar!(
+        "select state from registry.rollout where id = $1 for update",
+        id.uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    state
+        .map(|state| parsed("rollout.state", &state))
+        .transpose()
+}
+
+/// Where a roll-out stands.
+pub(super) async fn state(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<RolloutState, sqlx::Error> {
+    let state = sqlx::query_scalar!(
+        "select state from registry.rollout where id = $1",
+        id.uuid(),
+    )
+    .fetch_one(connection)
+    .await?;
+    parsed("rollout.state", &state)
+}
+
+/// Ends a roll-out whose operation somebody has cancelled.
+pub(super) async fn end_cancelled(
+    connection: &mut PgConnection,
+    id: OperationId,
+    operation: OperationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout set state = $3
+         where id = $1 and state in ('running', 'paused', 'halted') and exists (
+             select from registry.operation where id = $2 and cancel_at is not null)",
+        id.uuid(),
+        operation.uuid(),
+        RolloutState::Aborted.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Sets where a locked roll-out stands. One that goes on has gone past the failures so far.
+pub(super) async fn set_state(
+    connection: &mut PgConnection,
+    id: OperationId,
+    state: RolloutState,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout
+         set state = $2,
+             forgiven = case when $2 = 'running' then
+                 (select count(*) from registry.rollout_tenant
+                  where rollout_id = $1 and state = 'failed') else forgiven end,
+             halted_reason = case when $2 = 'running' then null else halted_reason end,
+             finished_at = case when $3 then finished_at end
+         where id = $1",
+        id.uuid(),
+        state.as_str(),
+        state.is_over(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives a roll-out that is over to another operation.
+pub(super) async fn set_operation(
+    connection: &mut PgConnection,
+    id: OperationId,
+    operation: OperationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout set operation_id = $2 where id = $1",
+        id.uuid(),
+        operation.uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Halts a roll-out, unless an operator was faster.
+pub(super) async fn halt(
+    connection: &mut PgConnection,
+    id: OperationId,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout set state = $2, halted_reason = $3 where id = $1 and state = $4",
+        id.uuid(),
+        RolloutState::Halted.as_str(),
+        reason,
+        RolloutState::Running.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes which wave is worked on.
+pub(super) async fn enter(
+    connection: &mut PgConnection,
+    id: OperationId,
+    wave: usize,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout set current_wave = $2 where id = $1 and current_wave <> $2",
+        id.uuid(),
+        i32::try_from(wave).unwrap_or(i32::MAX),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends a roll-out that nobody aborted.
+pub(crate) async fn finish(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout
+         set state = case when state = 'aborted' then state else 'done' end,
+             finished_at = coalesce(finished_at, now())
+         where id = $1",
+        id.uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Selects the tenants of a roll-out, those that need nothing as skipped. Does nothing when that was
+/// done before.
+pub(crate) async fn select_tenants(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<(), sqlx::Error> {
+    let filter = sqlx::query_scalar!(
+        "select filter from registry.rollout where id = $1",
+        id.uuid(),
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let filter = json("rollout.filter", filter)?;
+    let tenants: Vec<String> = select_ids(&mut *connection, &filter, None, i64::MAX)
+        .await?
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    sqlx::query!(
+        "insert into registry.rollout_tenant
+             (rollout_id, tenant_id, wave, cluster, state, finished_at)
+         select rollout.id, tenant.id, placed.wave, tenant.cluster, placed.state,
+             case when placed.state = 'skipped' then now() end
+         from registry.rollout, registry.tenant, lateral (
+             select coalesce((
+                     select min(wave.position)::int - 1
+                     from jsonb_array_elements(rollout.waves)
+                         with ordinality as wave (rule, position)
+                     where wave.rule -> 'tenants' ? tenant.id
+                         or wave.rule ->> 'tier' = tenant.tier
+                         or wave.rule ->> 'cluster' = tenant.cluster
+                         or (wave.rule ->> 'percent')::int
+                             > (hashtext(tenant.id)::bigint & 2147483647) % 100
+                 ), jsonb_array_length(rollout.waves)) as wave,
+                 case when exists (
+                     select from jsonb_each_text(rollout.target) as wanted (owner, version)
+                     where coalesce((tenant.schema_versions ->> wanted.owner)::int, 0)
+                         < wanted.version::int
+                 ) then 'pending' else 'skipped' end as state
+         ) placed
+         where rollout.id = $1 and tenant.id = any($2) and tenant.cluster is not null
+             and tenant.status in ('active', 'suspended')
+         on conflict on constraint rollout_tenant_key do nothing",
+        id.uuid(),
+        &tenants,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends a roll-out that could not begin.
+pub(crate) async fn give_up(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.rollout_tenant where rollout_id = $1",
+        id.uuid(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    set_state(connection, id, RolloutState::Aborted).await?;
+    finish(connection, id).await
+}
+
+/// Lets the failed tenants of a roll-out have another turn, and none of the failures count.
+pub(super) async fn retry_failed(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<u64, sqlx::Error> {
+    let again = sqlx::query!(
+        "update registry.rollout_tenant set state = 'pending', attempts = 0, finished_at = null
+         where rollout_id = $1 and state = 'failed'",
+        id.uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(again.rows_affected())
+}
+
+/// Ends a roll-out again whose failed tenants could not have their other turn.
+pub(crate) async fn end_again(
+    connection: &mut PgConnection,
+    id: OperationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.rollout_tenant set state = 'failed', finished_at = now()
+         where rollout_id = $1 and state = 'pending'",
+        id.uuid(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    finish(connection, id).await
+}

@@ -1,0 +1,194 @@
+//! Sweeps: what is ours on clusters and in stores and claimed by nobody is reported, and removed after
+//! a grace.
+//!
+//! Deliberately slow to remove: a find stays for the grace (`sweep.grace`), in which an operator sees
+//! it and may keep it. Invariants: what could be somebody's only data is never removed by itself; what
+//! is removed was found again in the same round and is claimed by no row at that moment; a place that
+//! could not be looked at keeps its finds.
+
+pub(crate) mod api;
+mod claims;
+mod due;
+mod look;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use adapters::object_store::ObjectPath;
+use adapters::secret_store::StoredSecret;
+use contract::ClusterName;
+use contract::operator::upkeep::SweepReport;
+use kit::error::Problem;
+use tokio::time::MissedTickBehavior;
+
+use self::store::Key;
+use crate::audit::{self, Action, Actor};
+use crate::backups::archive;
+use crate::clusters;
+use crate::clusters::postgres::{Name, Whose, inventory};
+use crate::operations::Stop;
+use crate::platform::Platform;
+
+/// How often databases that are kept for a time are looked at.
+const DUE_EVERY: Duration = Duration::from_secs(60);
+
+/// Something that nobody claims.
+#[derive(Debug, Clone)]
+struct Found {
+    key: Key,
+    detail: &'static str,
+    removal: Removal,
+}
+
+/// How a find is removed.
+#[derive(Debug, Clone)]
+enum Removal {
+    /// By people: it could be somebody's only data, or is not ours to judge.
+    ByHand,
+    /// Database and role of this name.
+    Named(ClusterName, Name),
+    Slot(ClusterName),
+    Secret(Box<StoredSecret>),
+    Object(ObjectPath),
+}
+
+/// Whether a round removes what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Remove,
+    /// Says what would be removed.
+    Look,
+}
+
+/// Looks for what nobody claims and for what is due, until the service stops. Every replica does:
+/// whatever two of them do at once is done once.
+pub(crate) async fn keep(platform: Platform) {
+    let mut sweep_tick = tokio::time::interval(platform.settings.sweep.every.get());
+    let every = DUE_EVERY.min(platform.settings.sweep.every.get());
+    let mut due_tick = tokio::time::interval(every);
+    for tick in [&mut sweep_tick, &mut due_tick] {
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        let round = async {
+            tokio::select! {
+                _ = sweep_tick.tick() => {
+                    let report = round(&platform, Actor::Platform, Mode::Remove).await?;
+                    for failure in report.failed {
+                        tracing::warn!(failure, "a part of the sweep failed");
+                    }
+                }
+                _ = due_tick.tick() => due::drop_due(&platform).await?,
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        tokio::select! {
+            ended = round => {
+                if let Err(error) = ended {
+                    tracing::warn!(error = %error, "the sweep failed");
+                }
+            }
+            // A drop goes on in the server; what is left of a round is found by the next one.
+            () = platform.stopping.cancelled() => return,
+        }
+    }
+}
+
+/// One look at everything, and what follows from it.
+async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepReport, sqlx::Error> {
+    let began = store::now(&mut *platform.registry.acquire().await?).await?;
+    let mut report = SweepReport {
+        found: 0,
+        removed: Vec::new(),
+        failed: Vec::new(),
+    };
+    for place in look::places(platform).await? {
+        let found = match look::at(platform, &place).await {
+            Ok(found) => found,
+            Err(stop) => {
+                report.failed.push(format!("{place}: {}", words(&stop)));
+                continue;
+            }
+        };
+        {
+            let mut registry = platform.registry.acquire().await?;
+            store::found(&mut registry, &found).await?;
+            store::forget_unseen(&mut registry, &place, began).await?;
+        }
+        let grace = platform.settings.sweep.grace.get();
+        let due = store::due(&mut *platform.registry.acquire().await?, &place, grace).await?;
+        let (due, staying): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|one| due.contains(&one.key));
+        report.found += staying.len() as u64;
+        for one in due {
+            let removed = match mode {
+                Mode::Look => Ok(()),
+                Mode::Remove => remove(platform, actor, &one).await,
+            };
+            match removed {
+                Ok(()) => report.removed.push(one.key.to_string()),
+                Err(stop) => {
+                    report.found += 1;
+                    report.failed.push(format!("{}: {}", one.key, words(&stop)));
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Removes a find, if still nobody claims it.
+async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), Stop> {
+    match &found.removal {
+        Removal::ByHand => return Ok(()),
+        Removal::Named(cluster, name) => {
+            let claims = claims::of(platform, cluster).await?;
+            if claims.claimless(name).is_none() {
+                return Ok(());
+            }
+            let server = platform.server(cluster).await?;
+            if let Name::Psql(_) = name {
+                let mut connection = server.acquire().await?;
+                clusters::postgres::logins::end(&mut connection, name).await?;
+            } else {
+                clusters::stock::discard(&server, name, Whose::Anybody).await?;
+            }
+        }
+        Removal::Slot(cluster) => {
+            let server = platform.server(cluster).await?;
+            inventory::drop_slot(&mut *server.acquire().await?, &found.key.name).await?;
+        }
+        Removal::Object(path) => {
+            let kept = archive::objects(&platform.settings)?;
+            kept.delete(path).await.map_err(archive::object_stop)?;
+        }
+        Removal::Secret(secret) => platform
+            .secrets
+            .remove(&secret.subject, &secret.reference)
+            .await
+            .map_err(|error| Stop::Retry(Problem::internal(error)))?,
+    }
+    let mut transaction = platform.registry.begin().await?;
+    store::delete(&mut transaction, &found.key).await?;
+    let detail = serde_json::json!({ "finding": found.key.to_string() });
+    audit::record(
+        &mut transaction,
+        actor,
+        Action::FindingRemoved,
+        None,
+        detail,
+    )
+    .await?;
+    transaction.commit().await?;
+    tracing::info!(finding = %found.key, "removed what nobody claims");
+    Ok(())
+}
+
+fn words(stop: &Stop) -> String {
+    match stop {
+        Stop::Retry(problem) | Stop::Fail(problem) => kit::error::chain(problem),
+        Stop::Later { reason, .. } => reason.to_string(),
+    }
+}

@@ -1,0 +1,128 @@
+//! Certificates of deletions: what was destroyed, when, signed.
+//!
+//! Deliberately with the public key beside the signature, because signing keys are forgotten. Invariant:
+//! what is signed is the body as compact JSON with sorted keys, which anybody can make of it again.
+
+use adapters::secret_store::SecretSubject;
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use contract::operator::tenant::{CertificateId, CertificateView};
+use contract::{Code, TenantId};
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::{Signer, SigningKey};
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::store;
+use crate::operations::Stop;
+use crate::operators::{Operator, TenantsRead};
+use crate::platform::Platform;
+use crate::signing_keys;
+
+/// A certificate before it is recorded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Signed {
+    pub(crate) id: CertificateId,
+    pub(crate) body: Value,
+    pub(crate) signature: String,
+    pub(crate) public_key: String,
+}
+
+/// Signs what was destroyed, with the time and the certificate's id added to it.
+pub(crate) async fn sign(platform: &Platform, body: Value) -> Result<Signed, Stop> {
+    let key = {
+        let mut registry = platform.registry.acquire().await?;
+        let now = OffsetDateTime::now_utc();
+        let keys = signing_keys::store::list(&mut registry).await?;
+        keys.into_iter()
+            .find(|key| key.signs_from <= now)
+            .ok_or_else(|| Stop::Fail(Problem::internal("there is no signing key")))?
+    };
+    let pem = platform
+        .seal
+        .open(&SecretSubject::SigningKey, &key.private_key)
+        .await?;
+    let signer = SigningKey::from_pkcs8_pem(pem.expose())
+        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    let id = CertificateId::new();
+    let at = OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    let mut body = body;
+    if let Value::Object(fields) = &mut body {
+        fields.insert("certificate".to_owned(), id.to_string().into());
+        fields.insert("destroyed_at".to_owned(), at.into());
+    }
+    let signature = signer.sign(canonical(&body).as_bytes());
+    Ok(Signed {
+        id,
+        body,
+        signature: URL_SAFE_NO_PAD.encode(signature.to_bytes()),
+        public_key: key.public_key,
+    })
+}
+
+/// Compact JSON with sorted keys.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+            let inner: Vec<String> = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", inner.join(","))
+        }
+        Value::Array(values) => {
+            let inner: Vec<String> = values.iter().map(canonical).collect();
+            format!("[{}]", inner.join(","))
+        }
+        plain => plain.to_string(),
+    }
+}
+
+/// Show the certificate of a tenant's deletion.
+///
+/// There is one once nothing is left of the tenant's data.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{id}/certificate",
+    operation_id = "tenants.certificate",
+    tag = "tenants",
+    params(("id" = TenantId, Path, example = "t_acme_corp")),
+    responses((status = 200, description = "The certificate.", body = CertificateView))
+)]
+pub(crate) async fn show(
+    _operator: Operator<TenantsRead>,
+    State(platform): State<Platform>,
+    Path(id): Path<TenantId>,
+) -> Result<Json<CertificateView>> {
+    let mut connection = platform.registry.acquire().await?;
+    let found = store::purge::certificate(&mut connection, &id).await?;
+    let none = || Problem::new(Code::NotFound).detail("The tenant's data is not destroyed.");
+    Ok(Json(found.ok_or_else(none)?))
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(show)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::canonical;
+
+    #[test]
+    fn keys_are_sorted_at_every_depth() {
+        let value = json!({ "b": [{ "d": 1, "c": "x\"y" }], "a": null });
+        assert_eq!(canonical(&value), r#"{"a":null,"b":[{"c":"x\"y","d":1}]}"#);
+    }
+}

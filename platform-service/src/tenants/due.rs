@@ -1,0 +1,88 @@
+//! What becomes due in a tenant's life by itself: a suspension ends, a retention is over.
+//!
+//! Deliberately only begins operations. Invariant: replicas may look at once: a tenant has one live
+//! operation.
+
+use std::time::Duration;
+
+use contract::TenantId;
+use contract::operator::tenant::FinalBackup;
+use kit::error::{Result, chain};
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
+
+use super::store;
+use crate::audit::Actor;
+use crate::operations::begin::{Started, spawn};
+use crate::operations::purge::PurgePlan;
+use crate::operations::resume::ResumePlan;
+use crate::operations::{Plan, Subject};
+use crate::platform::Platform;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
+/// Suspensions that are ended at one look.
+const RESUMED_AT_ONCE: i64 = 100;
+
+/// Begins what is due, until the service stops.
+pub(crate) async fn keep(platform: Platform) {
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = platform.stopping.cancelled() => return,
+        }
+        if let Err(error) = end_suspensions(&platform).await {
+            tracing::warn!(error = chain(&error), "suspensions could not be ended");
+        }
+        if let Err(error) = purge(&platform).await {
+            tracing::warn!(error = chain(&error), "deleted tenants could not be purged");
+        }
+    }
+}
+
+async fn end_suspensions(platform: &Platform) -> Result<()> {
+    let over = {
+        let mut connection = platform.registry.acquire().await?;
+        store::life::suspensions_over(&mut connection, RESUMED_AT_ONCE).await?
+    };
+    for tenant in over {
+        start(platform, tenant, ResumePlan {}).await?;
+    }
+    Ok(())
+}
+
+/// Purges are a drop each, which makes the whole server write: a few at once, when it is quiet.
+async fn purge(platform: &Platform) -> Result<()> {
+    let settings = &platform.settings.purge;
+    if !settings.window.contains(OffsetDateTime::now_utc().time()) {
+        return Ok(());
+    }
+    let due = {
+        let mut connection = platform.registry.acquire().await?;
+        store::purge::due(&mut connection, settings.at_once).await?
+    };
+    for tenant in due {
+        start(platform, tenant, PurgePlan::new(FinalBackup::None)).await?;
+    }
+    Ok(())
+}
+
+async fn start(platform: &Platform, tenant: TenantId, plan: impl Into<Plan>) -> Result<()> {
+    let mut transaction = platform.registry.begin().await?;
+    let subject = Subject::Tenant(tenant);
+    let started = spawn(
+        &mut transaction,
+        Actor::Platform,
+        None,
+        subject,
+        plan.into(),
+    )
+    .await?;
+    transaction.commit().await?;
+    if started != Started::Busy {
+        platform.runner.nudge();
+    }
+    Ok(())
+}

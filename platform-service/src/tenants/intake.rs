@@ -1,0 +1,361 @@
+//! Taking in a request for a tenant, from the body to the recorded operation.
+//!
+//! Deliberately the same road for sign-ups and operators; who may use it is their doors' matter.
+//! Invariants: everything is checked, and the password hashed, before anything is recorded; and a
+//! request that comes again with its key has no second effect.
+
+use axum::response::Response;
+use contract::{Code, OperationId, Secret, Slug, TenantId};
+use kit::error::{Problem, Result};
+use kit::passwords::Password;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::answer::{answer, answer_repeat};
+use super::idempotency::{MaybeIdempotencyKey, PollToken, fingerprint};
+use super::{NewTenant, rules, slug, store};
+use crate::audit::{self, Action, Actor};
+use crate::operations::begin::repeated;
+use crate::operations::store::Idempotency;
+use crate::operations::{NewCreate, NotReserved, Reserved, reserve_create};
+use crate::platform::Platform;
+use crate::tiers;
+
+/// Of a text that is no slug, this much is read for a proposal.
+const MAX_SLUG_CHARS_READ: usize = 100;
+
+/// A tenant that somebody wants.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "company": "Acme Corp", "slug": "acme-corp", "email": "ada@acme.example",
+    "password": "correct horse battery staple", "tier": "standard", "time_zone": "Europe/Berlin"
+}))]
+pub(crate) struct NewSignup {
+    /// The customer's name: 1 to 200 characters.
+    company: String,
+    /// What people will type for it: 2 to 39 of a-z, 0-9 and single hyphens. Derived from the
+    /// company where it is left out.
+    slug: Option<String>,
+    /// The owner's e-mail address, with which they log in.
+    email: String,
+    /// The owner's password: 8 to 128 characters, not easy to guess.
+    #[schema(value_type = String, format = Password)]
+    password: Secret,
+    /// A name of `GET /v1/tiers`.
+    tier: Option<String>,
+    /// Where the data must stay.
+    region: Option<String>,
+    /// IANA name.
+    time_zone: Option<String>,
+}
+
+/// Takes a request in, runs its operation, waits for it a little and answers.
+pub(crate) async fn take_in(
+    platform: &Platform,
+    actor: Actor,
+    key: MaybeIdempotencyKey,
+    signup: NewSignup,
+) -> Result<Response> {
+    let secret = &platform.settings.internal.platform_key;
+    let fingerprint = key
+        .0
+        .map(|key| fingerprint(secret, &actor.to_string(), &key, &signup.fields()))
+        .transpose()?;
+    let token = PollToken::new(secret, fingerprint.as_ref())?;
+    // Held until the operation is recorded and can be found by its key.
+    let taking_in = fingerprint
+        .as_ref()
+        .map(|fingerprint| platform.signups.in_progress.begin(fingerprint))
+        .transpose()?;
+    if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
+        return answer_repeat(platform, actor, &earlier, &token).await;
+    }
+    let checked = async {
+        let mut connection = platform.registry.acquire().await?;
+        check(platform, &mut connection, &signup).await
+    };
+    let (tenant, password) = tokio::join!(checked, strong_enough(&signup));
+    // A slug that is taken is the more useful thing to say.
+    let tenant = tenant?;
+    let password_hash = platform.hasher.hash(&password?).await?;
+    let new = NewCreate {
+        owner_email: tenant.contact_email.clone(),
+        password_hash,
+        idempotency: fingerprint.as_ref().map(Idempotency::from),
+        poll_digest: Some(token.digest().to_vec()),
+        tenant: tenant.clone(),
+        actor,
+        parent: None,
+    };
+    let reserved = match reserve(platform, actor, new).await {
+        Ok(reserved) => reserved,
+        Err(NotReserved::Failed(problem)) => return Err(problem),
+        Err(NotReserved::Taken | NotReserved::KeyUsed) => {
+            // Somebody was faster: the same request on another replica, or another one.
+            if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
+                return answer_repeat(platform, actor, &earlier, &token).await;
+            }
+            let mut connection = platform.registry.acquire().await?;
+            return Err(taken(&mut connection, tenant.slug).await?);
+        }
+    };
+    drop(taking_in);
+    let id = reserved.id();
+    let state = platform
+        .runner
+        .run(reserved, platform.settings.signup.wait.get())
+        .await;
+    answer(platform, actor, &tenant, (id, state), &token).await
+}
+
+async fn reserve(
+    platform: &Platform,
+    actor: Actor,
+    new: NewCreate,
+) -> Result<Reserved, NotReserved> {
+    let mut transaction = platform.registry.begin().await?;
+    let reserved = record(platform, &mut transaction, actor, new).await?;
+    transaction.commit().await?;
+    Ok(reserved)
+}
+
+async fn record(
+    platform: &Platform,
+    connection: &mut PgConnection,
+    actor: Actor,
+    new: NewCreate,
+) -> Result<Reserved, NotReserved> {
+    let tenant = new.tenant.id.clone();
+    let detail = serde_json::json!({
+        "slug": new.tenant.slug, "tier": new.tenant.tier, "region": new.tenant.region,
+    });
+    let reserved = reserve_create(&mut *connection, platform, new).await?;
+    let action = Action::TenantRequested;
+    audit::record(connection, actor, action, Some(&tenant), detail).await?;
+    Ok(reserved)
+}
+
+/// Records a tenant as a part of another operation, in that one's transaction; it is made when the
+/// runner is nudged.
+///
+/// # Errors
+/// A rule is broken, or somebody has the slug; `not-ready` where somebody took it just now, and the
+/// transaction is of no more use.
+pub(crate) async fn begin_for(
+    platform: &Platform,
+    connection: &mut PgConnection,
+    actor: Actor,
+    parent: OperationId,
+    signup: NewSignup,
+) -> Result<(TenantId, OperationId)> {
+    let tenant = check(platform, &mut *connection, &signup).await?;
+    let password_hash = platform.hasher.hash(&strong_enough(&signup).await?).await?;
+    let id = tenant.id.clone();
+    let new = NewCreate {
+        owner_email: tenant.contact_email.clone(),
+        password_hash,
+        idempotency: None,
+        poll_digest: None,
+        tenant,
+        actor,
+        parent: Some(parent),
+    };
+    match record(platform, connection, actor, new).await {
+        Ok(reserved) => Ok((id, reserved.id())),
+        Err(NotReserved::Failed(problem)) => Err(problem),
+        Err(NotReserved::Taken | NotReserved::KeyUsed) => {
+            Err(Problem::new(Code::NotReady).detail("Somebody took the slug at this moment."))
+        }
+    }
+}
+
+impl NewSignup {
+    /// The owner's password.
+    pub(crate) fn password(&self) -> &Secret {
+        &self.password
+    }
+
+    /// All but the password.
+    pub(crate) fn without_password(&self) -> Value {
+        serde_json::json!({
+            "company": self.company, "slug": self.slug, "email": self.email, "tier": self.tier,
+            "region": self.region, "time_zone": self.time_zone,
+        })
+    }
+
+    /// The whole of [`NewSignup::without_password`] and the password.
+    ///
+    /// # Errors
+    /// The value is another one.
+    pub(crate) fn with_password(mut rest: Value, password: &Secret) -> Result<Self> {
+        if let Value::Object(fields) = &mut rest {
+            fields.insert("password".to_owned(), password.expose().into());
+        }
+        serde_json::from_value(rest).map_err(Problem::internal)
+    }
+
+    /// All that the request says, in a fixed order.
+    fn fields(&self) -> [Option<&str>; 7] {
+        [
+            Some(&self.company),
+            self.slug.as_deref(),
+            Some(&self.email),
+            Some(self.password.expose()),
+            self.tier.as_deref(),
+            self.region.as_deref(),
+            self.time_zone.as_deref(),
+        ]
+    }
+}
+
+/// What the registry and the rules say to a request, before its password is looked at.
+async fn check(
+    platform: &Platform,
+    connection: &mut PgConnection,
+    signup: &NewSignup,
+) -> Result<NewTenant> {
+    let settings = &platform.settings.signup;
+    let tier = signup.tier.as_ref().unwrap_or(&settings.default_tier);
+    let time_zone = signup.time_zone.as_ref();
+    let wanted = Wanted {
+        slug: signup.slug.as_deref(),
+        company: &signup.company,
+        email: &signup.email,
+        tier,
+        region: signup.region.as_ref().or(settings.default_region.as_ref()),
+        time_zone: time_zone.unwrap_or(&settings.default_time_zone),
+    };
+    admit(connection, wanted).await
+}
+
+/// What somebody wants a tenant to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// None derives it from the company.
+    pub(crate) slug: Option<&'a str>,
+    pub(crate) company: &'a str,
+    pub(crate) email: &'a str,
+    pub(crate) tier: &'a str,
+    /// None takes the first one that there is.
+    pub(crate) region: Option<&'a String>,
+    /// IANA name.
+    pub(crate) time_zone: &'a str,
+}
+
+/// The tenant that can be made of what somebody wants.
+///
+/// # Errors
+/// A rule is broken, or somebody has the slug.
+pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> Result<NewTenant> {
+    let company = rules::company(wanted.company)?;
+    let contact_email = rules::email("/email", wanted.email)?;
+    let time_zone = rules::time_zone(wanted.time_zone)?;
+    let slug = wanted_slug(&mut *connection, wanted.slug, &company).await?;
+    tiers::check(&mut *connection, wanted.tier).await?;
+    let region = region(&mut *connection, wanted.region).await?;
+    if slug::is_reserved(&slug) {
+        let problem = Problem::new(Code::SlugReserved);
+        return Err(with_proposal(&mut *connection, problem, slug).await?);
+    }
+    let id = slug.tenant_id();
+    let holders = store::taken(&mut *connection, &[slug.to_string()], &[id.to_string()]).await?;
+    if !holders.is_empty() {
+        return Err(taken(connection, slug).await?);
+    }
+    Ok(NewTenant {
+        id,
+        slug,
+        company,
+        contact_email,
+        tier: wanted.tier.to_owned(),
+        region,
+        time_zone,
+    })
+}
+
+/// The slug that is meant, or the one that the company's name gives.
+async fn wanted_slug(
+    connection: &mut PgConnection,
+    wanted: Option<&str>,
+    company: &str,
+) -> Result<Slug> {
+    let Some(text) = wanted else {
+        return slug::derive(company).ok_or_else(|| {
+            Problem::field(
+                "/slug",
+                "cannot be derived from the company's name; send one",
+            )
+        });
+    };
+    let refused = match text.parse::<Slug>() {
+        Ok(slug) => return Ok(slug),
+        Err(invalid) => Problem::field("/slug", format!("must be {}", invalid.rule())),
+    };
+    let bounded: String = text.chars().take(MAX_SLUG_CHARS_READ).collect();
+    match slug::derive(&bounded) {
+        Some(near) => Err(with_proposal(connection, refused, near).await?),
+        None => Err(refused),
+    }
+}
+
+/// The region that is meant; one that no active cluster has is refused with those that there are.
+async fn region(connection: &mut PgConnection, wanted: Option<&String>) -> Result<String> {
+    let known = store::regions(connection).await?;
+    match (wanted, known.first()) {
+        (_, None) => Err(Problem::new(Code::NotReady).detail("No cluster has been added yet.")),
+        (None, Some(first)) => Ok(first.clone()),
+        (Some(region), _) if known.contains(region) => Ok(region.clone()),
+        (Some(_), _) => Err(Problem::field(
+            "/region",
+            format!("is none of {}", known.join(", ")),
+        )),
+    }
+}
+
+async fn taken(connection: &mut PgConnection, slug: Slug) -> Result<Problem> {
+    with_proposal(connection, Problem::new(Code::SlugTaken), slug).await
+}
+
+/// Adds a slug that nobody has: this one, or the nearest that is free.
+async fn with_proposal(
+    connection: &mut PgConnection,
+    problem: Problem,
+    slug: Slug,
+) -> Result<Problem> {
+    let mut candidates = slug::candidates(&slug);
+    if !slug::is_reserved(&slug) {
+        candidates.insert(0, slug);
+    }
+    let slugs: Vec<String> = candidates.iter().map(Slug::to_string).collect();
+    let ids: Vec<String> = candidates
+        .iter()
+        .map(|slug| slug.tenant_id().to_string())
+        .collect();
+    let holders = store::taken(connection, &slugs, &ids).await?;
+    let free = candidates.into_iter().find(|candidate| {
+        let id = candidate.tenant_id();
+        !holders
+            .iter()
+            .any(|holder| holder.slug == candidate.as_str() || holder.id == id.as_str())
+    });
+    Ok(match free {
+        Some(free) => problem.proposal(free.to_string()),
+        None => problem,
+    })
+}
+
+/// The PHC string of the owner's password, if it may be one.
+async fn strong_enough(signup: &NewSignup) -> Result<Password> {
+    let (text, email, company) = (
+        signup.password.clone(),
+        signup.email.clone(),
+        signup.company.clone(),
+    );
+    // Guessing how hard it is to guess takes some milliseconds.
+    tokio::task::spawn_blocking(move || Password::parse(text, &[&email, &company]))
+        .await
+        .map_err(Problem::internal)?
+        .map_err(|refusal| Problem::field("/password", refusal.to_string()))
+}

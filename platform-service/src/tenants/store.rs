@@ -1,0 +1,400 @@
+//! Tenants' SQL: their life, their lists; below it their routes and what services report.
+//!
+//! Deliberately decides nothing: statuses come from [`contract::TenantStatus::after`]. Invariant:
+//! whatever changes a route raises the generation in the same statement.
+
+mod hold;
+pub(crate) mod life;
+pub(crate) mod purge;
+mod reports;
+mod route;
+mod select;
+
+use contract::secret::SecretRef;
+use contract::tenant_status::TenantEvent;
+use contract::{ClusterName, SchemaVersions, TenantId, TenantStatus};
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::overrides::Overrides;
+use super::{NewTenant, TenantRow};
+use crate::registry::{json, number, parsed, to_json};
+
+pub(crate) use hold::{hold, moved, release};
+pub(crate) use reports::{
+    Failed, MigrationFailureRow, migration_failures, report_failed, report_migrated,
+};
+pub(crate) use route::route;
+pub(crate) use select::{select_all, select_ids};
+
+/// The columns of a tenant as they come.
+struct Columns {
+    id: String,
+    slug: String,
+    company: String,
+    contact_email: String,
+    status: String,
+    tier: String,
+    overrides: Value,
+    region: String,
+    time_zone: String,
+    cluster: Option<String>,
+    copy: i32,
+    generation: i64,
+    schema_versions: Value,
+    created_at: OffsetDateTime,
+    activated_at: Option<OffsetDateTime>,
+    updated_at: OffsetDateTime,
+    wall: Option<String>,
+    suspended_reason: Option<String>,
+    suspended_until: Option<OffsetDateTime>,
+    held_until: Option<OffsetDateTime>,
+    deleted_at: Option<OffsetDateTime>,
+    purge_after: Option<OffsetDateTime>,
+    purged_at: Option<OffsetDateTime>,
+    kept_name: Option<String>,
+    labels: Value,
+}
+
+impl Columns {
+    fn parse(self) -> Result<TenantRow, sqlx::Error> {
+        Ok(TenantRow {
+            id: parsed("tenant.id", &self.id)?,
+            slug: parsed("tenant.slug", &self.slug)?,
+            company: self.company,
+            contact_email: self.contact_email,
+            status: parsed("tenant.status", &self.status)?,
+            tier: self.tier,
+            overrides: json("tenant.overrides", self.overrides)?,
+            region: self.region,
+            time_zone: self.time_zone,
+            cluster: self
+                .cluster
+                .map(|name| parsed("tenant.cluster", &name))
+                .transpose()?,
+            copy: number("tenant.copy", self.copy)?,
+            generation: number("tenant.generation", self.generation)?,
+            schema_versions: json("tenant.schema_versions", self.schema_versions)?,
+            created_at: self.created_at,
+            activated_at: self.activated_at,
+            updated_at: self.updated_at,
+            wall: self
+                .wall
+                .map(|word| parsed("tenant.wall", &word))
+                .transpose()?,
+            suspended_reason: self.suspended_reason,
+            suspended_until: self.suspended_until,
+            held_until: self.held_until,
+            deleted_at: self.deleted_at,
+            purge_after: self.purge_after,
+            purged_at: self.purged_at,
+            kept_name: self.kept_name,
+            labels: json("tenant.labels", self.labels)?,
+        })
+    }
+}
+
+/// Reserves a tenant's id and slug. Breaks `tenant_key` or `tenant_slug_key` where they are taken.
+pub(crate) async fn insert_provisioning(
+    connection: &mut PgConnection,
+    tenant: &NewTenant,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into registry.tenant
+             (id, slug, company, contact_email, status, tier, region, time_zone)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        tenant.id.as_str(),
+        tenant.slug.as_str(),
+        tenant.company,
+        tenant.contact_email,
+        TenantStatus::Provisioning.as_str(),
+        tenant.tier,
+        tenant.region,
+        tenant.time_zone,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Places a tenant that is being made.
+pub(crate) async fn set_cluster(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.tenant
+         set cluster = $2, generation = generation + 1, updated_at = now()
+         where id = $1 and status = 'provisioning' and cluster is distinct from $2",
+        id.as_str(),
+        cluster.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores the references to the passwords of a tenant's role, newest first.
+pub(crate) async fn set_credentials(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    credentials: &[SecretRef],
+) -> Result<(), sqlx::Error> {
+    let texts: Vec<String> = credentials
+        .iter()
+        .map(|SecretRef(text)| text.clone())
+        .collect();
+    sqlx::query!(
+        "update registry.tenant
+         set credentials = $2, generation = generation + 1, updated_at = now()
+         where id = $1 and credentials is distinct from $2",
+        id.as_str(),
+        &texts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A tenant whose status does not allow what was tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ActivateError {
+    /// There is no such tenant.
+    #[error("there is no such tenant")]
+    Unknown,
+    /// Its life does not allow it.
+    #[error(transparent)]
+    NotAllowed(#[from] contract::tenant_status::NotAllowed),
+    /// The registry did not answer as it should.
+    #[error(transparent)]
+    Registry(#[from] sqlx::Error),
+}
+
+/// Makes a tenant active with these schema versions and gives its generation, for the change feed.
+/// Said again it changes nothing and gives the same.
+pub(crate) async fn activate(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    schema_versions: &SchemaVersions,
+) -> Result<u64, ActivateError> {
+    let row = find_for_update(connection, id)
+        .await?
+        .ok_or(ActivateError::Unknown)?;
+    let status = row.status.after(TenantEvent::Activated)?;
+    if status == row.status {
+        return Ok(row.generation);
+    }
+    let generation = sqlx::query_scalar!(
+        "update registry.tenant
+         set status = $2, schema_versions = $3, generation = generation + 1,
+             activated_at = coalesce(activated_at, now()), updated_at = now()
+         where id = $1 returning generation",
+        id.as_str(),
+        status.as_str(),
+        to_json(schema_versions)?,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(number("tenant.generation", generation)?)
+}
+
+/// Frees the id of a tenant that never became active. Says whether there was one.
+pub(crate) async fn delete_unborn(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Unborn, sqlx::Error> {
+    let done = sqlx::query!(
+        "delete from registry.tenant where id = $1 and status = 'provisioning'",
+        id.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(match done.rows_affected() {
+        0 => Unborn::None,
+        _ => Unborn::Freed,
+    })
+}
+
+/// What [`delete_unborn`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unborn {
+    /// The id is free again.
+    Freed,
+    /// There was no tenant of this id that was being made.
+    None,
+}
+
+/// A tenant.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Option<TenantRow>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
+             cluster, copy, generation, schema_versions, created_at, activated_at,
+             updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
+             purge_after, purged_at, kept_name, labels
+         from registry.tenant where id = $1",
+        id.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Columns::parse)
+    .transpose()
+}
+
+/// A tenant, locked until the transaction ends.
+pub(crate) async fn find_for_update(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Option<TenantRow>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
+             cluster, copy, generation, schema_versions, created_at, activated_at,
+             updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
+             purge_after, purged_at, kept_name, labels
+         from registry.tenant where id = $1 for no key update",
+        id.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Columns::parse)
+    .transpose()
+}
+
+/// Which of these slugs, or the ids that they give, somebody has.
+pub(crate) async fn taken(
+    connection: &mut PgConnection,
+    slugs: &[String],
+    ids: &[String],
+) -> Result<Vec<Taken>, sqlx::Error> {
+    sqlx::query_as!(
+        Taken,
+        "select slug, id from registry.tenant where slug = any($1) or id = any($2)",
+        slugs,
+        ids,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A slug and an id that somebody has.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) slug: String,
+    pub(crate) id: String,
+}
+
+/// Stores what an operator may change and gives the new generation. The row must be locked.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    tenant: &TenantRow,
+) -> Result<u64, sqlx::Error> {
+    let generation = sqlx::query_scalar!(
+        "update registry.tenant
+         set company = $2, contact_email = $3, tier = $4, time_zone = $5, overrides = $6,
+             slug = $7, labels = $8,
+             generation = generation + 1, updated_at = now()
+         where id = $1 returning generation",
+        tenant.id.as_str(),
+        tenant.company,
+        tenant.contact_email,
+        tenant.tier,
+        tenant.time_zone,
+        to_json(&tenant.overrides)?,
+        tenant.slug.as_str(),
+        to_json(&tenant.labels)?,
+    )
+    .fetch_one(connection)
+    .await?;
+    number("tenant.generation", generation)
+}
+
+/// Gives a tenant that is being made its overrides.
+pub(crate) async fn set_overrides(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    overrides: &Overrides,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.tenant set overrides = $2 where id = $1",
+        id.as_str(),
+        to_json(overrides)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Which tenants to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) status: Option<TenantStatus>,
+    pub(crate) tier: Option<String>,
+    pub(crate) cluster: Option<ClusterName>,
+    pub(crate) region: Option<String>,
+    /// Found in the id, the slug, the company or the contact's address, whatever its case.
+    pub(crate) text: Option<String>,
+}
+
+/// Up to `limit` tenants in the order of their ids, after `starting_after`.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    starting_after: Option<&TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantRow>, sqlx::Error> {
+    let text = filter
+        .text
+        .as_deref()
+        // Ids and slugs have small letters alone; the rest is compared whatever its case.
+        .map(|text| format!("%{}%", like_escaped(&text.to_lowercase())));
+    sqlx::query_as!(
+        Columns,
+        "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
+             cluster, copy, generation, schema_versions, created_at, activated_at,
+             updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
+             purge_after, purged_at, kept_name, labels
+         from registry.tenant
+         where ($1::text is null or id > $1)
+             and ($2::text is null or status = $2)
+             and ($3::text is null or tier = $3)
+             and ($4::text is null or cluster = $4)
+             and ($5::text is null or region = $5)
+             and ($6::text is null or id like $6 or slug like $6 or company ilike $6
+                 or contact_email ilike $6)
+         order by id limit $7",
+        starting_after.map(TenantId::as_str),
+        filter.status.map(TenantStatus::as_str),
+        filter.tier.as_deref(),
+        filter.cluster.as_ref().map(ClusterName::as_str),
+        filter.region.as_deref(),
+        text,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Columns::parse)
+    .collect()
+}
+
+fn like_escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
+}
+
+/// The regions that an active cluster has, the first one first.
+pub(crate) async fn regions(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select region from registry.cluster where status = 'active'
+         group by region order by min(created_at), region"
+    )
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,202 @@
+//! The SQL of a purge: what there is of a tenant, and how the registry forgets it.
+//!
+//! Deliberately keeps the row with its id and slug: a tombstone, so that nobody gets them. Invariant:
+//! after [`tombstone`] no column and no other table holds what came from the tenant's people.
+
+use contract::operator::tenant::{CertificateId, CertificateView};
+use contract::{TenantId, TenantStatus};
+use sqlx::PgConnection;
+
+use crate::operations::purge::{Doomed, DoomedObject};
+use crate::registry::{number, parsed};
+use crate::tenants::certificate::Signed;
+
+/// Says that nothing brings a tenant back any more.
+pub(crate) async fn condemn(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.tenant set purge_after = null, updated_at = now()
+         where id = $1 and status = $2",
+        id.as_str(),
+        TenantStatus::Deleted.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The databases of a deleted tenant: its own and what was left of restores and moves.
+pub(crate) async fn databases(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Vec<Doomed>, sqlx::Error> {
+    sqlx::query!(
+        r#"select cluster as "cluster!", kept_name as "name!" from registry.tenant
+           where id = $1 and kept_name is not null
+           union
+           select cluster, name from registry.kept_database where tenant_id = $1
+           order by 1, 2"#,
+        id.as_str(),
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|row| {
+        Ok(Doomed {
+            cluster: parsed("tenant.cluster", &row.cluster)?,
+            name: row.name,
+        })
+    })
+    .collect()
+}
+
+/// Forgets what was left of restores and moves.
+pub(crate) async fn forget_databases(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.kept_database where tenant_id = $1",
+        id.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The recorded objects of a tenant but for its last backup.
+pub(crate) async fn objects(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Vec<DoomedObject>, sqlx::Error> {
+    sqlx::query!(
+        r#"select object, coalesce(size_bytes, 0) as "size_bytes!", encode(sha256, 'hex') as sha256
+           from registry.backup where tenant_id = $1 and kind <> 'final' order by object"#,
+        id.as_str(),
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|row| {
+        Ok(DoomedObject {
+            path: row.object,
+            size_bytes: number("backup.size_bytes", row.size_bytes)?,
+            sha256: row.sha256,
+        })
+    })
+    .collect()
+}
+
+/// Forgets the objects of a tenant, and destroys the key that opened those that were encrypted.
+pub(crate) async fn forget_objects(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with key as (delete from registry.tenant_data_key where tenant_id = $1)
+         delete from registry.backup where tenant_id = $1 and kind <> 'final'",
+        id.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Records a certificate; said again it changes nothing.
+pub(crate) async fn certify(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    signed: &Signed,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into registry.deletion_certificate (id, tenant_id, body, signature, public_key)
+         values ($1, $2, $3, $4, $5) on conflict (tenant_id) do nothing",
+        signed.id.uuid(),
+        id.as_str(),
+        signed.body,
+        signed.signature,
+        signed.public_key,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Leaves a tombstone; gives the generation.
+pub(crate) async fn tombstone(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<u64, sqlx::Error> {
+    let generation = sqlx::query_scalar!(
+        "with failures as (
+             delete from registry.migration_failure where tenant_id = $1
+         ), rolled_out as (
+             update registry.rollout_tenant set message = null where tenant_id = $1
+         ), rows as (
+             update registry.bulk_row set request = '{}' where tenant_id = $1
+         )
+         update registry.tenant
+         set company = '', contact_email = '', credentials = '{}', overrides = '{}', labels = '{}',
+             suspended_reason = null, suspended_until = null, kept_name = null, held_until = null,
+             purge_after = null, purged_at = now(), generation = generation + 1, updated_at = now()
+         where id = $1 returning generation",
+        id.as_str(),
+    )
+    .fetch_one(connection)
+    .await?;
+    number("tenant.generation", generation)
+}
+
+/// The certificate of a tenant's deletion.
+pub(crate) async fn certificate(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<Option<CertificateView>, sqlx::Error> {
+    let found = sqlx::query!(
+        "select id, tenant_id, issued_at, body, signature, public_key
+         from registry.deletion_certificate where tenant_id = $1",
+        id.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    found
+        .map(|row| {
+            Ok(CertificateView {
+                id: CertificateId::from_uuid(row.id),
+                tenant: parsed("deletion_certificate.tenant_id", &row.tenant_id)?,
+                issued_at: row.issued_at,
+                body: row.body,
+                signature: row.signature,
+                public_key: row.public_key,
+            })
+        })
+        .transpose()
+}
+
+/// Deleted tenants whose retention is over and of which nothing is being done, as many as may be
+/// purged besides those that are being purged now.
+pub(crate) async fn due(
+    connection: &mut PgConnection,
+    at_once: u32,
+) -> Result<Vec<TenantId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select id from registry.tenant
+         where purge_after <= now() and purged_at is null and status = $1
+             and not exists (
+                 select from registry.operation
+                 where tenant_id = tenant.id and state in ('running', 'unwinding', 'stuck'))
+         order by purge_after
+         limit greatest(0, $2 - (
+             select count(*) from registry.operation
+             where kind = 'purge' and state in ('running', 'unwinding')))",
+        TenantStatus::Deleted.as_str(),
+        i64::from(at_once),
+    )
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|id| parsed("tenant.id", id))
+    .collect()
+}

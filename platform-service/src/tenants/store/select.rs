@@ -1,0 +1,69 @@
+//! The SQL of selections: the ids of the tenants that an operation over many is about.
+//!
+//! Deliberately ids alone and page by page: who works on a tenant reads its row then. Invariant: in
+//! the order of the ids, so that a long work goes on after the last one that it did.
+
+use contract::operator::fleet::Selection;
+use contract::{ClusterName, TenantId, TenantStatus};
+use sqlx::PgConnection;
+
+use super::like_escaped;
+use crate::registry::parsed;
+
+/// Ids that are read at once.
+const PAGE: i64 = 1_000;
+
+/// Up to `limit` ids of the selected tenants after `after`. Where no status is asked for: those that
+/// are active or suspended.
+pub(crate) async fn select_ids(
+    connection: &mut PgConnection,
+    selection: &Selection,
+    after: Option<&TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>, sqlx::Error> {
+    let ids: Vec<String> = selection.ids.iter().map(ToString::to_string).collect();
+    let text = selection
+        .text
+        .as_deref()
+        .map(|text| format!("%{}%", like_escaped(&text.to_lowercase())));
+    sqlx::query_scalar!(
+        "select id from registry.tenant
+         where ($1::text is null or id > $1)
+             and (cardinality($2::text[]) = 0 or id = any($2))
+             and (status = $3 or ($3 is null and status in ('active', 'suspended')))
+             and ($4::text is null or tier = $4)
+             and ($5::text is null or cluster = $5)
+             and ($6::text is null or region = $6)
+             and ($7::text is null or id like $7 or slug like $7 or company ilike $7)
+         order by id limit $8",
+        after.map(TenantId::as_str),
+        &ids,
+        selection.status.map(TenantStatus::as_str),
+        selection.tier.as_deref(),
+        selection.cluster.as_ref().map(ClusterName::as_str),
+        selection.region.as_deref(),
+        text,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|id| parsed("tenant.id", id))
+    .collect()
+}
+
+/// The ids of all selected tenants.
+pub(crate) async fn select_all(
+    connection: &mut PgConnection,
+    selection: &Selection,
+) -> Result<Vec<TenantId>, sqlx::Error> {
+    let mut all: Vec<TenantId> = Vec::new();
+    loop {
+        let page = select_ids(&mut *connection, selection, all.last(), PAGE).await?;
+        let is_last = (page.len() as i64) < PAGE;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Tiers: limits and features as data.
+//!
+//! Deliberately no code per tier. Invariant: a tenant's tier is a row here.
+
+mod schedule;
+pub(crate) mod store;
+
+use axum::extract::State;
+use contract::TierGrant;
+use kit::error::{Problem, Result};
+use kit::extract::Json;
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::platform::Platform;
+
+/// A tier.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "name": "standard", "title": "Standard", "weight": 1,
+    "limits": {"users": 50, "storage_bytes": 10_737_418_240_u64}, "features": ["entries"]
+}))]
+pub(crate) struct TierView {
+    /// What people read.
+    pub(crate) title: String,
+    #[serde(flatten)]
+    pub(crate) grant: TierGrant,
+}
+
+/// All tiers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct TierList {
+    /// The smallest first.
+    data: Vec<TierView>,
+}
+
+/// The tiers that a tenant can have, with their limits and features.
+///
+/// A limit of `null` is unlimited; one that a tier does not name is not granted.
+#[utoipa::path(
+    get,
+    path = "/v1/tiers",
+    operation_id = "tiers.list",
+    tag = "sign-up",
+    responses((status = 200, description = "All tiers, the smallest first.", body = TierList))
+)]
+pub(crate) async fn list(State(platform): State<Platform>) -> Result<Json<TierList>> {
+    let mut connection = platform.public_registry.acquire().await?;
+    let data = store::list(&mut connection).await?;
+    Ok(Json(TierList { data }))
+}
+
+/// Checks that a tier exists; the problem names those that do.
+pub(crate) async fn check(connection: &mut PgConnection, name: &str) -> Result<()> {
+    let names = store::names(connection).await?;
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(Problem::field(
+        "/tier",
+        format!("is none of {}", names.join(", ")),
+    ))
+}
+
+pub(crate) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(list).merge(schedule::router())
+}

@@ -1,0 +1,58 @@
+//! What the figures were measured on.
+//!
+//! Deliberately little: what changes figures. Invariant: what cannot be found out is empty.
+
+use serde::Serialize;
+
+use crate::stage::Stage;
+
+/// The machine and its software.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    system: String,
+    processor: String,
+    cores: usize,
+    memory_gib: u64,
+    postgresql: String,
+}
+
+impl Machine {
+    pub(crate) async fn look(stage: &Stage) -> anyhow::Result<Self> {
+        Ok(Self {
+            system: format!(
+                "{} {}",
+                std::env::consts::OS,
+                read("/proc/sys/kernel/osrelease").trim()
+            ),
+            processor: value(&read("/proc/cpuinfo"), "model name"),
+            cores: std::thread::available_parallelism()?.get(),
+            memory_gib: value(&read("/proc/meminfo"), "MemTotal")
+                .split(' ')
+                .next()
+                .and_then(|kib| kib.parse::<u64>().ok())
+                .map_or(0, |kib| kib.div_ceil(1024 * 1024)),
+            postgresql: stage.server_version().await?,
+        })
+    }
+
+    /// One line.
+    pub(crate) fn words(&self) -> String {
+        format!(
+            "{} cores ({}), {} GiB, {}, PostgreSQL {} with fsync; server, services, baseline and client share the cores",
+            self.cores, self.processor, self.memory_gib, self.system, self.postgresql
+        )
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Of a file of lines like `name : value`.
+fn value(text: &str, name: &str) -> String {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(found, _)| found.trim() == name)
+        .map(|(_, value)| value.trim().to_owned())
+        .unwrap_or_default()
+}

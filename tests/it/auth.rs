@@ -1,0 +1,387 @@
+//! Signing in and staying signed in: what works, what ends it, and that refusals tell nothing.
+
+use contract::Code;
+use http::Method;
+use serde_json::{Value, json};
+use world::{Answer, PASSWORD, Speaker, World, until};
+
+fn credentials(email: &str, password: &str) -> Value {
+    json!({ "email": email, "password": password })
+}
+
+async fn log_in(door: &Speaker, email: &str) -> Value {
+    door.post("/v1/auth/login", credentials(email, PASSWORD))
+        .await
+        .expect(200)
+        .json()
+}
+
+async fn refresh(door: &Speaker, tokens: &Value) -> Answer {
+    let body = json!({ "refresh_token": tokens["refresh_token"] });
+    door.post("/v1/auth/refresh", body).await
+}
+
+#[tokio::test]
+async fn a_login_gives_tokens_that_say_who_and_where() {
+    let world = World::shared().await;
+    let acme = world.tenant("login").await;
+    let login = acme
+        .anonymous()
+        .post("/v1/auth/login", credentials(acme.email(), PASSWORD))
+        .await;
+    let answer = login.expect(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let tokens = answer.json();
+    assert_eq!(tokens["token_type"], "Bearer");
+    assert_eq!(tokens["expires_in"], 900);
+    let shouting = acme.email().to_uppercase();
+    log_in(&acme.anonymous(), &shouting).await;
+    let speaker = acme
+        .anonymous()
+        .bearer(tokens["access_token"].as_str().unwrap());
+    let me = speaker.get("/v1/me").await.expect(200).json();
+    assert_eq!(me["user"]["email"], acme.email());
+    for permission in [
+        "entries:read",
+        "entries:write",
+        "users:manage",
+        "users:read",
+    ] {
+        let held = me["permissions"].as_array().unwrap();
+        assert!(held.contains(&json!(permission)), "{permission}: {held:?}");
+    }
+    assert_eq!(me["features"], json!(["entries"]));
+    assert_eq!(me["limits"]["users"], 50);
+}
+
+#[tokio::test]
+async fn whoever_is_not_let_in_learns_nothing() {
+    let world = World::shared().await;
+    let acme = world.tenant("quiet").await;
+    let gone = world.tenant("gone").await;
+    world.set_status(gone.id(), "deleted").await;
+    until("the deletion is known", || async {
+        gone.owner().get("/v1/me").await.status() == 410
+    })
+    .await;
+    let ask = async |tenant: &str, email: &str| {
+        let door = world.anonymous().in_tenant(tenant);
+        door.post("/v1/auth/login", credentials(email, "not the password"))
+            .await
+    };
+    let answers = [
+        ask(acme.id().as_str(), acme.email()).await,
+        ask(acme.id().as_str(), "nobody@acme.example").await,
+        ask(acme.id().as_str(), "not even an address").await,
+        ask(acme.id().as_str(), "").await,
+        ask("t_nobody_has_this", acme.email()).await,
+        ask(gone.id().as_str(), gone.email()).await,
+    ];
+    let bytes = |answer: &Answer| {
+        let id = answer.problem().request_id.unwrap();
+        let mut headers = answer.headers().clone();
+        for differs in ["date", "x-request-id"] {
+            headers.remove(differs);
+        }
+        let headers: Vec<String> = headers.iter().map(|h| format!("{h:?}")).collect();
+        (answer.status(), headers, answer.text().replace(&id, "-"))
+    };
+    for answer in &answers {
+        answer.refused(Code::CredentialsWrong);
+        assert_eq!(bytes(answer), bytes(&answers[0]));
+    }
+    // A deleted tenant answers its own right password alike.
+    let right = world.anonymous().in_tenant(gone.id().as_str());
+    let right = right
+        .post("/v1/auth/login", credentials(gone.email(), PASSWORD))
+        .await;
+    assert_eq!(bytes(&right), bytes(&answers[0]));
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_says_so_to_its_own_people_alone() {
+    let world = World::shared().await;
+    let acme = world.tenant("held").await;
+    let tokens = log_in(&acme.anonymous(), acme.email()).await;
+    world.set_status(acme.id(), "suspended").await;
+    until("the suspension is known", || async {
+        acme.owner().get("/v1/me").await.status() == 403
+    })
+    .await;
+    acme.owner()
+        .get("/v1/me")
+        .await
+        .expect(403)
+        .refused(Code::TenantSuspended);
+    // Its database lets nobody in, so nobody can be told apart from a stranger.
+    for password in ["wrong!", PASSWORD] {
+        acme.anonymous()
+            .post("/v1/auth/login", credentials(acme.email(), password))
+            .await
+            .expect(401)
+            .refused(Code::CredentialsWrong);
+    }
+    refresh(&acme.anonymous(), &tokens)
+        .await
+        .expect(401)
+        .refused(Code::RefreshTokenInvalid);
+    world.set_status(acme.id(), "active").await;
+    until("the tenant is served again", || async {
+        acme.owner().get("/v1/me").await.status() == 200
+    })
+    .await;
+    // The refusal spent nothing.
+    refresh(&acme.anonymous(), &tokens).await.expect(200);
+}
+
+#[tokio::test]
+async fn refresh_tokens_rotate_and_a_stolen_one_ends_the_session() {
+    let world = World::shared().await;
+    let acme = world.tenant("rotate").await;
+    let door = acme.anonymous();
+    let first = log_in(&door, acme.email()).await;
+    let second = refresh(&door, &first).await.expect(200).json();
+    assert_ne!(first["refresh_token"], second["refresh_token"]);
+    let third = refresh(&door, &second).await.expect(200).json();
+    // The first was used by somebody else: its successor was used already.
+    refresh(&door, &first)
+        .await
+        .expect(401)
+        .refused(Code::RefreshTokenInvalid);
+    refresh(&door, &third)
+        .await
+        .expect(401)
+        .refused(Code::RefreshTokenInvalid);
+    let sql = "select count(*) from auth.audit where action = 'session.reuse_detected'";
+    assert_eq!(world.postgres().number(acme.id().as_str(), sql).await, 1);
+    // Another session is not meant.
+    let other = log_in(&door, acme.email()).await;
+    refresh(&door, &other).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_can_be_asked_for_again() {
+    let world = World::shared().await;
+    let acme = world.tenant("lost").await;
+    let door = acme.anonymous();
+    let first = log_in(&door, acme.email()).await;
+    let lost = refresh(&door, &first).await.expect(200).json();
+    let again = refresh(&door, &first).await.expect(200).json();
+    // What was lost is worth nothing now, and using it ends the session.
+    refresh(&door, &lost).await.expect(401);
+    refresh(&door, &again).await.expect(401);
+}
+
+#[tokio::test]
+async fn of_racing_refreshes_one_token_stays_good() {
+    let world = World::shared().await;
+    let acme = world.tenant("tabs").await;
+    let door = acme.anonymous();
+    let tokens = log_in(&door, acme.email()).await;
+    let (one, two) = tokio::join!(refresh(&door, &tokens), refresh(&door, &tokens));
+    let good: Vec<Value> = [one, two]
+        .iter()
+        .filter(|a| a.status() == 200)
+        .map(Answer::json)
+        .collect();
+    assert!(!good.is_empty());
+    let newest =
+        "select count(*) from auth.refresh_token t join auth.session s on s.id = t.session_id
+         where t.state = 'live' and s.revoked_at is null and t.parent is not null";
+    assert_eq!(world.postgres().number(acme.id().as_str(), newest).await, 1);
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session() {
+    let world = World::shared().await;
+    let acme = world.tenant("logout").await;
+    let door = acme.anonymous();
+    let tokens = log_in(&door, acme.email()).await;
+    let speaker = door
+        .clone()
+        .bearer(tokens["access_token"].as_str().unwrap());
+    speaker
+        .request(Method::POST, "/v1/auth/logout")
+        .send()
+        .await
+        .expect(204);
+    speaker
+        .request(Method::POST, "/v1/auth/logout")
+        .send()
+        .await
+        .expect(204);
+    refresh(&door, &tokens)
+        .await
+        .expect(401)
+        .refused(Code::RefreshTokenInvalid);
+}
+
+#[tokio::test]
+async fn bad_log_ins_and_refreshes_are_refused() {
+    let world = World::shared().await;
+    let acme = world.tenant("bad-logins").await;
+    let door = acme.anonymous();
+    for token in [
+        "",
+        "rt_",
+        "rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "'",
+        "\u{0}",
+    ] {
+        let answer = refresh(&door, &json!({ "refresh_token": token })).await;
+        answer.expect(401).refused(Code::RefreshTokenInvalid);
+    }
+    for body in [
+        json!({}),
+        json!([]),
+        json!({ "email": 1, "password": "x" }),
+        json!({ "email": "a", "password": "b", "tenant": "t_x" }),
+    ] {
+        door.post("/v1/auth/login", body)
+            .await
+            .expect(422)
+            .refused(Code::ValidationFailed);
+    }
+    let long = credentials(acme.email(), &"p".repeat(100_000));
+    let answer = door.post("/v1/auth/login", long).await;
+    assert!(matches!(answer.status(), 401 | 413 | 422), "{answer}");
+    let headless = world
+        .anonymous()
+        .post("/v1/auth/login", credentials("a@b.example", "c"))
+        .await;
+    headless.expect(400).refused(Code::TenantHeaderMissing);
+}
+
+#[tokio::test]
+async fn tries_are_limited_by_account_whether_it_exists_or_not() {
+    let world = World::shared().await;
+    let acme = world.tenant("tries").await;
+    for email in ["owner@limited.example", "nobody@limited.example"] {
+        let mut statuses = Vec::new();
+        for _ in 0..12 {
+            // From ever other addresses: it is the account that is counted.
+            let door = acme.anonymous();
+            let answer = door
+                .post("/v1/auth/login", credentials(email, "wrong"))
+                .await;
+            statuses.push(answer.status());
+            if answer.status() == 429 {
+                answer.refused(Code::RateLimited);
+            }
+        }
+        assert_eq!(statuses[..10], [401; 10], "{statuses:?}");
+        assert_eq!(statuses[10..], [429; 2], "{statuses:?}");
+    }
+    log_in(&acme.anonymous(), acme.email()).await;
+}
+
+#[tokio::test]
+async fn tries_are_limited_by_address_before_anything_is_looked_up() {
+    let world = World::shared().await;
+    let from_one = world.anonymous();
+    let mut limited = 0;
+    for n in 0..64 {
+        let door = from_one.clone().in_tenant(&format!("t_guess_{n}"));
+        let body = credentials(&format!("{n}@x.example"), "wrong");
+        let answer = door.post("/v1/auth/login", body).await;
+        match answer.status() {
+            429 => limited += 1,
+            status => assert_eq!(status, 401, "{answer}"),
+        }
+    }
+    assert!(
+        (3..=4).contains(&limited),
+        "{limited} of 64 were over 60 a minute"
+    );
+}
+
+#[tokio::test]
+async fn users_are_added_within_the_rules() {
+    let world = World::shared().await;
+    let acme = world.tenant("users").await;
+    let owner = acme.owner();
+    let user = |email: &str| json!({ "email": email, "password": PASSWORD, "role": "viewer" });
+    let with = |field: &str, value: Value| {
+        let mut body = user(&format!("{:08x}@users.example", rand::random::<u32>()));
+        body[field] = value;
+        body
+    };
+    owner
+        .post("/v1/users", user("ada@users.example"))
+        .await
+        .expect(201);
+    let twice = owner.post("/v1/users", user("ADA@users.example")).await;
+    twice.expect(409).refused(Code::Conflict);
+    for body in [
+        with("role", json!("emperor")),
+        with("email", json!("nobody")),
+        with("password", json!("short")),
+        with("password", json!("users.example")),
+        with("id", json!("usr_1")),
+        with("permissions", json!(["*"])),
+        with("status", json!("active")),
+    ] {
+        let answer = owner.post("/v1/users", &body).await;
+        assert!(!answer.text().contains(PASSWORD), "{answer}");
+        answer.expect(422).refused(Code::ValidationFailed);
+    }
+    let page = owner.get("/v1/users?limit=100").await.expect(200);
+    assert_eq!(page.json()["data"].as_array().unwrap().len(), 2);
+    assert!(!page.text().contains("argon2"), "{page}");
+}
+
+#[tokio::test]
+async fn a_tier_limits_its_users_however_many_are_added_at_once() {
+    let world = World::shared().await;
+    let acme = world.tenant("seats").await;
+    let path = format!("/v1/tenants/{}", acme.id());
+    let overrides = json!({ "overrides": { "limits": { "users": 5 } } });
+    let etag = world.operator().get(&path).await.header("etag").to_owned();
+    let request = world
+        .operator()
+        .request(Method::PATCH, &path)
+        .header("if-match", &etag);
+    request.json(overrides).send().await.expect(200);
+    until("the new limit is known", || async {
+        acme.owner().get("/v1/me").await.json()["limits"]["users"] == 5
+    })
+    .await;
+    let adds = (0..12).map(|n| {
+        let body = json!({ "email": format!("{n}@seats.example"), "password": PASSWORD, "role": "viewer" });
+        let owner = acme.owner();
+        async move { owner.post("/v1/users", body).await }
+    });
+    let answers = futures::future::join_all(adds).await;
+    let added = answers
+        .iter()
+        .filter(|answer| answer.status() == 201)
+        .count();
+    assert_eq!(added, 4);
+    for answer in answers.iter().filter(|answer| answer.status() != 201) {
+        answer.refused(Code::LimitReached);
+    }
+}
+
+#[tokio::test]
+async fn passwords_are_kept_as_argon2id_and_shown_nowhere() {
+    let world = World::shared().await;
+    let acme = world.tenant("hashes").await;
+    let sql = "select password_hash from auth.account";
+    let hashes = world.postgres().texts(acme.id().as_str(), sql).await;
+    assert!(
+        hashes
+            .iter()
+            .all(|hash| hash.starts_with("$argon2id$v=19$")),
+        "{hashes:?}"
+    );
+    let kept = format!(
+        "select plan::text from registry.operation where tenant_id = '{}'",
+        acme.id()
+    );
+    for plan in world.postgres().texts("registry", &kept).await {
+        assert!(
+            !plan.contains("argon2id"),
+            "an operation that is over keeps no hash: {plan}"
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! What replicas know of tenants: learned once, kept, and corrected when news comes.
+
+use std::time::Duration;
+
+use contract::Code;
+use futures::future::join_all;
+use serde_json::json;
+use world::{DEADLINE, Mode, PASSWORD, World, WorldOptions, eventually, until};
+
+use crate::support::entry;
+
+/// Takes the newest migration of `entries` back, as if the tenant came from an older release.
+pub(crate) async fn set_back(world: &World, tenant: &str) {
+    let sql = "drop index entries.entry_search_index; alter table entries.entry drop column search;
+         delete from entries.refinery_schema_history where version = 2";
+    world.postgres().run(tenant, sql).await;
+    let sql = format!(
+        "update registry.tenant set schema_versions = schema_versions || '{{\"entries\": 1}}'
+         where id = '{tenant}'"
+    );
+    world.postgres().run("registry", &sql).await;
+    let id = tenant.parse().unwrap();
+    world.set_status(&id, "active").await;
+}
+
+/// How often the migrations of `entries` ran in a tenant's database.
+pub(crate) async fn history(world: &World, tenant: &str) -> Vec<String> {
+    let sql = "select version || ' ' || count(*) from entries.refinery_schema_history
+         group by version order by version";
+    world.postgres().texts(tenant, sql).await
+}
+
+#[tokio::test]
+async fn concurrent_first_requests_from_two_replicas_migrate_once() {
+    let world = World::with(WorldOptions::default().app_replicas(2)).await;
+    let acme = world.tenant("stale").await;
+    let id = acme.id().as_str();
+    assert_eq!(history(&world, id).await, ["1 1", "2 1"]);
+    set_back(&world, id).await;
+    let news = format!("select generation from registry.tenant where id = '{id}'");
+    let before = world.postgres().number("registry", &news).await;
+    let requests = (0..60).map(|n| {
+        let owner = acme.owner().at(&world.app_url(n % 2));
+        async move { owner.get("/v1/entries").await }
+    });
+    for answer in join_all(requests).await {
+        assert_eq!(answer.status(), 200, "{answer}");
+    }
+    until("the tenant is up to date", || async {
+        acme.owner().get("/v1/entries?q=x").await.expect(200);
+        history(&world, id).await == ["1 1", "2 1"]
+    })
+    .await;
+    eventually(DEADLINE, "the platform was told", || async {
+        let path = format!("/v1/tenants/{id}");
+        let tenant = world.operator().get(&path).await.expect(200).json();
+        (tenant["schema_versions"]["entries"] == 2).then_some(())
+    })
+    .await;
+    assert!(world.postgres().number("registry", &news).await > before);
+}
+
+#[tokio::test]
+async fn a_change_reaches_every_replica_soon() {
+    let world = World::with(WorldOptions::default().app_replicas(2)).await;
+    let acme = world.tenant("news").await;
+    let at = |replica: usize| acme.owner().at(&world.app_url(replica));
+    for replica in [0, 1] {
+        at(replica).get("/v1/me").await.expect(200);
+    }
+    for (status, code) in [("suspended", 403), ("active", 200), ("deleted", 410)] {
+        world.set_status(acme.id(), status).await;
+        let told = std::time::Instant::now();
+        for replica in [0, 1] {
+            eventually(Duration::from_secs(10), "the news is here", || async {
+                (at(replica).get("/v1/me").await.status() == code).then_some(())
+            })
+            .await;
+        }
+        // The promise is a second; a loaded machine gets some more.
+        assert!(
+            told.elapsed() < Duration::from_secs(5),
+            "{status}: {:?}",
+            told.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn with_the_platform_killed_known_tenants_are_served_without_a_failure() {
+    let world = World::start().await;
+    let acme = world.tenant("known").await;
+    let beta = world.tenant("unknown").await;
+    let owner = acme.owner();
+    let fresh = world.add_app_replica().await;
+    acme.owner()
+        .at(&world.app_url(fresh))
+        .get("/v1/me")
+        .await
+        .expect(200);
+    let beta_there = beta.owner().at(&world.app_url(fresh));
+    world.kill_platform();
+    for n in 0..30 {
+        owner
+            .post("/v1/entries", entry(&format!("{n} without a platform")))
+            .await
+            .expect(201);
+        if n % 10 == 0 {
+            // New connections too: the old ones are ended.
+            let end = format!(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{}'",
+                acme.id()
+            );
+            world.postgres().run("postgres", &end).await;
+            tokio::time::timeout(DEADLINE, async {
+                while owner.post("/v1/entries", entry("again")).await.status() != 201 {}
+            })
+            .await
+            .unwrap();
+        }
+    }
+    let login = json!({ "email": acme.email(), "password": PASSWORD });
+    let answer = acme.anonymous().post("/v1/auth/login", &login).await;
+    answer.expect(200);
+    // Somebody whom this replica never met cannot be had, and is not taken for nobody.
+    let refused = beta_there.get("/v1/me").await.expect(503);
+    refused.refused(Code::PlatformUnavailable);
+    world.start_platform().await;
+    until("the unknown tenant is served", || async {
+        beta_there.get("/v1/me").await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_the_link_to_the_platform_dead_known_tenants_are_served() {
+    let options = WorldOptions::default().app_setting("tenants.fresh_without_feed", "50ms");
+    let world = World::with(options).await;
+    let acme = world.tenant("link").await;
+    for mode in [
+        Mode::Blackhole,
+        Mode::Reset,
+        Mode::CutAfter(100),
+        Mode::Delay(200..=400),
+    ] {
+        world.platform_link().set(mode.clone());
+        for _ in 0..20 {
+            acme.owner().get("/v1/entries").await.expect(200);
+        }
+        world.platform_link().set(Mode::Pass);
+    }
+    // What changed meanwhile is heard afterwards.
+    world.set_status(acme.id(), "suspended").await;
+    until("the news is here", || async {
+        acme.owner().get("/v1/me").await.status() == 403
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_that_commit_out_of_order_are_all_heard() {
+    let world = World::start().await;
+    let tenants = [world.tenant("first").await, world.tenant("second").await];
+    for tenant in &tenants {
+        tenant.owner().get("/v1/me").await.expect(200);
+    }
+    // The first changes its row first and commits last.
+    let change = format!(
+        "update registry.tenant set status = 'suspended', wall = 'blocked', generation = generation + 1
+         where id = '{}'",
+        tenants[0].id()
+    );
+    let mut slow = world.postgres().begin("registry", &change).await;
+    world.set_status(tenants[1].id(), "suspended").await;
+    until("the second's news is here", || async {
+        tenants[1].owner().get("/v1/me").await.status() == 403
+    })
+    .await;
+    tenants[0].owner().get("/v1/me").await.expect(200);
+    let record = format!(
+        "with counter as (update registry.feed set last_number = last_number + 1 returning last_number)
+         insert into registry.change (number, tenant_id, generation)
+         select last_number, id, generation from counter, registry.tenant where id = '{}';
+         notify registry_change",
+        tenants[0].id()
+    );
+    slow.run(&record).await;
+    slow.commit().await;
+    until("the first's news is here", || async {
+        tenants[0].owner().get("/v1/me").await.status() == 403
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_concurrent_changes_are_all_heard_in_order() {
+    let world = World::start().await;
+    let service = world.service();
+    let start = service
+        .get("/internal/changes?after=0&wait_ms=0")
+        .await
+        .expect(200)
+        .json();
+    let epoch = start["epoch"].as_str().unwrap().to_owned();
+    let mut cursor = start["cursor"].as_u64().unwrap();
+    let tenants: Vec<_> = join_all((0..4).map(|n| {
+        let world = world.clone();
+        async move { world.tenant(&format!("busy{n}")).await }
+    }))
+    .await;
+    let changes = tenants
+        .iter()
+        .flat_map(|tenant| (0..10).map(move |_| tenant))
+        .map(|tenant| {
+            let world = world.clone();
+            async move { world.set_status(tenant.id(), "active").await }
+        });
+    let changing = tokio::time::timeout(DEADLINE, join_all(changes));
+    let mut numbers = Vec::new();
+    let (changed, ()) = tokio::join!(changing, async {
+        while numbers.len() < 44 {
+            let path = format!("/internal/changes?after={cursor}&epoch={epoch}&wait_ms=5000");
+            let news = service.get(&path).await.expect(200).json();
+            assert_eq!(news["kind"], "news", "{news}");
+            cursor = news["cursor"].as_u64().unwrap();
+            let heard = news["changes"].as_array().unwrap().clone();
+            numbers.extend(
+                heard
+                    .iter()
+                    .map(|change| change["number"].as_u64().unwrap()),
+            );
+        }
+    });
+    changed.unwrap();
+    let first = numbers[0];
+    let expected: Vec<u64> = (first..first + numbers.len() as u64).collect();
+    assert_eq!(numbers, expected, "none missing, none twice, in order");
+}
+
+#[tokio::test]
+async fn a_new_epoch_makes_replicas_forget() {
+    let world = World::start().await;
+    let acme = world.tenant("epoch").await;
+    acme.owner().get("/v1/me").await.expect(200);
+    // A restored registry: other facts, an old number, and nothing in the feed.
+    let restore = format!(
+        "update registry.tenant set status = 'suspended', wall = 'blocked' where id = '{}';
+         update registry.feed set epoch = gen_random_uuid();
+         notify registry_change",
+        acme.id()
+    );
+    world.postgres().run("registry", &restore).await;
+    until("the replica asked again", || async {
+        acme.owner().get("/v1/me").await.status() == 403
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_tenants_at_the_login_reach_the_platform_at_a_bounded_rate() {
+    let options = WorldOptions::default()
+        .app_setting("auth.unknown_look_ups", "20/1s")
+        .app_setting("auth.sign_in_per_address", "100000/1s");
+    let world = World::with(options).await;
+    let acme = world.tenant("bystander").await;
+    let asked = "db-info";
+    let before = world.logs().with(asked).len();
+    let started = std::time::Instant::now();
+    let mut statuses = std::collections::BTreeMap::new();
+    for round in 0..8 {
+        let requests = (0..100).map(|n| {
+            let door = world.anonymous().in_tenant(&format!("t_flood_{round}_{n}"));
+            async move {
+                door.post(
+                    "/v1/auth/login",
+                    json!({ "email": "a@b.example", "password": "c" }),
+                )
+                .await
+            }
+        });
+        for answer in join_all(requests).await {
+            answer.problem();
+            *statuses.entry(answer.status()).or_insert(0) += 1;
+        }
+    }
+    let allowed = 20.0 + 20.0 * started.elapsed().as_secs_f64();
+    assert!(
+        statuses.keys().all(|status| matches!(status, 401 | 503)),
+        "{statuses:?}"
+    );
+    let refused_look_ups = f64::from(statuses[&401]);
+    assert!(
+        refused_look_ups <= allowed + 1.0,
+        "{statuses:?} in {:?}",
+        started.elapsed()
+    );
+    let lines = world.logs().with(asked);
+    let calls = lines[before..]
+        .iter()
+        .filter(|line| line.contains("t_flood") || line.contains("db-info"))
+        .count();
+    assert!(
+        calls as f64 <= 4.0 * (allowed + 20.0),
+        "{calls} log lines about look-ups"
+    );
+    // Whoever has a tenant is not meant.
+    acme.owner().get("/v1/me").await.expect(200);
+    let login = json!({ "email": acme.email(), "password": PASSWORD });
+    acme.anonymous()
+        .post("/v1/auth/login", login)
+        .await
+        .expect(200);
+}

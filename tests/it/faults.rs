@@ -1,0 +1,335 @@
+//! Bad days: PostgreSQL restarted, networks that fail, clients that vanish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use http::Method;
+use rand::RngExt;
+use world::{DEADLINE, Mode, StopMode, TenantHandle, World, WorldOptions, eventually, until};
+
+use crate::support::entry;
+
+/// What became of requests while something happened.
+#[derive(Debug, Default)]
+struct Tally {
+    statuses: BTreeMap<u16, usize>,
+    slowest: Duration,
+    strange: Vec<String>,
+}
+
+/// Writes and reads of every tenant until it is told to stop.
+async fn load(tenants: &[TenantHandle], stop: Arc<AtomicBool>) -> Tally {
+    let clients = tenants.iter().cloned().map(|tenant| {
+        let stop = Arc::clone(&stop);
+        async move {
+            let mut tally = Tally::default();
+            let owner = tenant.owner();
+            while !stop.load(Ordering::SeqCst) {
+                for request in [
+                    owner.request(Method::GET, "/v1/entries?limit=1"),
+                    owner
+                        .request(Method::POST, "/v1/entries")
+                        .json(entry("Under load")),
+                ] {
+                    let began = Instant::now();
+                    let answer = request.send().await;
+                    tally.slowest = tally.slowest.max(began.elapsed());
+                    *tally.statuses.entry(answer.status()).or_insert(0) += 1;
+                    match answer.status() {
+                        200 | 201 => {}
+                        // Says when to come again, and is a problem document.
+                        503 => drop(answer.problem()),
+                        _ => tally.strange.push(answer.to_string()),
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            tally
+        }
+    });
+    let mut all = Tally::default();
+    for tally in join_all(clients).await {
+        for (status, count) in tally.statuses {
+            *all.statuses.entry(status).or_insert(0) += count;
+        }
+        all.slowest = all.slowest.max(tally.slowest);
+        all.strange.extend(tally.strange);
+    }
+    all
+}
+
+async fn tenants(world: &World, count: usize) -> Vec<TenantHandle> {
+    let mut made = Vec::new();
+    for n in 0..count {
+        made.push(world.tenant(&format!("fault{n}")).await);
+    }
+    made
+}
+
+#[tokio::test]
+async fn a_restart_of_postgresql_is_felt_only_while_it_is_down() {
+    let world = World::start().await;
+    let tenants = tenants(&world, 6).await;
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let loading = load(&tenants, Arc::clone(&stop));
+        let (tally, ()) = tokio::join!(loading, async {
+            for tenant in &tenants {
+                until("the load has begun", || async {
+                    tenant.owner().get("/v1/entries").await.status() == 200
+                })
+                .await;
+            }
+            world.postgres().stop(mode).await;
+            let answer = tenants[0].owner().get("/v1/entries").await;
+            assert_eq!(answer.status(), 503, "{answer}");
+            answer.problem();
+            world.postgres().start_again().await;
+            let ready = Instant::now();
+            join_all(tenants.iter().map(|tenant| {
+                eventually(DEADLINE, "the tenant is served again", move || {
+                    let owner = tenant.owner();
+                    async move { (owner.get("/v1/entries").await.status() == 200).then_some(()) }
+                })
+            }))
+            .await;
+            let recovered = ready.elapsed();
+            assert!(
+                recovered < Duration::from_secs(4),
+                "{mode:?}: {recovered:?}"
+            );
+            // From here on not one failure.
+            for _ in 0..10 {
+                for tenant in &tenants {
+                    tenant.owner().get("/v1/entries").await.expect(200);
+                    tenant
+                        .owner()
+                        .post("/v1/entries", entry("After"))
+                        .await
+                        .expect(201);
+                }
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        assert!(tally.strange.is_empty(), "{mode:?}: {:?}", tally.strange);
+        assert!(
+            tally.slowest < Duration::from_secs(8),
+            "{mode:?}: {:?}",
+            tally.slowest
+        );
+        assert!(tally.statuses[&200] > 10, "{mode:?}: {:?}", tally.statuses);
+    }
+    // Sign-ups work again too.
+    world.tenant("after").await;
+}
+
+/// The most sessions at once that had sat in a transaction for a second.
+async fn forgotten_transactions(world: World, watching: Arc<AtomicBool>) -> i64 {
+    let mut connection = world.postgres().connect("postgres").await;
+    let mut most = 0;
+    while watching.load(Ordering::SeqCst) {
+        let now: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where usename like 't\\_%'
+                 and state like 'idle in transaction%' and state_change < now() - interval '1 s'",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        most = most.max(now);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    most
+}
+
+#[tokio::test]
+async fn clients_that_vanish_lose_no_acknowledged_write_and_poison_no_connection() {
+    let world = World::with(WorldOptions::default().behind_proxy().budget(24)).await;
+    let acme = world.tenant("vanish").await;
+    let owner = acme.owner();
+    world.database_link().set(Mode::Delay(1..=6));
+    let clients = (0..8).map(|client| {
+        let owner = owner.clone();
+        async move {
+            let (mut acknowledged, mut vanished) = (Vec::new(), 0);
+            for n in 0..44 {
+                let patience = Duration::from_millis(rand::rng().random_range(1..60));
+                let title = format!("client {client} write {n}");
+                let request = owner
+                    .request(Method::POST, "/v1/entries")
+                    .json(entry(&title));
+                match tokio::time::timeout(patience, request.send()).await {
+                    Ok(answer) if answer.status() == 201 => {
+                        acknowledged.push(answer.json()["id"].as_str().unwrap().to_owned());
+                    }
+                    // Told that there is too much to do at once: nothing was promised.
+                    Ok(answer) => assert_eq!(answer.status(), 503, "{answer}"),
+                    Err(_) => vanished += 1,
+                }
+            }
+            (acknowledged, vanished)
+        }
+    });
+    let watching = Arc::new(AtomicBool::new(true));
+    let watch = tokio::spawn(forgotten_transactions(world.clone(), Arc::clone(&watching)));
+    let (mut acknowledged, mut vanished) = (Vec::new(), 0);
+    for (ids, gone) in join_all(clients).await {
+        acknowledged.extend(ids);
+        vanished += gone;
+    }
+    assert!(
+        vanished >= 150,
+        "{vanished} vanished, {} were answered",
+        acknowledged.len()
+    );
+    let silent = Instant::now();
+    until(
+        "the watch has seen a second after the last client",
+        || async { silent.elapsed() > Duration::from_millis(1200) },
+    )
+    .await;
+    watching.store(false, Ordering::SeqCst);
+    assert_eq!(
+        watch.await.unwrap(),
+        0,
+        "sessions sat in a transaction of nobody"
+    );
+    let poisoned = world.logs().with("already a transaction in progress");
+    assert!(
+        poisoned.is_empty(),
+        "{} began inside of another's transaction",
+        poisoned.len()
+    );
+    world.database_link().set(Mode::Pass);
+    // Nobody is left inside of a transaction.
+    until("no session is left in a transaction", || async {
+        let stuck =
+            "select count(*) from pg_stat_activity where usename like 't\\_%' and state <> 'idle'";
+        world.postgres().number("postgres", stuck).await == 0
+    })
+    .await;
+    // Every connection that goes on serving is clean: its writes are there for others at once.
+    for n in 0..20 {
+        let made = owner
+            .post("/v1/entries", entry(&format!("after {n}")))
+            .await
+            .expect(201);
+        acknowledged.push(made.json()["id"].as_str().unwrap().to_owned());
+    }
+    let mut connection = world.postgres().connect(acme.id().as_str()).await;
+    for id in &acknowledged {
+        let uuid = uuid::Uuid::try_parse(id.strip_prefix("ent_").unwrap()).unwrap();
+        let there: bool =
+            sqlx::query_scalar("select exists (select from entries.entry where id = $1)")
+                .bind(uuid)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        assert!(there, "{id} was acknowledged and is lost");
+    }
+    // The pool is as large as ever: all of the tenant's connections can be had at once.
+    let lock = world
+        .postgres()
+        .lock(acme.id().as_str(), "entries.entry")
+        .await;
+    let hanging: Vec<_> = (0..6)
+        .map(|_| {
+            let owner = owner.clone();
+            tokio::spawn(async move { owner.get("/v1/entries").await.status() })
+        })
+        .collect();
+    until("the tier's four connections are in use", || async {
+        let waiting = format!(
+            "select count(*) from pg_stat_activity where usename = '{}' and wait_event_type = 'Lock'",
+            acme.id()
+        );
+        world.postgres().number("postgres", &waiting).await == 4
+    })
+    .await;
+    lock.commit().await;
+    for hung in hanging {
+        assert!(matches!(hung.await.unwrap(), 200 | 503));
+    }
+}
+
+#[tokio::test]
+async fn one_tenant_in_a_lock_does_not_slow_the_others() {
+    let world = World::start().await;
+    let sick = world.tenant("locked").await;
+    let others = tenants(&world, 3).await;
+    let lock = world
+        .postgres()
+        .lock(sick.id().as_str(), "entries.entry")
+        .await;
+    let hanging: Vec<_> = (0..20)
+        .map(|_| {
+            let owner = sick.owner();
+            tokio::spawn(async move { owner.get("/v1/entries").await })
+        })
+        .collect();
+    until("the tenant hangs", || async {
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        world.postgres().number("postgres", waiting).await >= 4
+    })
+    .await;
+    for _ in 0..30 {
+        for other in &others {
+            let began = Instant::now();
+            other.owner().get("/v1/entries").await.expect(200);
+            assert!(
+                began.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+    }
+    lock.commit().await;
+    for hung in hanging {
+        let answer = hung.await.unwrap();
+        assert!(matches!(answer.status(), 200 | 503), "{answer}");
+    }
+    sick.owner().get("/v1/entries").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_answered_in_time_and_got_over() {
+    let world = World::with(WorldOptions::default().behind_proxy()).await;
+    let tenants = tenants(&world, 2).await;
+    for mode in [Mode::Reset, Mode::CutAfter(40), Mode::Blackhole] {
+        for tenant in &tenants {
+            tenant.owner().get("/v1/entries").await.expect(200);
+        }
+        world.database_link().set(mode.clone());
+        for _ in 0..3 {
+            for tenant in &tenants {
+                let began = Instant::now();
+                let request = tenant.owner().request(Method::GET, "/v1/entries");
+                let sent = request
+                    .give_up_after(Duration::from_secs(12))
+                    .try_send()
+                    .await;
+                // Hung statements are the deadline's; new connections have their own.
+                match sent {
+                    Ok(answer) if answer.status() == 503 => drop(answer.problem()),
+                    Ok(answer) => assert_eq!(answer.status(), 200, "{mode:?}: {answer}"),
+                    Err(error) => assert!(mode == Mode::Blackhole && error.is_timeout(), "{error}"),
+                }
+                assert!(began.elapsed() < Duration::from_secs(13), "{mode:?}");
+            }
+        }
+        world.database_link().set(Mode::Pass);
+        for tenant in &tenants {
+            until("the tenant is served again", || async {
+                tenant
+                    .owner()
+                    .post("/v1/entries", entry("Back"))
+                    .await
+                    .status()
+                    == 201
+            })
+            .await;
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The loops of faults: a kind of operation failed, repeated, killed and stuck at each of its steps.
+//!
+//! Each fault is planted into a replica of platform-service of its own; the world's first replica is
+//! healthy and shares the work. Deliberately one case after the other: replicas with other faults would
+//! take part in the work.
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use world::{
+    Answer, DEADLINE, Fault, Faults, OperationKind, PlatformReplica, Speaker, Step, TenantHandle,
+    World, WorldOptions, eventually, until,
+};
+
+/// A kind of operation, in one of its variants.
+pub(crate) struct Case {
+    pub(crate) kind: OperationKind,
+    /// Of this variant, in order.
+    pub(crate) steps: &'static [Step],
+    /// What fails after it goes on forwards.
+    pub(crate) point_of_no_return: Step,
+    /// Whose operation it becomes, and what it needs to stand there.
+    pub(crate) prepare: for<'a> fn(&'a World) -> BoxFuture<'a, TenantHandle>,
+    /// Asks for it, as an operator at some replica.
+    pub(crate) begin: for<'a> fn(&'a Speaker, &'a TenantHandle) -> BoxFuture<'a, Answer>,
+    /// What holds when it is done.
+    pub(crate) after_done: for<'a> fn(&'a World, &'a TenantHandle) -> BoxFuture<'a, ()>,
+    /// What holds when it is undone: everything as before.
+    pub(crate) after_undone: for<'a> fn(&'a World, &'a TenantHandle) -> BoxFuture<'a, ()>,
+}
+
+impl Case {
+    /// The steps that are undone where they fail.
+    fn reversible(&self) -> &'static [Step] {
+        let point = self.point_of_no_return;
+        let at = self.steps.iter().position(|step| *step == point);
+        &self.steps[..=at.expect("the point of no return is a step")]
+    }
+
+    fn fault(&self, step: Step, fault: Fault) -> Faults {
+        Faults::none().with(self.kind, step, fault)
+    }
+
+    /// Fails as late as it can be undone.
+    fn failing_late(&self) -> Faults {
+        self.fault(self.point_of_no_return, Fault::FailAfterAct)
+    }
+}
+
+/// Room for several replicas of platform-service, and answers that do not wait.
+pub(crate) fn roomy() -> WorldOptions {
+    WorldOptions::default()
+        .stock_level(1)
+        .budget(30)
+        .platform_setting("signup.wait", "3s")
+        .platform_setting("operations.wait", "300ms")
+        .platform_setting("registry.max_connections", "6")
+        .platform_setting("operations.check_every", "100ms")
+}
+
+/// A world whose replicas live: none takes over from another.
+pub(crate) fn patient() -> WorldOptions {
+    roomy().platform_setting("operations.lease", "30s")
+}
+
+/// A world that notices dead replicas soon.
+pub(crate) fn impatient() -> WorldOptions {
+    roomy().platform_setting("operations.lease", "1s")
+}
+
+/// A step that fails is undone with all before it; one past the point of no return is stuck, and goes
+/// on when it is tried again.
+pub(crate) async fn every_step_fails(world: &World, case: &Case) {
+    for step in case.steps {
+        for fault in [Fault::FailBeforeAct, Fault::FailAfterAct] {
+            let here = format!("{} {step:?} {fault:?}", case.kind.as_str());
+            let (tenant, id, replica) = begun(world, case, case.fault(*step, fault)).await;
+            if case.reversible().contains(step) {
+                reaches(world, &id, "undone", &here).await;
+                (case.after_undone)(world, &tenant).await;
+            } else {
+                reaches(world, &id, "stuck", &here).await;
+                drop(replica);
+                try_again(world, &id).await;
+                reaches(world, &id, "done", &here).await;
+                (case.after_done)(world, &tenant).await;
+            }
+        }
+    }
+    no_leftovers(world).await;
+}
+
+/// Every act and every undo may run twice.
+pub(crate) async fn every_step_twice(world: &World, case: &Case) {
+    for step in case.steps {
+        let here = format!("{} {step:?} twice", case.kind.as_str());
+        let faults = case.fault(*step, Fault::RepeatAct);
+        let (tenant, id, _replica) = begun(world, case, faults).await;
+        reaches(world, &id, "done", &here).await;
+        (case.after_done)(world, &tenant).await;
+    }
+    for step in case.reversible() {
+        let here = format!("{} {step:?} undone twice", case.kind.as_str());
+        let faults = case
+            .failing_late()
+            .with(case.kind, *step, Fault::RepeatUndo);
+        let (tenant, id, _replica) = begun(world, case, faults).await;
+        reaches(world, &id, "undone", &here).await;
+        (case.after_undone)(world, &tenant).await;
+    }
+    no_leftovers(world).await;
+}
+
+/// A platform that is killed at any instruction is taken over, forwards and backwards.
+pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
+    for step in case.steps {
+        for halt in [
+            Fault::HaltBeforeAct,
+            Fault::HaltAfterAct,
+            Fault::HaltAfterLog,
+        ] {
+            let faults = case.fault(*step, halt);
+            let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
+            killed(world, case, faults, "done", &here).await;
+        }
+    }
+    for step in case.reversible() {
+        for halt in [
+            Fault::HaltBeforeUndo,
+            Fault::HaltAfterUndo,
+            Fault::HaltAfterUndoLog,
+        ] {
+            let faults = case.failing_late().with(case.kind, *step, halt);
+            let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
+            killed(world, case, faults, "undone", &here).await;
+        }
+    }
+    no_leftovers(world).await;
+}
+
+async fn killed(world: &World, case: &Case, faults: Faults, end: &str, here: &str) {
+    let (tenant, id, replica) = begun(world, case, faults).await;
+    let speaker = world.visitor().at(&replica.url());
+    until("the runner has halted", || async {
+        speaker.get("/readyz").await.status() != 200
+    })
+    .await;
+    drop(replica);
+    reaches(world, &id, end, here).await;
+    match end {
+        "done" => (case.after_done)(world, &tenant).await,
+        _ => (case.after_undone)(world, &tenant).await,
+    }
+}
+
+/// An undo that fails is stuck and seen, and goes on when it is tried again.
+pub(crate) async fn undo_stuck_and_retried(world: &World, case: &Case) {
+    for step in case.reversible() {
+        let here = format!("{} {step:?} undo fails", case.kind.as_str());
+        let faults = case.failing_late().with(case.kind, *step, Fault::FailUndo);
+        let (tenant, id, replica) = begun(world, case, faults).await;
+        reaches(world, &id, "stuck", &here).await;
+        drop(replica);
+        try_again(world, &id).await;
+        reaches(world, &id, "undone", &here).await;
+        (case.after_undone)(world, &tenant).await;
+    }
+    no_leftovers(world).await;
+}
+
+/// Begins a case at a replica with these faults: whose it is, its operation's id, the replica.
+async fn begun(
+    world: &World,
+    case: &Case,
+    faults: Faults,
+) -> (TenantHandle, String, PlatformReplica) {
+    let tenant = (case.prepare)(world).await;
+    let replica = world.platform_replica(faults).await;
+    let operator = world.operator().at(&replica.url());
+    let answer = (case.begin)(&operator, &tenant).await;
+    let id = operation_of(&answer);
+    (tenant, id, replica)
+}
+
+/// The operation that an answer is about, which refusals name in their words.
+pub(crate) fn operation_of(answer: &Answer) -> String {
+    let text = answer.text();
+    text.match_indices("op_")
+        .map(|(at, _)| text[at..].chars().take(35).collect::<String>())
+        .find(|id| id.parse::<contract::OperationId>().is_ok())
+        .unwrap_or_else(|| panic!("{answer} names no operation"))
+}
+
+/// Lets a stuck operation go on, at the healthy replica.
+pub(crate) async fn try_again(world: &World, id: &str) {
+    let path = format!("/v1/operations/{id}/retry");
+    let operator = world.operator();
+    let answer = operator.request(http::Method::POST, &path).send().await;
+    assert!(matches!(answer.status(), 200 | 202), "{answer}");
+}
+
+/// Waits until an operation has this state; says what happened to it where it ends otherwise.
+pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
+    let path = format!("/v1/operations/{id}");
+    eventually(DEADLINE * 2, &format!("{here} is {wanted}"), || async {
+        let operation: Value = world.operator().get(&path).await.expect(200).json();
+        let now = operation["state"].as_str().unwrap_or_default();
+        if now == wanted {
+            return Some(());
+        }
+        assert!(
+            !matches!(now, "done" | "undone" | "stuck"),
+            "{here} is {now} and not {wanted}: {operation:#}"
+        );
+        None
+    })
+    .await;
+}
+
+/// Every derived database and role is known to the registry, and no drop was left half-done.
+pub(crate) async fn no_leftovers(world: &World) {
+    eventually(
+        DEADLINE,
+        "no database or role that nobody knows",
+        || async {
+            let known = "select 'stock:' || number from registry.stock
+             union select 'tpl:' || number from registry.template
+             union select name from registry.kept_database
+             union select kept_name from registry.tenant
+                 where kept_name is not null and purged_at is null";
+            let known = world.postgres().texts("registry", known).await;
+            let there = "select datname from pg_database where datname like '%:%'
+             union select rolname from pg_roles where rolname like '%:%'";
+            let there = world.postgres().texts("postgres", there).await;
+            let broken = "select count(*) from pg_database where datconnlimit = -2";
+            let broken = world.postgres().number("postgres", broken).await;
+            let unknown = there.iter().any(|name| !known.contains(name));
+            (!unknown && broken == 0).then_some(())
+        },
+    )
+    .await;
+}

@@ -1,0 +1,123 @@
+//! Another password, another owner, another slug.
+
+use contract::Code;
+use futures::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use world::{World, WorldOptions};
+
+use super::{done, has_one_password, is_still_its_owners, owners, path, post, tell, with_an_entry};
+use crate::support::{entry, role_password, signup};
+
+#[tokio::test]
+async fn rotation_under_load_fails_no_request() {
+    // No connection lives for long, so that passwords are needed all the time.
+    let options = WorldOptions::default()
+        .app_replicas(2)
+        .app_setting("connections.idle", "1ms");
+    let world = World::with(options).await;
+    let acme = with_an_entry(&world).await;
+    let before = role_password(&world, acme.id()).await;
+    let over = tokio_util::sync::CancellationToken::new();
+    let writers = (0..4).map(|number: usize| {
+        let (over, owner) = (over.clone(), acme.owner().at(&world.app_url(number % 2)));
+        async move {
+            let mut written = 0;
+            while !over.is_cancelled() {
+                owner.post("/v1/entries", entry("steady")).await.expect(201);
+                written += 1;
+            }
+            written
+        }
+    });
+    let rotations = async {
+        for _ in 0..3 {
+            tell(&world.operator(), &acme, "/rotate").await.expect(200);
+        }
+        over.cancel();
+    };
+    let (written, ()) = futures::future::join(join_all(writers), rotations).await;
+    let written: usize = written.into_iter().sum();
+    assert!(written > 10, "{written}");
+    let id = acme.id().as_str();
+    let old = world.postgres().connect_as(id, before.expose(), id).await;
+    assert!(old.is_err(), "the password of before opens nothing");
+    has_one_password(&world, &acme).await;
+}
+
+#[tokio::test]
+async fn an_owner_is_somebody_with_an_account_or_a_first_password() {
+    let world = World::shared().await;
+    let acme = with_an_entry(&world).await;
+    let operator = world.operator();
+    let nobody = json!({ "to": "nobody@acme.example" });
+    post(&operator, &acme, "/transfer", nobody)
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+    let weak = json!({ "to": "grace@acme.example", "password": "12345678" });
+    post(&operator, &acme, "/transfer", weak)
+        .await
+        .expect(422)
+        .refused(Code::ValidationFailed);
+    is_still_its_owners(&world, &acme).await;
+    let email = format!("editor@{}.example", acme.slug());
+    let body = json!({ "email": email, "password": world::PASSWORD, "role": "editor" });
+    acme.owner().post("/v1/users", body).await.expect(201);
+    let both = json!({ "to": email.to_uppercase(), "others": "keep" });
+    let answer = post(&operator, &acme, "/transfer", both).await;
+    done(&operator, answer).await;
+    let mut expected = [acme.email().to_owned(), email];
+    expected.sort_unstable();
+    assert_eq!(owners(&world, &acme).await, expected);
+}
+
+#[tokio::test]
+async fn another_slug_and_labels_are_recorded_and_reach_the_replicas() {
+    let world = World::shared().await;
+    let acme = with_an_entry(&world).await;
+    let beta = world.tenant("taken").await;
+    let operator = world.operator();
+    let patch = |body: Value| {
+        let (operator, path) = (operator.clone(), path(&acme, ""));
+        async move {
+            let tag = operator.get(&path).await.expect(200);
+            operator
+                .request(Method::PATCH, &path)
+                .header("if-match", tag.header("etag"))
+                .json(body)
+                .send()
+                .await
+        }
+    };
+    let renamed = format!("{}-new", acme.slug());
+    let body = json!({ "slug": renamed, "labels": { "disk": "nvme" }, "tier": "premium" });
+    let answer: Value = patch(body).await.expect(200).json();
+    assert_eq!(answer["slug"], renamed.as_str());
+    assert_eq!(answer["labels"]["disk"], "nvme");
+    let route = format!("/internal/tenants/{}/db-info", acme.id());
+    let route: Value = world.service().get(&route).await.expect(200).json();
+    assert_eq!(route["slug"], renamed.as_str());
+    assert_eq!(route["tier"]["name"], "premium");
+    let path = format!("/v1/operations?tenant={}&kind=change", acme.id());
+    let recorded: Value = operator.get(&path).await.expect(200).json();
+    assert_eq!(recorded["data"][0]["state"], "done", "{recorded:#}");
+    patch(json!({ "slug": beta.slug() }))
+        .await
+        .expect(409)
+        .refused(Code::SlugTaken);
+    patch(json!({ "slug": "admin" }))
+        .await
+        .expect(409)
+        .refused(Code::SlugReserved);
+    patch(json!({ "labels": { "": "x" } }))
+        .await
+        .expect(422)
+        .refused(Code::ValidationFailed);
+    // Nobody else gets the slug of before: its id is taken.
+    let refused = world
+        .visitor()
+        .post("/v1/signup", signup(acme.slug()))
+        .await;
+    refused.expect(409).refused(Code::SlugTaken);
+}

@@ -1,0 +1,181 @@
+//! Tenants that are deleted, brought back and purged.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use contract::Code;
+use ed25519_dalek::{Signature, VerifyingKey};
+use http::Method;
+use serde_json::{Value, json};
+use world::{World, WorldOptions, until};
+
+use super::{
+    blocked, deleted, done, is_deleted, is_purged, path, post, purged, refuses, remove, tell,
+    with_an_entry, with_objects, works,
+};
+use crate::support::{entry, signup};
+
+#[tokio::test]
+async fn a_deleted_tenant_comes_back_with_every_row() {
+    let world = World::shared().await;
+    let acme = with_an_entry(&world).await;
+    let operator = world.operator();
+    operator
+        .delete(&path(&acme, ""))
+        .await
+        .expect(409)
+        .refused(Code::ConfirmationMissing);
+    let preview = operator.delete(&path(&acme, "?dry_run=true")).await;
+    assert_eq!(
+        preview.expect(200).json()["kept_name"],
+        format!("deleted:{}:1", acme.id())
+    );
+    acme.owner().get("/v1/entries").await.expect(200);
+    // Suspended for reading before: so it comes back.
+    let body = json!({ "wall": "read_only" });
+    post(&operator, &acme, "/suspend", body).await.expect(200);
+    remove(&operator, &acme).await.expect(200);
+    is_deleted(&world, &acme).await;
+    remove(&operator, &acme)
+        .await
+        .expect(410)
+        .refused(Code::TenantDeleted);
+    post(&operator, &acme, "/suspend", blocked())
+        .await
+        .expect(410)
+        .refused(Code::TenantDeleted);
+    let shown = operator.get(&path(&acme, "")).await.expect(200).json();
+    assert_eq!(shown["status"], "deleted");
+    assert!(shown["purge_after"].is_string(), "{shown:#}");
+    let began = Instant::now();
+    tell(&operator, &acme, "/restore").await.expect(200);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    refuses(&acme, Method::POST, Code::TenantReadOnly).await;
+    acme.owner().get("/v1/entries").await.expect(200);
+    tell(&operator, &acme, "/restore")
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+    tell(&operator, &acme, "/resume").await.expect(200);
+    works(&world, &acme).await;
+}
+
+#[tokio::test]
+async fn a_purged_id_is_never_signed_up_again() {
+    let world = World::shared().await;
+    let acme = with_an_entry(&world).await;
+    let operator = world.operator();
+    let purge = |body: Value| {
+        let (operator, path) = (operator.clone(), path(&acme, "/purge"));
+        async move { operator.post(&path, body).await }
+    };
+    let id = acme.id().as_str();
+    purge(json!({ "confirm": id }))
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+    remove(&operator, &acme).await.expect(200);
+    let again = signup(acme.slug());
+    let refused = world.visitor().post("/v1/signup", &again).await.expect(409);
+    refused.refused(Code::SlugTaken);
+    for incomplete in [
+        json!({}),
+        json!({ "confirm": "t_b" }),
+        json!({ "confirm": id }),
+    ] {
+        purge(incomplete)
+            .await
+            .expect(409)
+            .refused(Code::ConfirmationMissing);
+    }
+    done(&operator, purged(&operator, &acme, "none").await).await;
+    is_purged(&world, &acme).await;
+    let refused = world.visitor().post("/v1/signup", &again).await.expect(409);
+    refused.refused(Code::SlugTaken);
+    purge(json!({ "confirm": id, "force": id }))
+        .await
+        .expect(410)
+        .refused(Code::TenantDeleted);
+    refuses(&acme, Method::GET, Code::TenantDeleted).await;
+}
+
+#[tokio::test]
+async fn a_retention_that_is_over_purges_by_itself_in_the_window() {
+    let options = WorldOptions::default().platform_setting("purge.window", "00:00-00:00");
+    let world = World::with(options).await;
+    let acme = deleted(&world).await;
+    let over = format!(
+        "update registry.tenant set purge_after = now() - interval '1 s' where id = '{}'",
+        acme.id()
+    );
+    world.postgres().run("registry", &over).await;
+    until("it is purged", || async {
+        let shown: Value = world.operator().get(&path(&acme, "")).await.json();
+        shown["purged_at"].is_string()
+    })
+    .await;
+    is_purged(&world, &acme).await;
+}
+
+#[tokio::test]
+async fn purge_leaves_a_signed_certificate_and_no_canary() {
+    let objects = tempfile::tempdir().unwrap();
+    let world = World::with(with_objects(WorldOptions::default(), &objects)).await;
+    let operator = world.operator();
+    let acme = with_an_entry(&world).await;
+    let logs = world.logs();
+    let canary = format!("canary{:016x}", rand::random::<u64>());
+    acme.owner()
+        .post("/v1/entries", entry(&canary))
+        .await
+        .expect(201);
+    let tag = operator.get(&path(&acme, "")).await.expect(200);
+    operator
+        .request(Method::PATCH, &path(&acme, ""))
+        .header("if-match", tag.header("etag"))
+        .json(json!({ "company": canary, "contact_email": format!("{canary}@acme.example") }))
+        .send()
+        .await
+        .expect(200);
+    let backup = post(&operator, &acme, "/backups", json!({})).await;
+    done(&operator, backup).await;
+    done(&operator, remove(&operator, &acme).await).await;
+    done(&operator, purged(&operator, &acme, "none").await).await;
+    is_purged(&world, &acme).await;
+    let certificate = operator.get(&path(&acme, "/certificate")).await.expect(200);
+    let certificate: Value = certificate.json();
+    let object = &certificate["body"]["objects"][0];
+    assert!(object["sha256"].is_string(), "{certificate:#}");
+    let gone = objects.path().join(object["path"].as_str().unwrap());
+    assert!(!gone.exists(), "{gone:?}");
+    assert!(is_signed(&certificate), "{certificate:#}");
+    assert_eq!(logs.with(&canary), Vec::<String>::new());
+    // No column of the registry holds what came from its people.
+    let columns = "select table_name || '.' || column_name from information_schema.columns
+         where table_schema = 'registry' and data_type in ('text', 'jsonb', 'ARRAY')";
+    let columns = world.postgres().texts("registry", columns).await;
+    assert!(columns.len() > 50, "{columns:?}");
+    for column in columns {
+        let (table, name) = column.split_once('.').unwrap();
+        let sql =
+            format!("select count(*) from registry.{table} where {name}::text like '%{canary}%'");
+        let found = world.postgres().number("registry", &sql).await;
+        assert_eq!(found, 0, "{column}");
+    }
+}
+
+/// Whether a certificate's signature is of its body.
+fn is_signed(certificate: &Value) -> bool {
+    let bytes = |field: &str| {
+        let text = certificate[field].as_str().unwrap();
+        URL_SAFE_NO_PAD.decode(text).unwrap()
+    };
+    let key: [u8; 32] = bytes("public_key").try_into().unwrap();
+    let key = VerifyingKey::from_bytes(&key).unwrap();
+    let signature: [u8; 64] = bytes("signature").try_into().unwrap();
+    // A map of serde_json is sorted.
+    let body = serde_json::to_string(&certificate["body"]).unwrap();
+    let signature = Signature::from_bytes(&signature);
+    key.verify_strict(body.as_bytes(), &signature).is_ok()
+}

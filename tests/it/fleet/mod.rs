@@ -1,0 +1,54 @@
+//! What is done to tenants that exist, to clusters and to the whole fleet: one file per theme, and every
+//! kind of operation failed, repeated, killed and stuck at every step by [`harness`].
+//!
+//! Deliberately the same loops for all kinds. Invariant: a kind without a case fails here.
+
+mod backups;
+mod copies;
+mod drift;
+pub(crate) mod harness;
+mod life;
+mod moves;
+mod rollouts;
+mod upkeep;
+
+use world::OperationKind;
+
+use self::harness::Case;
+
+/// The cases of all kinds, one line per theme.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(backups::cases());
+    cases.extend(copies::cases());
+    cases.extend(life::cases());
+    cases.push(rollouts::case());
+    cases.extend(drift::cases());
+    cases.extend(moves::cases());
+    cases.extend(upkeep::cases());
+    cases
+}
+
+#[test]
+fn every_kind_has_its_case() {
+    let cases = cases();
+    for kind in OperationKind::ALL {
+        // `saga` has that of `create`; what is done when it is recorded cannot fail midway.
+        if *kind == OperationKind::Create || kind.steps().is_empty() {
+            continue;
+        }
+        let covered: Vec<_> = cases
+            .iter()
+            .filter(|case| case.kind == *kind)
+            .flat_map(|case| case.steps)
+            .collect();
+        for step in kind.steps() {
+            assert!(
+                covered.contains(&step),
+                "{} has no case with the step {}",
+                kind.as_str(),
+                step.as_str()
+            );
+        }
+    }
+}

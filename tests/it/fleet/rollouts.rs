@@ -1,0 +1,530 @@
+//! Roll-outs: canaries first, failures that halt, steering, kills, and what a halted one means to its
+//! tenants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use app_service::{App, Module, auth, entries};
+use contract::Code;
+use futures::FutureExt as _;
+use refinery::Migration;
+use serde_json::{Value, json};
+use world::{
+    Answer, DEADLINE, OpenTransaction, OperationKind, Speaker, Step, TenantHandle, World,
+    WorldOptions, eventually,
+};
+
+use super::harness::{self, Case, impatient, patient, reaches, roomy};
+
+const FIRST: &str =
+    "create table ledger.line (id int not null, constraint line_key primary key (id));";
+/// Works unless a tenant has a line that it cannot take.
+const SECOND: &str =
+    "-- Bounded.\nalter table ledger.line add constraint line_id_check check (id < 100);";
+const POISON: &str = "insert into ledger.line values (500)";
+const CURE: &str = "delete from ledger.line";
+
+/// A fleet of which a new release with a second migration waits for its roll-out.
+struct Fleet {
+    world: World,
+    second: Arc<AtomicBool>,
+    tenants: Vec<TenantHandle>,
+}
+
+impl Fleet {
+    /// So many tenants, in the order of their ids.
+    async fn with(options: WorldOptions, tenants: usize) -> Self {
+        let second = Arc::new(AtomicBool::new(false));
+        let switch = Arc::clone(&second);
+        let options = options
+            .app_setting("migrations.on_demand", "minimum")
+            .app(move || {
+                let mut migrations = vec![Migration::unapplied("V1__ledger", FIRST).unwrap()];
+                let is_second = switch.load(Ordering::SeqCst);
+                if is_second {
+                    migrations.push(Migration::unapplied("V2__bounded", SECOND).unwrap());
+                }
+                App::new()
+                    .module(auth::module())
+                    .module(entries::module())
+                    .module(Module::new("ledger", migrations))
+            });
+        let world = World::with(options).await;
+        let mut fleet = Vec::new();
+        for number in 0..tenants {
+            fleet.push(world.tenant(&format!("fleet{number}")).await);
+        }
+        fleet.sort_by(|one, next| one.id().cmp(next.id()));
+        Self {
+            world,
+            second,
+            tenants: fleet,
+        }
+    }
+
+    /// Replaces app-service by its second release.
+    async fn release(&self) {
+        self.second.store(true, Ordering::SeqCst);
+        let newer = self.world.add_app_replica().await;
+        self.world.take_app_replica(newer - 1).stop().await;
+    }
+
+    async fn on(&self, tenant: usize, sql: &str) {
+        let database = self.tenants[tenant].id().as_str();
+        self.world.postgres().run(database, sql).await;
+    }
+
+    /// Lets no migration of a tenant go on until it is released.
+    async fn held_up(&self, tenant: usize) -> OpenTransaction {
+        let database = self.tenants[tenant].id().as_str();
+        self.world.postgres().lock(database, "ledger.line").await
+    }
+
+    async fn start(&self, request: Value) -> String {
+        let answer = self
+            .world
+            .operator()
+            .post("/v1/rollouts?wait=none", request)
+            .await;
+        answer.expect(202).json()["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn order(&self, id: &str, order: &str) -> Answer {
+        let path = format!("/v1/rollouts/{id}/{order}");
+        let operator = self.world.operator();
+        operator.request(http::Method::POST, &path).send().await
+    }
+
+    async fn rollout(&self, id: &str) -> Value {
+        let path = format!("/v1/rollouts/{id}");
+        self.world.operator().get(&path).await.expect(200).json()
+    }
+
+    /// Waits until the roll-out looks as wanted.
+    async fn becomes(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(DEADLINE, what, || async {
+            let rollout = self.rollout(id).await;
+            wanted(&rollout).then_some(rollout)
+        })
+        .await
+    }
+
+    async fn ends(&self, id: &str, state: &str) -> Value {
+        self.becomes(id, state, |rollout| {
+            rollout["state"] == state && (state == "halted" || !rollout["finished_at"].is_null())
+        })
+        .await
+    }
+
+    /// The states of the tenants, in the order of their ids.
+    async fn states(&self, id: &str) -> Vec<String> {
+        let path = format!("/v1/rollouts/{id}/tenants?limit=100");
+        let page = self.world.operator().get(&path).await.expect(200).json();
+        let states = page["data"].as_array().unwrap().iter();
+        states
+            .map(|tenant| tenant["state"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    async fn versions(&self, tenant: usize) -> Vec<String> {
+        let sql = "select version::text from ledger.refinery_schema_history order by version";
+        let database = self.tenants[tenant].id().as_str();
+        self.world.postgres().texts(database, sql).await
+    }
+
+    /// When each tenant had its last turn, as the registry says.
+    async fn turns(&self, column: &str) -> Vec<String> {
+        let sql = format!(
+            "select coalesce({column}::text, '') from registry.rollout_tenant order by tenant_id"
+        );
+        self.world.postgres().texts("registry", &sql).await
+    }
+}
+
+#[tokio::test]
+async fn canaries_first_then_waves_and_nothing_twice() {
+    let fleet = Fleet::with(WorldOptions::default(), 4).await;
+    fleet.release().await;
+    let canary = fleet.tenants[3].id();
+    let request = json!({
+        "title": "Bounded lines",
+        "waves": [{ "tenants": [canary] }, { "tier": "standard" }],
+        "concurrency": 2,
+    });
+    let operator = fleet
+        .world
+        .operator()
+        .header("idempotency-key", "bounded-lines");
+    let answer = operator
+        .post("/v1/rollouts", &request)
+        .await
+        .expect(200)
+        .json();
+    let id = answer["id"].as_str().unwrap();
+    assert_eq!(answer["result"]["tally"]["done"], 4);
+    assert_eq!(answer["progress"]["done"], 4);
+    let rollout = fleet.rollout(id).await;
+    assert_eq!(rollout["state"], "done");
+    assert_eq!(rollout["target"]["ledger"], 2);
+    for tenant in 0..4 {
+        assert_eq!(fleet.versions(tenant).await, ["1", "2"]);
+    }
+    assert_eq!(fleet.turns("wave").await, ["1", "1", "1", "0"]);
+    let started = fleet.turns("started_at").await;
+    assert!(
+        started[..3].iter().all(|other| *other > started[3]),
+        "{started:?}"
+    );
+    // The registry knows, and the replicas hear of it.
+    let path = format!("/v1/tenants/{canary}");
+    let tenant = fleet.world.operator().get(&path).await.expect(200).json();
+    assert_eq!(tenant["schema_versions"]["ledger"], 2, "{tenant}");
+    fleet.tenants[3]
+        .owner()
+        .at(&fleet.world.app_url(0))
+        .get("/v1/entries")
+        .await
+        .expect(200);
+    // The same request again is the same roll-out; another finds nothing to do.
+    let again = operator
+        .post("/v1/rollouts", &request)
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(again["id"], id);
+    let request = json!({ "filter": { "ids": [canary] } });
+    let another = fleet.world.operator().post("/v1/rollouts", request).await;
+    let tally = another.expect(200).json()["result"]["tally"].clone();
+    assert_eq!((&tally["skipped"], &tally["done"]), (&json!(1), &json!(0)));
+    let list = fleet
+        .world
+        .operator()
+        .get("/v1/rollouts")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    assert_eq!(list["data"][1]["id"], id);
+}
+
+#[tokio::test]
+async fn failures_past_the_share_halt_and_nobody_else_is_hurt() {
+    let fleet = Fleet::with(WorldOptions::default(), 8).await;
+    for sick in 0..3 {
+        fleet.on(sick, POISON).await;
+    }
+    fleet.release().await;
+    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    let rollout = fleet.ends(&id, "halted").await;
+    assert_eq!(rollout["tally"]["failed"], 3, "{rollout}");
+    assert!(
+        rollout["tally"]["pending"].as_u64().unwrap() > 0,
+        "{rollout}"
+    );
+    assert!(rollout["halted_reason"].as_str().unwrap().contains('3'));
+    let path = format!("/v1/rollouts/{id}/tenants?state=failed");
+    let failed = fleet.world.operator().get(&path).await.expect(200).json();
+    let failure = &failed["data"][0]["failure"];
+    assert_eq!(failure["owner"], "ledger");
+    assert_eq!(failure["migration"], "V2__bounded");
+    assert_eq!(failure["sqlstate"], "23514");
+    let message = failure["message"].as_str().unwrap();
+    assert!(
+        message
+            .ends_with("in: alter table ledger.line add constraint line_id_check check (id < 100)")
+    );
+    let path = format!("/v1/tenants/{}", fleet.tenants[0].id());
+    let tenant = fleet.world.operator().get(&path).await.expect(200).json();
+    assert_eq!(tenant["migration_failures"][0]["sqlstate"], "23514");
+    // This release cannot serve whoever is below its minimum, and nobody tries what fails for others.
+    let waiting = &fleet.tenants[7];
+    let owner = waiting.owner().at(&fleet.world.app_url(0));
+    owner
+        .get("/v1/entries")
+        .await
+        .expect(503)
+        .refused(Code::RolloutHalted);
+    assert_eq!(fleet.versions(7).await, ["1"]);
+    // An operator goes past the failures: the rest has its turn, the failed do not.
+    let tries = fleet.turns("attempts").await;
+    fleet.order(&id, "resume").await.expect(200);
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(rollout["tally"]["failed"], 3);
+    assert_eq!(rollout["tally"]["done"], 5);
+    assert_eq!(fleet.turns("attempts").await, tries);
+    eventually(DEADLINE, "those are served", || async {
+        (owner.get("/v1/entries").await.status() == 200).then_some(())
+    })
+    .await;
+    // Once the cause is gone, the failed have another turn.
+    for sick in 0..3 {
+        fleet.on(sick, CURE).await;
+    }
+    let again = fleet.order(&id, "retry-failed").await.expect(200).json();
+    assert_ne!(again["operation"], again["id"]);
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(rollout["tally"]["done"], 8, "{rollout}");
+    let tenant = fleet.world.operator().get(&path).await.expect(200).json();
+    assert_eq!(tenant["migration_failures"], json!([]));
+    assert_eq!(fleet.versions(0).await, ["1", "2"]);
+    fleet
+        .order(&id, "retry-failed")
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+}
+
+#[tokio::test]
+async fn one_failed_canary_halts_and_an_abort_ends_it() {
+    let fleet = Fleet::with(WorldOptions::default(), 3).await;
+    fleet.on(0, POISON).await;
+    fleet.release().await;
+    let request = json!({ "waves": [{ "tenants": [fleet.tenants[0].id()] }] });
+    let id = fleet.start(request).await;
+    fleet.ends(&id, "halted").await;
+    assert_eq!(fleet.states(&id).await, ["failed", "pending", "pending"]);
+    let second = fleet.world.operator().post("/v1/rollouts", json!({})).await;
+    second.expect(409).refused(Code::Conflict);
+    fleet.order(&id, "abort").await.expect(200);
+    let rollout = fleet.ends(&id, "aborted").await;
+    assert_eq!(rollout["tally"]["pending"], 2);
+    for order in ["resume", "pause", "retry-failed"] {
+        fleet
+            .order(&id, order)
+            .await
+            .expect(409)
+            .refused(Code::Conflict);
+    }
+    // What is not halted any more is migrated on demand again.
+    let owner = fleet.tenants[1].owner().at(&fleet.world.app_url(0));
+    eventually(DEADLINE, "it is served", || async {
+        (owner.get("/v1/entries").await.status() == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_lets_those_that_run_end_and_events_tell_all() {
+    let fleet = Fleet::with(WorldOptions::default(), 4).await;
+    fleet.on(1, POISON).await;
+    fleet.release().await;
+    let lock = fleet.held_up(0).await;
+    let id = fleet
+        .start(json!({ "concurrency": 1, "halt_share": 1.0 }))
+        .await;
+    let events = tokio::spawn({
+        let operator = fleet.world.operator();
+        let path = format!("/v1/rollouts/{id}/events");
+        async move { operator.get(&path).await.expect(200) }
+    });
+    fleet
+        .becomes(&id, "one runs", |rollout| {
+            rollout["tally"]["running"].as_u64() > Some(0)
+        })
+        .await;
+    fleet.order(&id, "pause").await.expect(200);
+    fleet
+        .becomes(&id, "the others are given back", |rollout| {
+            rollout["tally"]["running"] == 1
+        })
+        .await;
+    lock.commit().await;
+    let rollout = fleet
+        .becomes(&id, "that one is done", |rollout| {
+            rollout["tally"]["done"] == 1 && rollout["tally"]["running"] == 0
+        })
+        .await;
+    assert_eq!(rollout["state"], "paused");
+    assert_eq!(rollout["tally"]["pending"], 3);
+    fleet.order(&id, "resume").await.expect(200);
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(rollout["tally"]["done"], 3);
+    assert_eq!(rollout["tally"]["failed"], 1);
+    let events = events.await.unwrap();
+    assert_eq!(events.header("content-type"), "text/event-stream");
+    let text = events.text();
+    let names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: "))
+        .collect();
+    assert_eq!(
+        names.iter().filter(|name| **name == "tenant").count(),
+        1,
+        "{text}"
+    );
+    assert_eq!(names.first(), Some(&"wave"), "{text}");
+    assert_eq!(names.last(), Some(&"end"), "{text}");
+    assert!(text.contains(r#""sqlstate":"23514""#), "{text}");
+}
+
+#[tokio::test]
+async fn a_killed_platform_goes_on_with_the_rest_alone() {
+    let fleet = Fleet::with(impatient(), 5).await;
+    fleet.release().await;
+    let lock = fleet.held_up(3).await;
+    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    fleet
+        .becomes(&id, "three are done", |rollout| {
+            rollout["tally"]["done"] == 3
+        })
+        .await;
+    let before = fleet.turns("started_at").await;
+    fleet.world.kill_platform();
+    lock.commit().await;
+    fleet.world.start_platform().await;
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(rollout["tally"]["done"], 5, "{rollout}");
+    let after = fleet.turns("started_at").await;
+    assert_eq!(before[..3], after[..3], "who was done had no other turn");
+    for tenant in 0..5 {
+        assert_eq!(fleet.versions(tenant).await, ["1", "2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_without_its_database_is_its_own_trouble() {
+    let fleet = Fleet::with(WorldOptions::default(), 3).await;
+    fleet.release().await;
+    let lost = fleet.tenants[1].id().to_string();
+    let gone = format!("alter database \"{lost}\" rename to \"elsewhere\"");
+    eventually(DEADLINE, "its database is away", || async {
+        let end = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{lost}'"
+        );
+        fleet.world.postgres().run("postgres", &end).await;
+        fleet
+            .world
+            .postgres()
+            .run("postgres", &gone)
+            .map(Some)
+            .await
+    })
+    .await;
+    let id = fleet.start(json!({ "halt_share": 1.0 })).await;
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(
+        fleet.states(&id).await,
+        ["done", "failed", "done"],
+        "{rollout}"
+    );
+    let path = format!("/v1/rollouts/{id}/tenants?state=failed");
+    let failed = fleet.world.operator().get(&path).await.expect(200).json();
+    assert!(
+        failed["data"][0]["failure"]["message"].is_string(),
+        "{failed}"
+    );
+}
+
+#[tokio::test]
+async fn senseless_roll_outs_are_refused() {
+    let fleet = Fleet::with(WorldOptions::default(), 0).await;
+    for (request, pointer) in [
+        (json!({ "concurrency": 0 }), "/concurrency"),
+        (json!({ "halt_share": 2 }), "/halt_share"),
+        (json!({ "waves": [{ "percent": 0 }] }), "/waves/0"),
+        (
+            json!({ "filter": { "status": "deleted" } }),
+            "/filter/status",
+        ),
+    ] {
+        let answer = fleet.world.operator().post("/v1/rollouts", request).await;
+        let problem = answer.expect(422).refused(Code::ValidationFailed);
+        assert_eq!(problem.errors[0].pointer, pointer);
+    }
+    let nobody = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f";
+    for order in ["pause", "resume", "abort", "retry-failed"] {
+        fleet.order(nobody, order).await.expect(404);
+    }
+    // A fleet of nobody is rolled out at once.
+    let answer = fleet.world.operator().post("/v1/rollouts", json!({})).await;
+    assert_eq!(answer.expect(200).json()["state"], "done");
+}
+
+/// Brings a tenant whose registry row is behind to where its database is.
+pub(super) fn case() -> Case {
+    fn prepare(world: &World) -> futures::future::BoxFuture<'_, TenantHandle> {
+        async move {
+            let tenant = world.tenant("behind").await;
+            let sql = format!(
+                "update registry.tenant set schema_versions = schema_versions || '{{\"entries\": 1}}'
+                 where id = '{}'",
+                tenant.id()
+            );
+            world.postgres().run("registry", &sql).await;
+            tenant
+        }
+        .boxed()
+    }
+    fn begin<'a>(
+        operator: &'a Speaker,
+        tenant: &'a TenantHandle,
+    ) -> futures::future::BoxFuture<'a, Answer> {
+        let request = json!({ "filter": { "ids": [tenant.id()] } });
+        async move { operator.post("/v1/rollouts", request).await }.boxed()
+    }
+    fn after_done<'a>(
+        world: &'a World,
+        tenant: &'a TenantHandle,
+    ) -> futures::future::BoxFuture<'a, ()> {
+        stands(world, tenant, ("done", "2")).boxed()
+    }
+    fn after_undone<'a>(
+        world: &'a World,
+        tenant: &'a TenantHandle,
+    ) -> futures::future::BoxFuture<'a, ()> {
+        stands(world, tenant, ("aborted", "1")).boxed()
+    }
+    Case {
+        kind: OperationKind::Rollout,
+        steps: &[Step::Prepare, Step::Waves, Step::Finish],
+        point_of_no_return: Step::Prepare,
+        prepare,
+        begin,
+        after_done,
+        after_undone,
+    }
+}
+
+async fn stands(world: &World, tenant: &TenantHandle, (state, version): (&str, &str)) {
+    let sql = "select state from registry.rollout order by id desc limit 1";
+    assert_eq!(world.postgres().texts("registry", sql).await, [state]);
+    let sql = format!(
+        "select schema_versions ->> 'entries' from registry.tenant where id = '{}'",
+        tenant.id()
+    );
+    assert_eq!(world.postgres().texts("registry", &sql).await, [version]);
+}
+
+#[tokio::test]
+async fn every_step_of_a_roll_out_may_fail_and_run_twice() {
+    let world = World::with(patient()).await;
+    harness::every_step_fails(&world, &case()).await;
+    harness::every_step_twice(&world, &case()).await;
+}
+
+#[tokio::test]
+async fn a_roll_out_survives_a_kill_at_every_instruction() {
+    let world = World::with(impatient()).await;
+    harness::every_instruction_killed(&world, &case()).await;
+    harness::undo_stuck_and_retried(&world, &case()).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_operation_aborts_its_roll_out() {
+    let fleet = Fleet::with(roomy(), 2).await;
+    fleet.release().await;
+    let lock = fleet.held_up(0).await;
+    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    fleet
+        .becomes(&id, "one runs", |rollout| {
+            rollout["tally"]["running"].as_u64() > Some(0)
+        })
+        .await;
+    let path = format!("/v1/operations/{id}/cancel");
+    let operator = fleet.world.operator();
+    let cancelled = operator.request(http::Method::POST, &path).send().await;
+    assert_eq!(cancelled.status(), 202, "{cancelled}");
+    lock.commit().await;
+    fleet.ends(&id, "aborted").await;
+    reaches(&fleet.world, &id, "done", "an aborted roll-out").await;
+}

@@ -1,0 +1,34 @@
+//! The world tests: one file per theme, one binary.
+//!
+//! Deliberately through the public and the internal APIs, and through the server's own eyes; nothing
+//! of the services is called from inside. Tests that need nothing special share a world.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test is one story, and a table of vectors is one table"
+)]
+
+mod architecture;
+mod auth;
+mod budget;
+mod callers;
+mod ctl;
+mod directory;
+mod documents;
+mod entries;
+mod faults;
+mod fleet;
+mod headers;
+mod isolation;
+mod migrations;
+mod provisioning;
+mod saga;
+mod secrets;
+mod support;
+mod tokens;
+mod walls;

@@ -1,0 +1,220 @@
+//! Migrations of tenants' databases: once, on demand, and a failing one its tenant's own trouble.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use app_service::{App, Module, auth, entries};
+use contract::Code;
+use futures::future::join_all;
+use refinery::Migration;
+use world::{DEADLINE, World, WorldOptions, eventually};
+
+use crate::directory::history;
+use crate::support::entry;
+
+const FIRST: &str =
+    "create table ledger.line (id int not null, constraint line_key primary key (id));";
+/// Works unless a tenant has a line that it cannot take.
+const SECOND: &str = "alter table ledger.line add constraint line_id_check check (id < 100);";
+
+fn migration(name: &str, sql: &str) -> Migration {
+    Migration::unapplied(name, sql).unwrap()
+}
+
+/// A module of a test's own, in its first release or its second.
+fn ledger(second: &AtomicBool) -> Module {
+    let mut migrations = vec![migration("V1__ledger", FIRST)];
+    if second.load(Ordering::SeqCst) {
+        migrations.push(migration("V2__bounded", SECOND));
+    }
+    Module::new("ledger", migrations)
+}
+
+/// A world whose replicas of app-service have the second release once the switch says so.
+async fn with_releases() -> (World, Arc<AtomicBool>) {
+    let second = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&second);
+    let options = WorldOptions::default().app(move || {
+        App::new()
+            .module(auth::module())
+            .module(entries::module())
+            .module(ledger(&switch))
+    });
+    (World::with(options).await, second)
+}
+
+async fn versions(world: &World, tenant: &str) -> Vec<String> {
+    let sql = "select version::text from ledger.refinery_schema_history order by version";
+    world.postgres().texts(tenant, sql).await
+}
+
+#[tokio::test]
+async fn a_broken_migration_hurts_its_tenant_alone_and_operators_see_it() {
+    let (world, second) = with_releases().await;
+    let sick = world.tenant("sick").await;
+    let healthy = world.tenant("healthy").await;
+    let poison = "insert into ledger.line values (500)";
+    world.postgres().run(sick.id().as_str(), poison).await;
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    let base = world.app_url(newer);
+    let requests = (0..6).map(|_| {
+        let owner = sick.owner().at(&base);
+        async move { owner.get("/v1/entries").await }
+    });
+    for answer in join_all(requests).await {
+        answer.expect(503).refused(Code::MigrationFailed);
+    }
+    healthy
+        .owner()
+        .at(&base)
+        .get("/v1/entries")
+        .await
+        .expect(200);
+    assert_eq!(versions(&world, healthy.id().as_str()).await, ["1", "2"]);
+    assert_eq!(versions(&world, sick.id().as_str()).await, ["1"]);
+    // The release before goes on serving the tenant, and the other one too: it is merely ahead.
+    sick.owner().get("/v1/entries").await.expect(200);
+    healthy
+        .owner()
+        .post("/v1/entries", entry("Ahead"))
+        .await
+        .expect(201);
+    let path = format!("/v1/tenants/{}", sick.id());
+    let failure = eventually(DEADLINE, "the operators see it", || async {
+        let tenant = world.operator().get(&path).await.expect(200).json();
+        tenant["migration_failures"]
+            .as_array()
+            .and_then(|failures| failures.first().cloned())
+    })
+    .await;
+    assert_eq!(failure["owner"], "ledger");
+    assert_eq!(failure["sqlstate"], "23514");
+    assert!(
+        failure["migration"]
+            .as_str()
+            .unwrap()
+            .contains("V2__bounded"),
+        "{failure}"
+    );
+    // Once the cause is gone, the platform's call brings it up.
+    let cure = "delete from ledger.line where id = 500";
+    world.postgres().run(sick.id().as_str(), cure).await;
+    let later = world.add_app_replica().await;
+    let owner = sick.owner().at(&world.app_url(later));
+    eventually(DEADLINE, "the tenant is well again", || async {
+        (owner.get("/v1/entries").await.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(versions(&world, sick.id().as_str()).await, ["1", "2"]);
+    eventually(DEADLINE, "the operators see that", || async {
+        let tenant = world.operator().get(&path).await.expect(200).json();
+        (tenant["migration_failures"]
+            .as_array()
+            .is_some_and(Vec::is_empty))
+        .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_release_makes_new_tenants_with_its_schema() {
+    let (world, second) = with_releases().await;
+    let before = world.tenant("before").await;
+    second.store(true, Ordering::SeqCst);
+    world.add_app_replica().await;
+    // The stock of the release before is replaced behind; until then a claim is brought up.
+    let after = world.tenant("after").await;
+    assert_eq!(versions(&world, after.id().as_str()).await, ["1", "2"]);
+    assert_eq!(versions(&world, before.id().as_str()).await, ["1"]);
+    eventually(DEADLINE, "the stock is of the new template", || async {
+        let stale = "select count(*) from registry.stock s join registry.template t
+             on t.cluster = s.cluster and t.number = s.template
+             where s.status = 'ready' and (t.schema_versions ->> 'ledger')::int < 2";
+        let fresh = "select count(*) from registry.stock where status = 'ready'";
+        let stale = world.postgres().number("registry", stale).await;
+        let fresh = world.postgres().number("registry", fresh).await;
+        (stale == 0 && fresh >= 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_behind_is_left_to_the_roll_out_where_the_setting_says_so() {
+    let second = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&second);
+    let options = WorldOptions::default()
+        .app_setting("migrations.on_demand", "minimum")
+        .app(move || {
+            App::new()
+                .module(auth::module())
+                .module(ledger(&switch).minimum(1))
+        });
+    let world = World::with(options).await;
+    let acme = world.tenant("waits").await;
+    let id = acme.id().as_str();
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    // The replica of the release before is gone: whoever is called has the newer one.
+    world.take_app_replica(newer - 1).stop().await;
+    for _ in 0..5 {
+        acme.owner()
+            .at(&world.app_url(0))
+            .get("/v1/me")
+            .await
+            .expect(200);
+    }
+    assert_eq!(versions(&world, id).await, ["1"]);
+    // The platform's own call migrates, and again changes nothing.
+    let info = format!("/internal/tenants/{}/db-info", acme.id());
+    let route = world.service().get(&info).await.expect(200).json();
+    let request = serde_json::json!({ "database": route["database"] });
+    for _ in 0..2 {
+        let answer = world
+            .platform()
+            .post("/internal/migrate", &request)
+            .await
+            .expect(200);
+        assert_eq!(answer.json()["schema_versions"]["ledger"], 2);
+        assert_eq!(versions(&world, id).await, ["1", "2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_another_holds_up_is_waited_for_and_then_refused() {
+    let options = WorldOptions::default().app_setting("tenants.wait", "500ms");
+    let world = World::with(options).await;
+    let acme = world.tenant("held-up").await;
+    let beta = world.tenant("at-ease").await;
+    // The schema is behind its minimum for a moment: nothing of `entries` is reported.
+    let mut lock = world
+        .postgres()
+        .lock(acme.id().as_str(), "entries.entry")
+        .await;
+    let sql = format!(
+        "update registry.tenant set schema_versions = '{{}}' where id = '{}'",
+        acme.id()
+    );
+    world.postgres().run("registry", &sql).await;
+    let unmigrate = "delete from entries.refinery_schema_history where version = 2";
+    world.postgres().run(acme.id().as_str(), unmigrate).await;
+    world.set_status(acme.id(), "active").await;
+    let answer = eventually(DEADLINE, "the news is here", || async {
+        let answer = acme.owner().get("/v1/me").await;
+        (answer.status() == 503).then_some(answer)
+    })
+    .await;
+    assert!(
+        matches!(answer.code(), Code::TenantMigrating | Code::MigrationFailed),
+        "{answer}"
+    );
+    beta.owner().get("/v1/entries").await.expect(200);
+    lock.run("alter table entries.entry drop column search")
+        .await;
+    lock.commit().await;
+    eventually(DEADLINE * 2, "the tenant is served", || async {
+        (acme.owner().get("/v1/entries").await.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(history(&world, acme.id().as_str()).await, ["1 1", "2 1"]);
+}

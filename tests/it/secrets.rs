@@ -1,0 +1,212 @@
+//! Secrets: looked for everywhere where they must not be.
+
+use contract::Code;
+use http::Method;
+use serde_json::json;
+use world::{Faults, PASSWORD, StopMode, World, WorldOptions, until};
+
+use crate::support::{entry, role_password, signup, unique};
+
+#[tokio::test]
+async fn no_secret_is_logged_shown_or_said_to_a_database() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    world
+        .postgres()
+        .run("postgres", "create extension pg_stat_statements")
+        .await;
+    world
+        .postgres()
+        .run("postgres", "alter system set log_statement = 'all'")
+        .await;
+    world
+        .postgres()
+        .run("postgres", "select pg_reload_conf()")
+        .await;
+    let mut canaries = world.secrets();
+    let mut shown = Vec::new();
+
+    // A life with good days and bad ones.
+    let acme = world.tenant("canary").await;
+    let copied = world.tenant("canary").await;
+    let viewer = acme.viewer().await;
+    let wrong = format!("wrong-{:016x}", rand::random::<u64>());
+    canaries.push(wrong.clone());
+    canaries.push(PASSWORD.to_owned());
+    for tenant in [&acme, &copied] {
+        canaries.push(role_password(&world, tenant.id()).await.expose().to_owned());
+        canaries.push(tenant.owner().token().to_owned());
+    }
+    let login = |password: &str| json!({ "email": acme.email(), "password": password });
+    let tokens = acme
+        .anonymous()
+        .post("/v1/auth/login", login(PASSWORD))
+        .await
+        .expect(200)
+        .json();
+    let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+    let body = json!({ "refresh_token": refresh });
+    acme.anonymous()
+        .post("/v1/auth/refresh", body)
+        .await
+        .expect(200);
+    canaries.push(refresh);
+    let typo = json!({ "email": acme.email(), "password": PASSWORD, "pasword": wrong });
+    shown.push(acme.anonymous().post("/v1/auth/login", login(&wrong)).await);
+    shown.push(acme.anonymous().post("/v1/auth/login", typo).await);
+    let broken = format!(r#"{{"email": "a", "password": "{wrong}" oops"#);
+    let request = acme.anonymous().request(Method::POST, "/v1/auth/login");
+    shown.push(request.body(broken).send().await);
+    shown.push(
+        viewer
+            .post("/v1/users", json!({ "email": "a", "password": wrong }))
+            .await,
+    );
+    let mut taken = signup(acme.slug());
+    taken["password"] = json!(format!("{wrong}-and-more"));
+    shown.push(world.visitor().post("/v1/signup", taken).await);
+    let mut bad = signup(&unique("bad"));
+    bad["password"] = json!([wrong]);
+    shown.push(world.visitor().post("/v1/signup", bad).await);
+    let cluster = json!({
+        "name": "other", "region": "here", "host": "127.0.0.1", "port": 1, "tls": "disable",
+        "admin_user": "postgres", "admin_password": wrong, "connection_budget": 5,
+    });
+    shown.push(world.operator().post("/v1/clusters", cluster).await);
+    let port = world.postgres().superuser().port;
+    let cluster = json!({
+        "name": "other", "region": "here", "host": "localhost", "port": port, "tls": "disable",
+        "admin_user": "postgres", "admin_password": wrong, "connection_budget": 5,
+    });
+    shown.push(world.operator().post("/v1/clusters", cluster).await);
+    let info = format!("/internal/tenants/{}/db-info", acme.id());
+    shown.push(world.service().get(&info).await.expect(200));
+    shown.push(
+        world
+            .service()
+            .get("/internal/signing-keys")
+            .await
+            .expect(200),
+    );
+    shown.push(world.service().get("/metrics").await.expect(200));
+    shown.push(world.platform().get("/metrics").await.expect(200));
+    shown.push(world.operator().get("/v1/clusters").await.expect(200));
+    shown.push(world.operator().get("/v1/tenants").await.expect(200));
+    shown.push(world.operator().get("/v1/operator-keys").await.expect(200));
+    let id = acme.id();
+    world
+        .postgres()
+        .run("postgres", &format!("alter role {id} nologin"))
+        .await;
+    let end = format!(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{id}'"
+    );
+    world.postgres().run("postgres", &end).await;
+    until("the role is refused", || async {
+        acme.owner().get("/v1/entries").await.status() == 503
+    })
+    .await;
+    shown.push(acme.owner().get("/v1/entries").await);
+    world.postgres().restart(StopMode::Immediate).await;
+    until("the other tenant is served", || async {
+        copied
+            .owner()
+            .post("/v1/entries", entry("After"))
+            .await
+            .status()
+            == 201
+    })
+    .await;
+    let replica = world.platform_replica(Faults::none()).await;
+    replica.stop().await;
+
+    for canary in &canaries {
+        let name: String = canary.chars().take(6).collect();
+        for answer in &shown {
+            assert!(
+                !answer.text().contains(canary.as_str()),
+                "{name}... in {answer}"
+            );
+        }
+        let lines = world.logs().with(canary);
+        assert!(
+            lines.is_empty(),
+            "{name}... is logged {} times: {}",
+            lines.len(),
+            lines[0]
+        );
+        let literal = canary.replace('\'', "''");
+        let said = format!(
+            "select query from pg_stat_statements where query like '%{literal}%' and query not like '%pg_stat_statements%'
+             union all select query from pg_stat_activity where query like '%{literal}%' and query not like '%pg_stat_activity%'"
+        );
+        let said = world.postgres().texts("postgres", &said).await;
+        assert!(
+            said.iter().all(|query| query.contains("pg_stat_")),
+            "{name}...: {said:?}"
+        );
+        for command in command_lines() {
+            assert!(!command.contains(canary.as_str()), "{name}... in {command}");
+        }
+    }
+    // The look finds what is there.
+    assert!(!world.logs().with(acme.id().as_str()).is_empty());
+}
+
+/// The command lines of all processes that can be seen; none where there is no `/proc`.
+fn command_lines() -> Vec<String> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_registry_holds_no_secret_in_the_clear() {
+    let world = World::shared().await;
+    let acme = world.tenant("dump").await;
+    let mut canaries = world.secrets();
+    canaries.push(PASSWORD.to_owned());
+    canaries.push(role_password(&world, acme.id()).await.expose().to_owned());
+    let tables =
+        "select table_name::text from information_schema.tables where table_schema = 'registry'";
+    for table in world.postgres().texts("registry", tables).await {
+        let rows = format!("select row_to_json(t)::text from registry.{table} t");
+        for row in world.postgres().texts("registry", &rows).await {
+            for canary in &canaries {
+                assert!(!row.contains(canary.as_str()), "{table} holds a secret");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_password_of_one_tenant_does_not_open_for_another() {
+    let world = World::start().await;
+    let acme = world.tenant("sealed").await;
+    let beta = world.tenant("sealed").await;
+    let swap = format!(
+        "update registry.tenant set generation = generation + 1, credentials =
+             (select credentials from registry.tenant where id = '{}') where id = '{}'",
+        beta.id(),
+        acme.id()
+    );
+    world.postgres().run("registry", &swap).await;
+    world.set_status(acme.id(), "active").await;
+    let end = format!(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{}'",
+        acme.id()
+    );
+    world.postgres().run("postgres", &end).await;
+    until("the swapped box is met", || async {
+        world.postgres().run("postgres", &end).await;
+        acme.owner().get("/v1/entries").await.status() == 503
+    })
+    .await;
+    let answer = acme.owner().get("/v1/entries").await.expect(503);
+    answer.refused(Code::TenantUnavailable);
+    beta.owner().get("/v1/entries").await.expect(200);
+}

@@ -1,0 +1,86 @@
+//! Everything that this process logs, kept for tests that look for what must not be there.
+//!
+//! Deliberately one for the process, as logging is. Invariant: lines are kept whole and in order,
+//! the oldest dropped first.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kit::telemetry::{Guard, LogFormat, LogSettings};
+
+/// Bytes that are kept.
+const KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// Chatty where secrets pass: statements, HTTP, our own code.
+const FILTER: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
+
+static LOGS: std::sync::OnceLock<(Logs, Guard)> = std::sync::OnceLock::new();
+
+/// The lines so far.
+#[derive(Debug, Clone, Default)]
+pub struct Logs(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    chunks: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Logs {
+    /// The logs of this process, which start with the first call.
+    pub fn of_process() -> Self {
+        let (logs, _) = LOGS.get_or_init(|| {
+            let logs = Self::default();
+            let filter = std::env::var("WORLD_LOG").unwrap_or_else(|_| FILTER.to_owned());
+            let settings = LogSettings {
+                format: LogFormat::Json,
+                filter,
+            };
+            let guard = kit::telemetry::init_with_writer(&settings, Writer(logs.clone()))
+                .expect("nothing else logs in a test process");
+            (logs, guard)
+        });
+        logs.clone()
+    }
+
+    /// The lines that hold this text.
+    pub fn with(&self, text: &str) -> Vec<String> {
+        let kept = self.kept();
+        let all: Vec<u8> = kept.chunks.iter().flatten().copied().collect();
+        drop(kept);
+        String::from_utf8_lossy(&all)
+            .lines()
+            .filter(|line| line.contains(text))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Writer(Logs);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // For whoever looks for the cause of a failing test.
+        if std::env::var_os("WORLD_LOG").is_some() {
+            std::io::stderr().write_all(bytes)?;
+        }
+        let mut kept = self.0.kept();
+        kept.bytes += bytes.len();
+        kept.chunks.push_back(bytes.to_vec());
+        while kept.bytes > KEPT_BYTES {
+            let Some(oldest) = kept.chunks.pop_front() else {
+                break;
+            };
+            kept.bytes -= oldest.len();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
