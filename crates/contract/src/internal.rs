@@ -194,25 +194,6 @@ pub struct FailedMigration {
 
 /// Asks a service to run its modules' provisioning in a new tenant's database.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(example = json!({
-    "route": {
-        "tenant": "t_acme", "slug": "acme", "company": "Acme Corp", "status": "provisioning",
-        "generation": 3, "region": "eu-central-1", "time_zone": "Europe/Berlin",
-        "tier": {"name": "standard", "weight": 1, "limits": {"users": 50}, "features": ["entries"]},
-        "database": {
-            "cluster": {
-                "name": "main", "host": "10.0.0.7", "port": 5432, "tls": "verify-full",
-                "schema_credential": "sealed:v1:k1:...",
-            },
-            "name": "t_acme", "copy": 1,
-        },
-        "credentials": ["sealed:v1:k1:..."], "schema_versions": {"auth": 1, "entries": 2},
-    },
-    "owner": {
-        "user": "0192f0c1-a2b3-7c4d-8e9f-0a1b2c3d4e5f", "email": "ada@acme.example",
-        "password_hash": "$argon2id$v=19$m=19456,t=2,p=1$...",
-    },
-}))]
 pub struct ProvisionRequest {
     /// The tenant, not yet active.
     pub route: TenantRoute,
@@ -222,6 +203,10 @@ pub struct ProvisionRequest {
 
 /// The first user of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "user": "0192f0c1-a2b3-7c4d-8e9f-0a1b2c3d4e5f", "email": "ada@acme.example",
+    "password_hash": "$argon2id$v=19$m=19456,t=2,p=1$...",
+}))]
 pub struct NewOwner {
     /// Chosen before the first try, so that a second try makes the same user.
     pub user: Uuid,
@@ -245,6 +230,7 @@ pub struct OwnershipRequest {
 /// What is to be done to a tenant's owners.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "act", rename_all = "snake_case")]
+#[schema(example = json!({"act": "take_back"}))]
 pub enum OwnershipAct {
     /// Make somebody an owner.
     Give {

@@ -18,6 +18,19 @@ pub type SchemaVersions = BTreeMap<SchemaOwner, i32>;
 
 /// What a service needs to reach a tenant and to hold it to its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "tenant": "t_acme", "slug": "acme", "company": "Acme Corp", "status": "active",
+    "generation": 3, "region": "eu-central-1", "time_zone": "Europe/Berlin",
+    "tier": {"name": "standard", "weight": 1, "limits": {"users": 50}, "features": ["entries"]},
+    "database": {
+        "cluster": {
+            "name": "main", "host": "10.0.0.7", "port": 5432, "tls": "verify-full",
+            "schema_credential": "sealed:v1:k1:...",
+        },
+        "name": "t_acme", "copy": 1,
+    },
+    "credentials": ["sealed:v1:k1:..."], "schema_versions": {"auth": 1, "entries": 2},
+}))]
 pub struct TenantRoute {
     /// The tenant.
     pub tenant: TenantId,

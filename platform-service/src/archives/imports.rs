@@ -50,7 +50,7 @@ fn object(name: &str) -> Result<String> {
     operation_id = "imports.upload",
     tag = "tenants",
     params(("name" = String, Path, example = "acme-2026-01-05.tar")),
-    request_body(content = [u8], content_type = "application/x-tar"),
+    request_body(content_type = "application/x-tar", description = "The bytes of the archive."),
     responses((status = 200, description = "It is kept.", body = UploadView)),
     extensions(("x-unhurried" = json!(true)))
 )]

@@ -44,7 +44,13 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
     operation_id = "tenants.create_bulk",
     tag = "tenants",
     params(WaitQuery),
-    request_body(content = String, content_type = "text/csv", description = "Or application/x-ndjson: one JSON object a line."),
+    request_body(
+        content(
+            (String = "text/csv", example = "company,slug,email,password\nAcme Corp,acme-corp,ada@acme.example,correct horse battery staple\n"),
+            (String = "application/x-ndjson", example = "{\"company\":\"Acme Corp\",\"email\":\"ada@acme.example\",\"password\":\"correct horse battery staple\"}\n"),
+        ),
+        description = "One row a tenant.",
+    ),
     responses(
         (status = 200, description = "Every row is done or has failed.", body = OperationView),
         (status = 202, description = "The tenants are being made.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
