@@ -18,7 +18,7 @@ pub use module::{InvalidModule, Module, OwnershipHook, ProvisionHook};
 pub use service::{Service, Stopper};
 pub use state::AppState;
 pub use tenancy::{
-    InTenant, Permission, Reading, SignIn, SignedIn, SigningOut, Tenant, Transaction,
+    Borrowed, InTenant, Permission, SignIn, SignedIn, SigningOut, Tenant, Transaction,
 };
 
 /// Our own modules on the public builder: what the program, the local stack and the tests run.

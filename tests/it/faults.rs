@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use http::Method;
 use rand::RngExt;
-use world::{DEADLINE, Mode, StopMode, TenantHandle, World, WorldOptions, eventually, until};
+use serde_json::json;
+use world::{
+    DEADLINE, Mode, PASSWORD, StopMode, TenantHandle, World, WorldOptions, eventually, until,
+};
 
 use crate::support::entry;
 
@@ -330,6 +333,51 @@ async fn a_network_that_swallows_everything_is_answered_in_time_and_got_over() {
                     == 201
             })
             .await;
+        }
+    }
+}
+
+/// Ends every session of a tenant's role, as an operation does, and waits until none is left.
+async fn end_sessions(world: &World, tenant: &TenantHandle) -> i64 {
+    let sql = format!(
+        "select count(*) filter (where pg_terminate_backend(pid, 5000))
+             from pg_stat_activity where usename = '{}'",
+        tenant.id()
+    );
+    world.postgres().number("postgres", &sql).await
+}
+
+#[tokio::test]
+async fn no_request_fails_for_sessions_that_ended_while_they_were_idle() {
+    let world = World::start().await;
+    let acme = world.tenant("ended").await;
+    let owner = acme.owner();
+    let login = json!({"email": acme.email(), "password": PASSWORD});
+    let made = owner.post("/v1/entries", entry("Kept")).await.expect(201);
+    let path = format!("/v1/entries/{}", made.json()["id"].as_str().unwrap());
+    let read = || owner.get(&path);
+    let write = || owner.post("/v1/entries", entry("Another"));
+    for round in 0..8 {
+        // Some connections, all idle and all used within the second in which none is pinged.
+        let busy = join_all((0..6).map(|_| read())).await;
+        assert!(busy.iter().all(|answer| answer.status() == 200), "{busy:?}");
+        assert!(end_sessions(&world, &acme).await >= 1, "none was idle");
+        match round % 4 {
+            0 => drop(read().await.expect(200)),
+            1 => drop(write().await.expect(201)),
+            2 => {
+                let guest = acme.anonymous().from_another_address();
+                guest.post("/v1/auth/login", &login).await.expect(200);
+            }
+            _ => {
+                for answer in join_all((0..6).map(|_| read())).await {
+                    answer.expect(200);
+                }
+            }
+        }
+        for _ in 0..5 {
+            read().await.expect(200);
+            write().await.expect(201);
         }
     }
 }

@@ -185,9 +185,7 @@ async fn me(
     }: InTenant<SignedIn>,
 ) -> Result<Json<MeView>> {
     let user = user_of(&principal)?;
-    let mut reading = tenant.read().await?;
-    let account = store::find(&mut reading, user).await?;
-    reading.done();
+    let account = tenant.read(|db, _| Box::pin(store::find(db, user))).await?;
     let account =
         account.ok_or_else(|| Problem::new(Code::NotFound).detail("This user was removed."))?;
     let grant = tenant.grant();
@@ -213,9 +211,9 @@ async fn list(
         starting_after,
     }): Query<UserQuery>,
 ) -> Result<Json<Page<UserView>>> {
-    let mut reading = tenant.read().await?;
-    let found = store::list(&mut reading, limit, starting_after).await?;
-    reading.done();
+    let found = tenant
+        .read(|db, _| Box::pin(store::list(db, limit, starting_after)))
+        .await?;
     Ok(Json(
         Page::of(found, limit).map(|account| UserView::from(&account)),
     ))

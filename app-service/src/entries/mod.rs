@@ -191,12 +191,13 @@ async fn list(
         q,
     }): Query<EntryQuery>,
 ) -> Result<Json<Page<EntryView>>> {
-    let mut reading = tenant.read().await?;
-    let found = match &q {
-        Some(q) => store::search(&mut reading, q, limit, starting_after).await?,
-        None => store::list(&mut reading, limit, starting_after).await?,
-    };
-    reading.done();
+    let q = q.as_ref();
+    let found = tenant
+        .read(|db, _| match q {
+            Some(q) => Box::pin(store::search(db, q, limit, starting_after)),
+            None => Box::pin(store::list(db, limit, starting_after)),
+        })
+        .await?;
     Ok(Json(Page::of(found, limit)))
 }
 
@@ -212,9 +213,7 @@ async fn show(
     InTenant { tenant, .. }: InTenant<ReadEntries>,
     Path(id): Path<EntryId>,
 ) -> Result<impl IntoResponse> {
-    let mut reading = tenant.read().await?;
-    let found = store::find(&mut reading, id).await?;
-    reading.done();
+    let found = tenant.read(|db, _| Box::pin(store::find(db, id))).await?;
     Ok(found.ok_or_else(no_such_entry)?.tagged())
 }
 

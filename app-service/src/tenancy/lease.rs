@@ -1,14 +1,18 @@
-//! What a module holds while it works in its tenant's database: [`Reading`] or [`Transaction`].
+//! What a module works with in its tenant's database: reads that each stand for themselves, or a
+//! [`Transaction`].
 //!
 //! Deliberately without sqlx's own transactions: a future that is dropped between BEGIN and its
-//! answer would leave sqlx believing that none is open. Invariant: a connection goes back only after
+//! answer would leave sqlx believing that none is open. Invariants: a connection goes back only after
 //! its last statement, COMMIT or ROLLBACK was answered; any other way out goes through a rollback.
+//! Only what the server cannot have acted on is tried a second time: BEGIN, and reads.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
 use contract::Code;
+use futures::future::BoxFuture;
 use kit::db::Fault;
 use kit::error::Problem;
 use kit::observe::Notes;
@@ -21,12 +25,6 @@ use super::directory::Refusal;
 /// Holds in a row, each begun while a connection was made ready after the one before, that a request
 /// waits for.
 const MOST_HOLDS: u32 = 4;
-
-/// A connection whose statements each stand for themselves.
-///
-/// Dropped without [`Reading::done`] it is checked by a rollback before it serves anybody else.
-#[must_use]
-pub struct Reading(Lease);
 
 /// A transaction.
 ///
@@ -52,13 +50,6 @@ impl Lease {
     fn give_back(self) {
         self.notes.database_time(self.since.elapsed());
         self.held.give_back();
-    }
-}
-
-impl Reading {
-    /// Gives the connection back; its last statement was answered.
-    pub fn done(self) {
-        self.0.give_back();
     }
 }
 
@@ -89,20 +80,6 @@ impl Transaction {
     }
 }
 
-impl Deref for Reading {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.0.held
-    }
-}
-
-impl DerefMut for Reading {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0.held
-    }
-}
-
 impl Deref for Transaction {
     type Target = PgConnection;
 
@@ -117,9 +94,28 @@ impl DerefMut for Transaction {
     }
 }
 
-pub(super) async fn read(tenant: &Tenant) -> Result<Reading, Problem> {
-    let held = acquire(tenant).await?;
-    Ok(Reading(Lease::new(held, tenant)))
+/// Says that what a read borrows lives as long as its connection is lent.
+pub type Borrowed<'c, 'env> = PhantomData<&'c &'env ()>;
+
+pub(super) async fn read<'env, T, E: Into<Problem>>(
+    tenant: &Tenant,
+    work: impl for<'c> Fn(&'c mut PgConnection, Borrowed<'c, 'env>) -> BoxFuture<'c, Result<T, E>>,
+) -> Result<T, Problem> {
+    let mut lease = Lease::new(acquire(tenant).await?, tenant);
+    let mut read = work(&mut lease.held, PhantomData).await.map_err(Into::into);
+    if let Err(problem) = &read
+        && lease.held.reused() == Reused::Yes
+        && problem.code() == Code::DatabaseUnavailable
+    {
+        tracing::debug!(tenant.id = %tenant.id(), cause = kit::error::chain(problem), "reading again");
+        lease = Lease::new(in_place_of(lease.held, tenant).await?, tenant);
+        read = work(&mut lease.held, PhantomData).await.map_err(Into::into);
+    }
+    // A connection that met an error is looked at before it serves anybody else.
+    if read.is_ok() {
+        lease.give_back();
+    }
+    read
 }
 
 pub(super) async fn begin(tenant: &Tenant) -> Result<Transaction, Problem> {
@@ -129,14 +125,18 @@ pub(super) async fn begin(tenant: &Tenant) -> Result<Transaction, Problem> {
         if !stale {
             return Err(error.into());
         }
-        // The connection died while it was idle, and the tenant's others most likely with it.
-        // Nothing was asked of the server yet, so once more on a fresh one is safe.
-        held.discard();
-        tenant.known.close_idle();
-        held = acquire(tenant).await?;
+        held = in_place_of(held, tenant).await?;
         sqlx::raw_sql("begin").execute(&mut *held).await?;
     }
     Ok(Transaction(Lease::new(held, tenant)))
+}
+
+/// Another connection for one that died while it was idle, and the tenant's others most likely with
+/// it: those that are idle are closed, so it is a fresh one, or one that was in use a moment ago.
+async fn in_place_of(dead: Held, tenant: &Tenant) -> Result<Held, Problem> {
+    dead.discard();
+    tenant.known.close_idle();
+    acquire(tenant).await
 }
 
 /// A connection by what is known of the tenant now, once it is not held; where the database refuses

@@ -20,15 +20,17 @@ mod open;
 use std::sync::Arc;
 
 use contract::{TenantId, TenantRoute, TierGrant};
+use futures::future::BoxFuture;
 use kit::error::Problem;
 use kit::observe::Notes;
+use sqlx::PgConnection;
 
 pub(crate) use changes::{Seen, follow_changes};
 pub(crate) use connections::ConnectionLimits;
 pub(crate) use directory::{Directory, DirectorySettings};
 pub use doors::{InTenant, Permission, SignIn, SignedIn, SigningOut};
 pub(crate) use heartbeat::{Heart, Registration, keep_beating};
-pub use lease::{Reading, Transaction};
+pub use lease::{Borrowed, Transaction};
 pub use migrations::OnDemand;
 pub(crate) use migrations::{Migrator, MigratorSettings};
 
@@ -78,15 +80,21 @@ impl Tenant {
         &self.known.route().tier
     }
 
-    /// A connection for statements that only read, each on its own; call [`Reading::done`] after
-    /// the last one was answered.
+    /// Does `work` on a connection for statements that only read, each on its own. It is done once
+    /// more from the start where the connection turns out to have died while it was idle.
+    ///
+    /// `tenant.read(|db, _| Box::pin(store::find(db, id)))`: the second argument only says that what
+    /// `work` borrows lives long enough.
     ///
     /// # Errors
-    /// `overloaded` when no connection became free in time, `tenant-unavailable` when the tenant's
-    /// database cannot be reached or is not the right one; how the tenant stands, where that changed
-    /// since the door.
-    pub async fn read(&self) -> Result<Reading, Problem> {
-        lease::read(self).await
+    /// Those of `work`; `overloaded` when no connection became free in time, `tenant-unavailable`
+    /// when the tenant's database cannot be reached or is not the right one; how the tenant stands,
+    /// where that changed since the door.
+    pub async fn read<'env, T, E: Into<Problem>>(
+        &self,
+        work: impl for<'c> Fn(&'c mut PgConnection, Borrowed<'c, 'env>) -> BoxFuture<'c, Result<T, E>>,
+    ) -> Result<T, Problem> {
+        lease::read(self, work).await
     }
 
     /// A transaction; ended by [`Transaction::commit`], rolled back when it is dropped.

@@ -176,13 +176,13 @@ async fn authenticate<'a>(
 /// The account of an address; nobody's where the tenant was held back since the door.
 async fn find_account(tenant: &Tenant, email: &str) -> Result<Option<Account>> {
     // The connection is back before the password is hashed.
-    let mut reading = match tenant.read().await {
-        Err(problem) if problem.code() == Code::CredentialsWrong => return Ok(None),
-        read => read?,
-    };
-    let account = accounts::find_by_email(&mut reading, email).await?;
-    reading.done();
-    Ok(account)
+    let found = tenant
+        .read(|db, _| Box::pin(accounts::find_by_email(db, email)))
+        .await;
+    match found {
+        Err(problem) if problem.code() == Code::CredentialsWrong => Ok(None),
+        found => found,
+    }
 }
 
 /// Exchange a refresh token
