@@ -22,6 +22,9 @@ use super::connections::Session;
 
 /// Statements that a connection keeps prepared.
 const PREPARED_STATEMENTS: usize = 64;
+/// The marker of this database.
+const MARKER: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker \
+     from pg_database where datname = current_database()";
 /// One round trip: the marker of this database, the server's process, whether the server takes
 /// writes, and whether the role may change data.
 const PROOF: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker, \
@@ -223,7 +226,7 @@ pub(crate) async fn open_as_schema_owner(
     };
     let opening = async {
         let mut postgres = dial(database, login).await?;
-        let both = format!("{PROOF}; {}", kit::migrate::TRY_LOCK);
+        let both = format!("{MARKER}; {}", kit::migrate::TRY_LOCK);
         let rows = sqlx::raw_sql(AssertSqlSafe(both))
             .fetch_all(&mut postgres)
             .await?;

@@ -22,6 +22,7 @@ pub(crate) mod wall;
 use std::fmt;
 
 use contract::tenant::{DATA_ROLE, PLATFORM_ROLE, QUERY_ROLE, SCHEMA_ROLE};
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::scram::Verifier;
@@ -91,20 +92,35 @@ pub(crate) struct RoleLook {
 
 /// Looks at the database and the role of a name.
 pub(crate) async fn look(connection: &mut PgConnection, name: &Name) -> Result<Look, sqlx::Error> {
-    let row = sqlx::query(
+    let [found] = look_at(connection, [name]).await?;
+    Ok(found)
+}
+
+/// The same for several names at once, in their order.
+pub(crate) async fn look_at<const N: usize>(
+    connection: &mut PgConnection,
+    names: [&Name; N],
+) -> Result<[Look; N], sqlx::Error> {
+    let rows = sqlx::query(
         "select database.oid is not null as has_database,
              shobj_description(database.oid, 'pg_database') as marker,
              coalesce(database.datconnlimit = -2, false) as half_dropped,
              coalesce(database.datallowconn, false) as open,
              role.oid is not null as has_role,
              shobj_description(role.oid, 'pg_authid') as mark
-         from (select $1::text::name as name) wanted
+         from unnest($1::name[]) with ordinality wanted (name, position)
          left join pg_database database on database.datname = wanted.name
-         left join pg_roles role on role.rolname = wanted.name",
+         left join pg_roles role on role.rolname = wanted.name
+         order by wanted.position",
     )
-    .bind(name.to_string())
-    .fetch_one(connection)
+    .bind(names.map(Name::to_string).to_vec())
+    .fetch_all(connection)
     .await?;
+    let found: Vec<Look> = rows.iter().map(seen).collect::<Result<_, _>>()?;
+    found.try_into().map_err(|_| sqlx::Error::RowNotFound)
+}
+
+fn seen(row: &PgRow) -> Result<Look, sqlx::Error> {
     let state = match (row.try_get("half_dropped")?, row.try_get("open")?) {
         (true, _) => DatabaseState::HalfDropped,
         (false, true) => DatabaseState::Open,

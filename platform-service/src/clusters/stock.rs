@@ -4,7 +4,7 @@
 //! a copy carries its marker exactly when it has its walls, its rights and its role.
 
 use super::connections::{Database, Server};
-use super::postgres::{self, Claim, DatabaseState, Name, Source, Whose};
+use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};
 use crate::operations::Stop;
 use kit::db::Fault;
 use sqlx::Connection;
@@ -12,22 +12,29 @@ use sqlx::Connection;
 /// Copies of the stock are first copies.
 const STOCK_COPY: u32 = 1;
 
+/// Whether the copy of this number is there and complete.
+pub(crate) fn is_complete(server: &Server, number: i64, found: &Look) -> bool {
+    let marker = server.database(&Name::Stock(number), STOCK_COPY).marker();
+    found.database.as_ref().is_some_and(|database| {
+        database.marker.as_ref() == Some(&marker) && database.state == DatabaseState::Open
+    })
+}
+
 /// Ensures that the copy of this number is there and complete.
 pub(crate) async fn ensure(server: &Server, number: i64, template: i64) -> Result<(), Stop> {
     let name = Name::Stock(number);
-    let marker = server.database(&name, STOCK_COPY).marker();
     let mut connection = server.acquire().await?;
     let mut found = postgres::look(&mut connection, &name).await?;
-    if let Some(database) = &found.database {
-        if database.marker.as_deref() == Some(&marker) && database.state == DatabaseState::Open {
-            return Ok(());
-        }
-        if database.state != DatabaseState::Open {
-            drop(connection);
-            discard(server, &name, Whose::Anybody).await?;
-            connection = server.acquire().await?;
-            found = postgres::look(&mut connection, &name).await?;
-        }
+    if is_complete(server, number, &found) {
+        return Ok(());
+    }
+    if let Some(database) = &found.database
+        && database.state != DatabaseState::Open
+    {
+        drop(connection);
+        discard(server, &name, Whose::Anybody).await?;
+        connection = server.acquire().await?;
+        found = postgres::look(&mut connection, &name).await?;
     }
     if found.database.is_none() {
         // A connection is not held while others copy.
@@ -37,6 +44,7 @@ pub(crate) async fn ensure(server: &Server, number: i64, template: i64) -> Resul
         let source = Name::Template(template);
         postgres::copy(&mut connection, Source::Template(&source), &name).await?;
     }
+    let marker = server.database(&name, STOCK_COPY).marker();
     postgres::furnish_stock(&mut connection, &name, &marker, found.role.as_ref()).await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapters::secret_store::SecretSubject;
 use contract::internal::{NewOwner, ProvisionRequest};
 use contract::secret::{Secret, SecretRef};
-use contract::{ClusterName, Code, DatabaseRef, SchemaVersions};
+use contract::{ClusterName, Code, DatabaseRef, SchemaVersions, TenantRoute};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -47,6 +47,18 @@ pub(crate) struct CreatePlan {
     /// What the services brought when they were last asked; empty before that.
     #[serde(default)]
     newest_versions: SchemaVersions,
+    /// Whether the modules' provisioning is done.
+    #[serde(default)]
+    provisioned: Provisioned,
+}
+
+/// Whether the modules' provisioning has run in the new database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Provisioned {
+    #[default]
+    NotYet,
+    Done,
 }
 
 impl CreatePlan {
@@ -57,6 +69,14 @@ impl CreatePlan {
             credential: None,
             schema_versions: SchemaVersions::new(),
             newest_versions: SchemaVersions::new(),
+            provisioned: Provisioned::NotYet,
+        }
+    }
+
+    fn provisioning(&self, route: TenantRoute) -> ProvisionRequest {
+        ProvisionRequest {
+            route,
+            owner: self.owner.clone(),
         }
     }
 
@@ -85,6 +105,7 @@ impl Saga for CreatePlan {
         match step {
             Step::Place | Step::Activate => true,
             Step::Schema => self.is_current(),
+            Step::Provision => self.provisioned == Provisioned::Done,
             _ => false,
         }
     }
@@ -237,19 +258,23 @@ async fn make_database(
     head: &Head,
     plan: &mut CreatePlan,
 ) -> Result<(), Stop> {
-    let (claimed, services) = {
+    let (claimed, services, route) = {
         let mut registry = platform.registry.acquire().await?;
         let claimed = derived::claimed_by(&mut registry, head.id)
             .await?
             .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
         let services = replicas::store::live_services(&mut registry).await?;
-        (claimed, services)
+        let route = route(&mut registry, head).await?;
+        (claimed, services, route)
     };
     let server = platform.server(&claimed.cluster).await?;
     let name = Name::Tenant(head.tenant()?.clone());
     let mark = mark(head);
     let mut connection = server.acquire().await?;
-    let found = postgres::look(&mut connection, &name).await?;
+    let [found, copy] =
+        postgres::look_at(&mut connection, [&name, &Name::Stock(claimed.number)]).await?;
+    // Not held while others copy.
+    drop(connection);
     let is_done = found
         .role
         .as_ref()
@@ -262,8 +287,9 @@ async fn make_database(
             );
             return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
         }
-        drop(connection);
-        stock::ensure(&server, claimed.number, claimed.template).await?;
+        if !stock::is_complete(&server, claimed.number, &copy) {
+            stock::ensure(&server, claimed.number, claimed.template).await?;
+        }
         let password = open_password(platform, head, &plan.password).await?;
         let claim = Claim {
             tenant: &name,
@@ -279,6 +305,17 @@ async fn make_database(
     }
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
+    // In the same breath, so that nothing is written between: a step that needs no act ends with the
+    // one before it. What does not succeed here has its own step, and its own tries there.
+    if plan.is_current() && !services.is_empty() {
+        let request = plan.provisioning(route);
+        if services::provision(platform, &services, &request)
+            .await
+            .is_ok()
+        {
+            plan.provisioned = Provisioned::Done;
+        }
+    }
     Ok(())
 }
 
@@ -365,15 +402,9 @@ async fn cluster(platform: &Platform, head: &Head) -> Result<ClusterName, Stop> 
 async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Result<(), Stop> {
     let (route, services) = {
         let mut registry = platform.registry.acquire().await?;
-        let route = tenants::store::route(&mut registry, head.tenant()?)
-            .await?
-            .ok_or_else(|| Stop::Fail(Problem::internal("the tenant has no route")))?;
+        let route = route(&mut registry, head).await?;
         let services = replicas::store::live_services(&mut registry).await?;
         (route, services)
-    };
-    let request = ProvisionRequest {
-        route,
-        owner: plan.owner.clone(),
     };
     if services.is_empty() {
         return Err(Stop::Later {
@@ -381,7 +412,13 @@ async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Resul
             reason: "No service that owns schemas is registered.".into(),
         });
     }
-    services::provision(platform, &services, &request).await
+    services::provision(platform, &services, &plan.provisioning(route)).await
+}
+
+async fn route(registry: &mut PgConnection, head: &Head) -> Result<TenantRoute, Stop> {
+    tenants::store::route(registry, head.tenant()?)
+        .await?
+        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant has no route")))
 }
 
 /// Says that the tenant is served, with these versions.

@@ -34,7 +34,9 @@ const AT_ONCE: usize = 4;
 pub(super) async fn one_big(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.second_cluster().await?;
+    stage.only_placed_on(CLUSTER).await?;
     let tenant = newest(stage).await?;
+    stage.placed_anywhere().await?;
     fill(stage, &tenant).await?;
     let (mut held, mut failures, mut notes) = (Vec::new(), 0, Vec::new());
     for to in [SECOND, CLUSTER]
@@ -150,7 +152,7 @@ async fn fill(stage: &Stage, tenant: &Tenant) -> anyhow::Result<()> {
     let statement = format!(
         "insert into entries.entry (id, title, body, created_by)
          select gen_random_uuid(), 'Big ' || number, jsonb_build_object('text', (
-             select string_agg(md5(random()::text || number), '') from generate_series(1, 250)
+             select string_agg(md5(random()::text || number || part), '') from generate_series(1, 250) part
          )), 'usr_bench'
          from generate_series(1, {BIG_ROWS}) number"
     );
