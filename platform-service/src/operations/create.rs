@@ -21,7 +21,8 @@ use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name, Whose};
 use crate::clusters::scram::Verifier;
-use crate::clusters::store::{self as clusters, derived};
+use crate::clusters::store as clusters;
+use crate::clusters::store::derived::{self, ClaimedCopy};
 use crate::clusters::{services, stock};
 use crate::platform::Platform;
 use crate::tenants;
@@ -267,42 +268,7 @@ async fn make_database(
         let route = route(&mut registry, head).await?;
         (claimed, services, route)
     };
-    let server = platform.server(&claimed.cluster).await?;
-    let name = Name::Tenant(head.tenant()?.clone());
-    let mark = mark(head);
-    let mut connection = server.acquire().await?;
-    let [found, copy] =
-        postgres::look_at(&mut connection, [&name, &Name::Stock(claimed.number)]).await?;
-    // Not held while others copy.
-    drop(connection);
-    let is_done = found
-        .role
-        .as_ref()
-        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
-    if !is_done {
-        if found.role.is_some() || found.database.is_some() {
-            let detail = format!(
-                "The cluster {} has a database or role {name} that this operation did not make.",
-                claimed.cluster
-            );
-            return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
-        }
-        if !stock::is_complete(&server, claimed.number, &copy) {
-            stock::ensure(&server, claimed.number, claimed.template).await?;
-        }
-        let password = open_password(platform, head, &plan.password).await?;
-        let claim = Claim {
-            tenant: &name,
-            marker: &server.database(&name, FIRST_COPY).marker(),
-            mark: &mark,
-            verifier: &Verifier::of(&password),
-            connection_limit: server.connection_budget(),
-        };
-        // After the copy is known to be there: whoever takes the operation over from now on either
-        // drops the copy, and then there is nothing to claim, or sees what was claimed.
-        still_ours(platform, head).await?;
-        stock::claim(&server, claimed.number, &claim).await?;
-    }
+    claim_copy(platform, head, &claimed, &plan.password).await?;
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
     // In the same breath, so that nothing is written between: a step that needs no act ends with the
@@ -317,6 +283,52 @@ async fn make_database(
         }
     }
     Ok(())
+}
+
+/// Turns the copy that this operation claimed into the tenant's database, unless that is done.
+async fn claim_copy(
+    platform: &Platform,
+    head: &Head,
+    claimed: &ClaimedCopy,
+    password: &SecretRef,
+) -> Result<(), Stop> {
+    let server = platform.server(&claimed.cluster).await?;
+    let name = Name::Tenant(head.tenant()?.clone());
+    let mark = mark(head);
+    let mut connection = server.acquire().await?;
+    let [found, copy] =
+        postgres::look_at(&mut connection, [&name, &Name::Stock(claimed.number)]).await?;
+    // Not held while others copy.
+    drop(connection);
+    let is_done = found
+        .role
+        .as_ref()
+        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
+    if is_done {
+        return Ok(());
+    }
+    if found.role.is_some() || found.database.is_some() {
+        let detail = format!(
+            "The cluster {} has a database or role {name} that this operation did not make.",
+            claimed.cluster
+        );
+        return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+    }
+    if !stock::is_complete(&server, claimed.number, &copy) {
+        stock::ensure(&server, claimed.number, claimed.template).await?;
+    }
+    let password = open_password(platform, head, password).await?;
+    let claim = Claim {
+        tenant: &name,
+        marker: &server.database(&name, FIRST_COPY).marker(),
+        mark: &mark,
+        verifier: &Verifier::of(&password),
+        connection_limit: server.connection_budget(),
+    };
+    // After the copy is known to be there: whoever takes the operation over from now on either
+    // drops the copy, and then there is nothing to claim, or sees what was claimed.
+    still_ours(platform, head).await?;
+    stock::claim(&server, claimed.number, &claim).await
 }
 
 /// Renews the lease, or stops where another runner has taken the operation.
