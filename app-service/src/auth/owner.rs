@@ -21,11 +21,18 @@ pub(super) fn change<'c>(
     request: &'c OwnershipRequest,
 ) -> BoxFuture<'c, Result<()>> {
     Box::pin(async move {
+        if let OwnershipAct::Look { email } = &request.act {
+            let account = store::find_by_email(db, email).await?;
+            let none = || Problem::new(Code::NotFound).detail("Nobody has this address.");
+            able(&account.ok_or_else(none)?)?;
+            return Ok(());
+        }
         // Whoever comes at the same time waits, and finds what was done.
         store::lock_accounts(db).await?;
         let change = request.change;
         let done = store::audited_by(db, UserId::from_uuid(change)).await?;
         match &request.act {
+            OwnershipAct::Look { .. } => Ok(()),
             OwnershipAct::Give { .. } if !done.is_empty() => Ok(()),
             OwnershipAct::Give {
                 email,

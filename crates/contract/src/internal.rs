@@ -232,6 +232,12 @@ pub struct OwnershipRequest {
 #[serde(tag = "act", rename_all = "snake_case")]
 #[schema(example = json!({"act": "take_back"}))]
 pub enum OwnershipAct {
+    /// Say whether somebody who has an account can be made an owner, and change nothing: `not-found`
+    /// where nobody has the address, `conflict` where the account is disabled.
+    Look {
+        /// E-mail address, whatever its case.
+        email: String,
+    },
     /// Make somebody an owner.
     Give {
         /// E-mail address, whatever its case.

@@ -1,9 +1,10 @@
 //! Emptying a cluster: it gets nothing new, and its tenants are moved off it, some at once.
 //!
-//! Deliberately made of moves, each an operation of its own. Invariants: a move that fails leaves its
-//! tenant where it is and does not stop the others; the drain ends when every tenant has left or has
-//! failed to, and says which.
+//! Deliberately made of moves, each an operation of its own. Invariants: a tenant that cannot go, or
+//! whose move fails, stays where it is and does not stop the others; the drain ends when every tenant
+//! has left or was found to stay, and says which and why.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,11 +22,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::begin::{Begin, Planned, Started, WaitQuery, begin, spawn};
 use super::move_tenant::{Measured, Wanted, measure, plan_move};
-use super::saga::{Cancel, Head, Progress, Saga, Traits};
+use super::saga::{Cancel, Head, Progress, Saga, Traits, Wish};
 use super::{Step, Stop, Subject, children};
 use crate::audit::Actor;
 use crate::clusters::store as clusters;
-use crate::clusters::store::moves::{self, LeaverState};
+use crate::clusters::store::moves::{self, Leaver, LeaverState};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -38,6 +39,9 @@ const MOST_AT_ONCE: u32 = 16;
 const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Tenants that a result names.
 const NAMED: usize = 100;
+/// Tenants that are looked at together once some could not go.
+const LOOKED_AT: usize = 64;
+const CANCELLED: &str = "It was cancelled: moves that had begun went on, and no more were begun.";
 
 /// What a drain needs for its steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,11 +54,21 @@ pub(crate) struct DrainPlan {
     /// Tenants that are still there.
     #[serde(default)]
     left: u64,
-    /// Of those, the ones that could not be moved, and why where the drain knows it.
+    /// Of those, the ones that no other cluster takes, by the reason.
     #[serde(default)]
-    failed: Vec<TenantId>,
+    refused: BTreeMap<String, BTreeSet<TenantId>>,
+    /// Some of those that are still there, with the reason.
+    #[serde(default)]
+    staying: Vec<Staying>,
     #[serde(default)]
     note: Option<String>,
+}
+
+/// A tenant that is still there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Staying {
+    tenant: TenantId,
+    reason: String,
 }
 
 impl Saga for DrainPlan {
@@ -100,12 +114,11 @@ impl Saga for DrainPlan {
     }
 
     fn result(&self) -> Option<Value> {
-        let failed: Vec<_> = self.failed.iter().take(NAMED).collect();
         Some(json!({
             "tenants": self.total,
             "moved": self.total.saturating_sub(self.left),
             "left": self.left,
-            "failed": failed,
+            "remaining": self.staying,
             "note": self.note,
         }))
     }
@@ -130,55 +143,111 @@ impl DrainPlan {
         };
         self.left = leavers.len() as u64;
         self.total = self.total.max(self.left);
-        let of = |state: LeaverState| {
-            let those = leavers.iter().filter(move |leaver| leaver.state == state);
-            those.map(|leaver| leaver.tenant.clone())
+        let busy = leavers.iter().filter(|l| l.state == LeaverState::Busy);
+        let busy = busy.count() as u64;
+        let free: Vec<&TenantId> = leavers
+            .iter()
+            .filter(|leaver| leaver.state == LeaverState::Free)
+            .map(|leaver| &leaver.tenant)
+            .filter(|tenant| self.refusal_of(tenant).is_none())
+            .collect();
+        let now = match head.wish {
+            Wish::GoOn => free.len().min(self.looked_at_once()),
+            Wish::End => 0,
         };
-        self.failed = of(LeaverState::Failed).collect();
-        let busy = of(LeaverState::Busy).count() as u64;
-        let most = usize::try_from(self.at_once).unwrap_or(1);
-        let ready = measured(platform, of(LeaverState::Free).take(most)).await?;
-        let refusal: Arc<Mutex<Option<Problem>>> = Arc::default();
+        let refused: Refused = Arc::default();
         let batch = Batch {
             platform: platform.clone(),
             drain: head.id,
             variant: self.variant,
-            ready,
-            refusal: Arc::clone(&refusal),
+            ready: measured(platform, &free[..now], &refused).await?,
+            refused: Arc::clone(&refused),
         };
+        let waiting = busy + (free.len() - now) as u64;
         let at_once = u64::from(self.at_once);
         let looked = children::advance(platform, head, at_once, move |connection, room| {
-            Box::pin(async move { Ok(batch.begin(connection, room).await? + busy) })
+            Box::pin(async move { Ok(batch.begin(connection, room).await? + waiting) })
         })
         .await;
-        let refusal = refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        self.note = refusal
-            .as_ref()
-            .and_then(|problem| problem.document(None).detail);
-        looked?;
-        match refusal {
-            // Nothing is under way, and what is left cannot go.
-            Some(problem) => Err(Stop::Fail(problem)),
-            None => Ok(()),
+        let refused = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
+        for (tenant, reason) in refused {
+            self.note = Some(reason.clone());
+            self.refused.entry(reason).or_default().insert(tenant);
         }
+        if head.wish == Wish::End {
+            self.note = Some(CANCELLED.to_owned());
+        }
+        self.staying = self.reasons(leavers);
+        looked.map(|_| ())
+    }
+
+    /// How many tenants are looked at together: where some cannot go, whether others can is found
+    /// out soon.
+    fn looked_at_once(&self) -> usize {
+        let at_once = usize::try_from(self.at_once).unwrap_or(1);
+        if self.refused.is_empty() {
+            at_once
+        } else {
+            at_once.max(LOOKED_AT)
+        }
+    }
+
+    /// Why no other cluster takes a tenant, where that was found.
+    fn refusal_of(&self, tenant: &TenantId) -> Option<&str> {
+        let mut refused = self.refused.iter();
+        let (reason, _) = refused.find(|(_, tenants)| tenants.contains(tenant))?;
+        Some(reason)
+    }
+
+    /// Why tenants are still there; as many as a result names, those that were found to stay first.
+    fn reasons(&self, leavers: Vec<Leaver>) -> Vec<Staying> {
+        let (mut known, mut others) = (Vec::new(), Vec::new());
+        for Leaver { tenant, state } in leavers {
+            let refusal = self.refusal_of(&tenant).map(str::to_owned);
+            match (state, refusal) {
+                (LeaverState::Failed(reason), _) | (LeaverState::Free, Some(reason)) => {
+                    known.push(Staying { tenant, reason });
+                }
+                (LeaverState::Free, None) => others.push(Staying {
+                    tenant,
+                    reason: "Its move was not begun.".to_owned(),
+                }),
+                (LeaverState::Busy, _) => others.push(Staying {
+                    tenant,
+                    reason: "Something else is being done to it.".to_owned(),
+                }),
+            }
+        }
+        known.append(&mut others);
+        known.truncate(NAMED);
+        known
     }
 }
 
-/// Looks at the tenants that may go next; one that is gone meanwhile is left out.
+/// Tenants that cannot go, and why.
+type Refused = Arc<Mutex<Vec<(TenantId, String)>>>;
+
+fn refuse(refused: &Refused, tenant: &TenantId, problem: &Problem) {
+    let document = problem.document(None);
+    let reason = document.detail.unwrap_or(document.title);
+    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    refused.push((tenant.clone(), reason));
+}
+
+/// Looks at the tenants that may go next.
 async fn measured(
     platform: &Platform,
-    tenants: impl Iterator<Item = TenantId>,
+    tenants: &[&TenantId],
+    refused: &Refused,
 ) -> Result<Vec<(TenantId, Measured)>, Stop> {
     let mut ready = Vec::new();
-    for tenant in tenants {
-        match measure(platform, &tenant).await {
-            Ok(measured) => ready.push((tenant, measured)),
+    for &tenant in tenants {
+        match measure(platform, tenant).await {
+            Ok(measured) => ready.push((tenant.clone(), measured)),
             Err(Stop::Fail(problem)) => {
                 let error = kit::error::chain(&problem);
                 tracing::warn!(tenant.id = %tenant, error, "a tenant cannot be looked at");
+                refuse(refused, tenant, &problem);
             }
             Err(stop) => return Err(stop),
         }
@@ -192,17 +261,17 @@ struct Batch {
     drain: OperationId,
     variant: Option<MoveVariant>,
     ready: Vec<(TenantId, Measured)>,
-    /// Why one could not begin.
-    refusal: Arc<Mutex<Option<Problem>>>,
+    refused: Refused,
 }
 
 impl Batch {
-    /// Begins up to `room` moves and gives how many.
+    /// Begins up to `room` moves; gives how many it began or would still have to begin.
     async fn begin(self, connection: &mut PgConnection, room: u64) -> Result<u64, Stop> {
-        let mut begun = 0;
+        let (mut begun, mut waiting) = (0, 0);
         for (tenant, measured) in self.ready {
             if begun == room {
-                break;
+                waiting += 1;
+                continue;
             }
             let wanted = Wanted {
                 tenant: tenant.clone(),
@@ -213,9 +282,9 @@ impl Batch {
             let plan = match planned {
                 Ok(plan) => plan,
                 Err(problem) if problem.code() == Code::Internal => return Err(problem.into()),
+                Err(problem) if problem.code().is_retryable() => return Err(problem.into()),
                 Err(problem) => {
-                    let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-                    refusal.get_or_insert(problem);
+                    refuse(&self.refused, &tenant, &problem);
                     continue;
                 }
             };
@@ -227,18 +296,19 @@ impl Batch {
                     plan.expect_target(&mut *connection, &tenant, id).await?;
                     begun += 1;
                 }
-                Started::Busy => {}
+                Started::Busy => waiting += 1,
             }
         }
-        Ok(begun)
+        Ok(begun + waiting)
     }
 }
 
 /// Empty a cluster: move all its tenants to others of their region.
 ///
 /// It gets nothing new from now on. Its operation counts the tenants that have left; a tenant that
-/// cannot be moved stays where it is and is named in the end. Give the cluster another status to use
-/// it again.
+/// cannot be moved, because no other cluster takes it or because its move failed, stays where it is,
+/// and the result names it with the reason (`remaining`). Cancelled, it begins no more moves and ends
+/// when those that run are over. Give the cluster another status to use it again.
 #[utoipa::path(
     post,
     path = "/v1/clusters/{name}/drain",
@@ -283,7 +353,8 @@ pub(crate) async fn drain(
                 variant: new.variant,
                 total: 0,
                 left: 0,
-                failed: Vec::new(),
+                refused: BTreeMap::new(),
+                staying: Vec::new(),
                 note: None,
             };
             Ok(Planned {

@@ -1,8 +1,10 @@
 //! Tenants' answers as lines of JSON or of comma-separated values.
 //!
 //! Deliberately without looking into a row where its text will do: numbers stay as exact as the server
-//! wrote them. Invariant: what is missing is said in the answer itself, in the format's own way.
+//! wrote them. Invariants: what is missing is said in the answer itself, in the format's own way; no text
+//! in comma-separated values starts as a formula.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use axum::body::Bytes;
@@ -97,8 +99,9 @@ impl Writer {
             let names = columns.iter().map(|(name, _)| name);
             match &self.columns {
                 None => {
-                    let head = std::iter::once("tenant").chain(names.clone().map(String::as_str));
-                    push_record(text, head);
+                    let head: Vec<_> = names.clone().map(|name| tame(name)).collect();
+                    let tenant = std::iter::once("tenant");
+                    push_record(text, tenant.chain(head.iter().map(AsRef::as_ref)));
                     self.columns = Some(names.cloned().collect());
                 }
                 Some(known) if names.eq(known) => {}
@@ -107,9 +110,9 @@ impl Writer {
                     return (written, Some(unlike(words)));
                 }
             }
-            let values: Vec<String> = columns.iter().map(|(_, value)| cell(value)).collect();
+            let values: Vec<_> = columns.iter().map(|(_, value)| cell(value)).collect();
             let record = std::iter::once(answered.tenant.as_str());
-            push_record(text, record.chain(values.iter().map(String::as_str)));
+            push_record(text, record.chain(values.iter().map(AsRef::as_ref)));
             written += 1;
         }
         (written, answered.missing.clone())
@@ -156,11 +159,20 @@ fn push_record<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>) {
     text.push('\n');
 }
 
-fn cell(value: &Value) -> String {
+fn cell(value: &Value) -> Cow<'_, str> {
     match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Null => "".into(),
+        Value::String(text) => tame(text),
+        other => other.to_string().into(),
+    }
+}
+
+/// A text that no spreadsheet takes for a formula: what tenants' people wrote is read by operators.
+fn tame(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{text}").into()
+    } else {
+        text.into()
     }
 }
 

@@ -126,6 +126,17 @@ fn comma_separated_values_have_one_head_and_quotes_where_they_need_them() {
 }
 
 #[test]
+fn comma_separated_values_hold_no_formula_and_numbers_stay_numbers() {
+    let row = r##"{"=a":"=cmd|' /C calc'!A0","b":"+1","c":"-1","d":"@x","e":"\t=1","f":"\r=1","g":-1,"h":"a=1","i":"=\"1,2\""}"##;
+    let (text, _) = written(QueryFormat::Csv, vec![answered("t_acme", &[row], None)]);
+    assert_eq!(
+        text,
+        "tenant,'=a,b,c,d,e,f,g,h,i\n\
+         t_acme,'=cmd|' /C calc'!A0,'+1,'-1,'@x,'\t=1,\"'\r=1\",-1,a=1,\"'=\"\"1,2\"\"\"\n"
+    );
+}
+
+#[test]
 fn comma_separated_values_say_what_is_missing_at_the_end() {
     let (text, end) = written(
         QueryFormat::Csv,

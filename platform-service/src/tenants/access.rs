@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::internal::NewOwner;
+use contract::internal::{NewOwner, OwnershipAct, OwnershipRequest};
 use contract::operator::operation::OperationView;
 use contract::operator::tenant::TransferRequest;
 use contract::{Code, Secret, TenantId, TenantStatus};
@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 use super::idempotency::MaybeIdempotencyKey;
 use super::life::locked;
-use super::{TenantRow, rules};
+use super::{TenantRow, rules, store};
+use crate::clusters::services;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::transfer::TransferPlan;
-use crate::operations::{Subject, rotate};
+use crate::operations::{Stop, Subject, rotate};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
 
@@ -72,7 +73,8 @@ pub(crate) async fn rotate_password(
 
 /// Give a tenant another owner.
 ///
-/// Somebody who has an account in the tenant, or gets one with the password that is sent. The address
+/// Somebody who has an account in the tenant, or gets one with the password that is sent: where nobody
+/// has the address and no password comes, it is refused with 422 and nothing is begun. The address
 /// becomes the tenant's contact.
 #[utoipa::path(
     post,
@@ -105,7 +107,10 @@ pub(crate) async fn transfer(
     };
     let account = match request.password {
         Some(password) => Some(new_owner(&platform, &email, password).await?),
-        None => None,
+        None => {
+            can_be_owner(&platform, &id, &email).await?;
+            None
+        }
     };
     let plan = TransferPlan {
         email,
@@ -129,6 +134,45 @@ pub(crate) async fn transfer(
         })
     })
     .await
+}
+
+/// Whether somebody without a first password can become an owner, where that can be known now: what a
+/// service that does not answer would say is found out by the operation.
+async fn can_be_owner(platform: &Platform, id: &TenantId, email: &str) -> Result<()> {
+    let (route, services) = {
+        let mut registry = platform.registry.acquire().await?;
+        let row = store::find(&mut registry, id).await?;
+        if row.is_none_or(|row| row.status != TenantStatus::Active) {
+            return Ok(());
+        }
+        let Some(route) = store::route(&mut registry, id).await? else {
+            return Ok(());
+        };
+        (route, services::live(platform).await?)
+    };
+    let request = OwnershipRequest {
+        route,
+        change: Uuid::now_v7(),
+        act: OwnershipAct::Look {
+            email: email.to_owned(),
+        },
+    };
+    let looked = services::ownership(platform, &services, &request).await;
+    let code = match &looked {
+        Err(Stop::Fail(problem)) => Some(problem.code()),
+        Err(Stop::Retry(_) | Stop::Later { .. }) | Ok(()) => None,
+    };
+    match code {
+        Some(Code::NotFound) => Err(Problem::field(
+            "/password",
+            "is needed: nobody in the tenant has the address of `to`, and gets an account with it",
+        )),
+        Some(Code::Conflict) => Err(Problem::field(
+            "/to",
+            "has an account in the tenant that is disabled",
+        )),
+        _ => Ok(()),
+    }
 }
 
 async fn new_owner(platform: &Platform, email: &str, password: Secret) -> Result<NewOwner> {

@@ -616,7 +616,7 @@ async fn drain_moves_all() {
         .await
         .expect(200)
         .json();
-    let expected = json!({ "tenants": 5, "moved": 5, "left": 0, "failed": [], "note": null });
+    let expected = json!({ "tenants": 5, "moved": 5, "left": 0, "remaining": [], "note": null });
     assert_eq!(operation["result"], expected);
     let children = operator
         .get(&format!("/v1/operations?parent={id}"))
@@ -639,20 +639,79 @@ async fn drain_moves_all() {
     );
 }
 
+/// Begins a drain of the first cluster and gives its id.
+async fn drain(world: &World) -> String {
+    let body = json!({ "at_once": 1 });
+    operation_of(&world.operator().post("/v1/clusters/main/drain", body).await)
+}
+
+/// What a drain that is done says.
+async fn drained(world: &World, id: &str) -> Value {
+    reaches(world, id, "done", "the drain").await;
+    let path = format!("/v1/operations/{id}");
+    world.operator().get(&path).await.expect(200).json()["result"].clone()
+}
+
 #[tokio::test]
-async fn a_drain_that_finds_no_room_says_so_and_goes_on_when_there_is() {
+async fn a_drain_ends_with_those_left_that_no_cluster_takes_and_moves_the_others() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let stays = world.tenant("aaa").await;
+    let leaves = world.tenant("bbb").await;
+    let operator = world.operator();
+    let result = drained(&world, &drain(&world).await).await;
+    assert_eq!((&result["left"], &result["moved"]), (&json!(2), &json!(0)));
+    let reason = "No other cluster of the region \"here\" takes a tenant of the tier \"standard\".";
+    let remaining = [&stays, &leaves].map(|t| json!({ "tenant": t.id(), "reason": reason }));
+    assert_eq!(result["remaining"], json!(remaining));
+    world.second_cluster().await;
+    let premium = json!({ "tiers": ["premium"] });
+    operator
+        .patch("/v1/clusters/second", &premium)
+        .await
+        .expect(200);
+    let sql = format!(
+        "update registry.tenant set tier = 'premium' where id = '{}'",
+        leaves.id()
+    );
+    world.postgres().run("registry", &sql).await;
+    let result = drained(&world, &drain(&world).await).await;
+    assert_eq!((&result["left"], &result["moved"]), (&json!(1), &json!(1)));
+    let remaining = json!([{ "tenant": stays.id(), "reason": reason }]);
+    assert_eq!(result["remaining"], remaining);
+    assert_eq!(cluster_of(&operator, leaves.id()).await, "second");
+    works(&leaves).await;
+    works(&stays).await;
+    let every = json!({ "tiers": null });
+    operator
+        .patch("/v1/clusters/second", &every)
+        .await
+        .expect(200);
+    let result = drained(&world, &drain(&world).await).await;
+    assert_eq!((&result["left"], &result["moved"]), (&json!(0), &json!(1)));
+    assert_eq!(cluster_of(&operator, stays.id()).await, "second");
+}
+
+#[tokio::test]
+async fn a_drain_that_waits_is_cancelled_and_names_what_is_left() {
     let world = World::with(WorldOptions::default().stock_level(1)).await;
     let acme = world.tenant("acme").await;
-    let operator = world.operator();
-    let id = operation_of(&operator.post("/v1/clusters/main/drain", json!({})).await);
-    reaches(&world, &id, "stuck", "the drain").await;
-    let path = format!("/v1/operations/{id}");
-    let operation = operator.get(&path).await.expect(200).json();
-    assert_eq!(operation["failure"]["code"], "cluster-full", "{operation}");
     world.second_cluster().await;
-    harness::try_again(&world, &id).await;
-    reaches(&world, &id, "done", "the drain").await;
-    assert_eq!(cluster_of(&operator, acme.id()).await, "second");
+    // As if somebody were making it all the time.
+    world.set_status(acme.id(), "provisioning").await;
+    let id = drain(&world).await;
+    let path = format!("/v1/operations/{id}");
+    until("it waits for the tenant", || async {
+        let operation = world.operator().get(&path).await.expect(200).json();
+        operation["progress"]["total"] == 1
+    })
+    .await;
+    let cancel = format!("{path}/cancel");
+    world.operator().post(&cancel, json!({})).await.expect(202);
+    let result = drained(&world, &id).await;
+    assert_eq!((&result["left"], &result["moved"]), (&json!(1), &json!(0)));
+    assert_eq!(result["remaining"][0]["tenant"], json!(acme.id()));
+    let note = result["note"].as_str().expect("it says so");
+    assert!(note.starts_with("It was cancelled"), "{note}");
 }
 
 #[tokio::test]

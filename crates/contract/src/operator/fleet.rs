@@ -72,7 +72,9 @@ pub enum QueryFormat {
     #[default]
     Ndjson,
     /// Comma-separated values: the column `tenant`, then those of the statement. What is missing is
-    /// said in lines at the end that start with `#`.
+    /// said in lines at the end that start with `#`. A text that starts with `=`, `+`, `-`, `@`, a tab
+    /// or a carriage return has an apostrophe before it, so that no spreadsheet takes it for a formula;
+    /// numbers are as they are.
     Csv,
 }
 

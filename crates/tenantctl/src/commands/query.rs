@@ -29,7 +29,9 @@ const MOST_SHOWN: usize = 10_000;
   tenantctl query 'select count(*) from auth.account' -o ndjson | jq .row
 
 Runs in a read-only transaction of its own per tenant. Exit code 1 says that rows of some tenant are
-missing; which, and why, stands on stderr. The statement is kept in the audit: no personal data in it.")]
+missing; which, and why, stands on stderr. The statement is kept in the audit: no personal data in it.
+With --csv, a text that starts with = + - @ or a tab has an apostrophe before it, so that no spreadsheet
+takes what somebody wrote for a formula; -o ndjson gives it as it is.")]
 pub(crate) struct QueryTenants {
     /// The statement.
     #[arg(value_name = "SQL", required_unless_present = "file")]

@@ -16,14 +16,14 @@ pub(crate) struct Leaver {
 }
 
 /// Whether its move can begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaverState {
     /// Nothing is being done to it.
     Free,
     /// Something is, or it is being made.
     Busy,
-    /// Its move by this drain failed, or an operation of it is stuck.
-    Failed,
+    /// Its move by this drain failed, or an operation of it is stuck: why, in words.
+    Failed(String),
 }
 
 /// Marks a cluster as one that is being emptied.
@@ -53,13 +53,16 @@ pub(crate) async fn leavers(
                 select from registry.operation
                 where operation.tenant_id = tenant.id
                     and operation.state in ('running', 'unwinding')) as "is_busy!",
-            exists (
-                select from registry.operation
-                where operation.tenant_id = tenant.id
-                    and (operation.state = 'stuck'
-                         or operation.state = 'undone' and operation.parent_id = $2)
-            ) as "has_failed!"
+            failed.detail as "failed?"
         from registry.tenant
+        left join lateral (
+            select coalesce(operation.failure ->> 'detail', '') as detail
+            from registry.operation
+            where operation.tenant_id = tenant.id
+                and (operation.state = 'stuck'
+                     or operation.state = 'undone' and operation.parent_id = $2)
+            order by operation.created_at desc limit 1
+        ) failed on true
         where tenant.cluster = $1 and tenant.status <> 'deleted'
         order by tenant.id
         "#,
@@ -72,10 +75,10 @@ pub(crate) async fn leavers(
         .map(|row| {
             Ok(Leaver {
                 tenant: parsed("tenant.id", &row.id)?,
-                state: match (row.has_failed, row.is_busy) {
-                    (true, _) => LeaverState::Failed,
-                    (false, true) => LeaverState::Busy,
-                    (false, false) => LeaverState::Free,
+                state: match (row.failed, row.is_busy) {
+                    (Some(why), _) => LeaverState::Failed(why),
+                    (None, true) => LeaverState::Busy,
+                    (None, false) => LeaverState::Free,
                 },
             })
         })

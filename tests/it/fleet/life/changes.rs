@@ -51,10 +51,12 @@ async fn an_owner_is_somebody_with_an_account_or_a_first_password() {
     let acme = with_an_entry(&world).await;
     let operator = world.operator();
     let nobody = json!({ "to": "nobody@acme.example" });
-    post(&operator, &acme, "/transfer", nobody)
-        .await
-        .expect(409)
-        .refused(Code::Conflict);
+    let refused = post(&operator, &acme, "/transfer", nobody).await;
+    let refused = refused.expect(422).refused(Code::ValidationFailed);
+    assert_eq!(refused.errors[0].pointer, "/password", "{refused:?}");
+    let begun = format!("/v1/operations?tenant={}&kind=transfer", acme.id());
+    let begun: Value = operator.get(&begun).await.expect(200).json();
+    assert_eq!(begun["data"], json!([]), "nothing was begun");
     let weak = json!({ "to": "grace@acme.example", "password": "12345678" });
     post(&operator, &acme, "/transfer", weak)
         .await
