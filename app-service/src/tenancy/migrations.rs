@@ -201,7 +201,7 @@ impl Migrator {
                 Err(error) => {
                     self.0.failed.insert(tenant.clone(), ());
                     outcome = Err(MigrateRefusal::Failed);
-                    failure(error)
+                    failure(&owned.owner, error)
                 }
             };
             self.report(tenant, &owned.owner, told).await;
@@ -257,13 +257,7 @@ impl Migrator {
                     return Err(refused(error));
                 }
                 Err(error) => {
-                    let (migration, sqlstate, message) = told(&error);
-                    answer.failed = Some(FailedMigration {
-                        owner: owned.owner.clone(),
-                        migration,
-                        sqlstate,
-                        message,
-                    });
+                    answer.failed = Some(told(&owned.owner, &error));
                     break;
                 }
             }
@@ -327,10 +321,11 @@ impl Migrator {
             migration,
             sqlstate,
             message,
+            statement,
         } = &outcome
         {
             tracing::error!(
-                tenant.id = %tenant, schema.owner = %owner, migration, sqlstate, message,
+                tenant.id = %tenant, schema.owner = %owner, migration, sqlstate, message, statement,
                 "a tenant's migration failed"
             );
         }
@@ -352,24 +347,39 @@ fn refused(error: MigrateError) -> Problem {
     }
 }
 
-fn failure(error: &MigrateError) -> MigrationOutcome {
-    let (migration, sqlstate, message) = told(error);
+fn failure(owner: &SchemaOwner, error: &MigrateError) -> MigrationOutcome {
+    let failed = told(owner, error);
     MigrationOutcome::Failed {
-        migration,
-        sqlstate,
-        message,
+        migration: failed.migration,
+        sqlstate: failed.sqlstate,
+        message: failed.message,
+        statement: failed.statement,
     }
 }
 
-/// Which migration failed, with which SQLSTATE and why.
-fn told(error: &MigrateError) -> (String, Option<String>, String) {
+/// Which migration failed, at which statement, with which SQLSTATE and why.
+fn told(owner: &SchemaOwner, error: &MigrateError) -> FailedMigration {
+    let owner = owner.clone();
     match error {
         MigrateError::Failed {
             migration,
             sqlstate,
             message,
+            statement,
             ..
-        } => (migration.clone(), sqlstate.clone(), message.clone()),
-        other => ("the migration history".to_owned(), None, chain(other)),
+        } => FailedMigration {
+            owner,
+            migration: migration.clone(),
+            sqlstate: sqlstate.clone(),
+            message: message.clone(),
+            statement: statement.clone(),
+        },
+        other => FailedMigration {
+            owner,
+            migration: "the migration history".to_owned(),
+            sqlstate: None,
+            message: chain(other),
+            statement: None,
+        },
     }
 }

@@ -141,6 +141,9 @@ pub enum MigrationOutcome {
         sqlstate: Option<String>,
         /// The cause, in words.
         message: String,
+        /// The statement that the server refused, on one line: its first 300 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<String>,
     },
 }
 
@@ -178,7 +181,8 @@ pub struct MigrateAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(example = json!({
     "owner": "entries", "migration": "V3__add_body", "sqlstate": "23514",
-    "message": "check constraint \"entry_body_check\" is violated by some row, in: alter table ...",
+    "message": "check constraint \"entry_body_check\" of relation \"entry\" is violated by some row",
+    "statement": "alter table entries.entry add constraint entry_body_check check (body <> '')",
 }))]
 pub struct FailedMigration {
     /// Whose schema.
@@ -188,8 +192,11 @@ pub struct FailedMigration {
     /// SQLSTATE where the server refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
-    /// The cause and the statement, in words.
+    /// The cause, in words.
     pub message: String,
+    /// The statement that the server refused, on one line: its first 300 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// Asks a service to run its modules' provisioning in a new tenant's database.

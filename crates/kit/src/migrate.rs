@@ -62,6 +62,8 @@ pub enum MigrateError {
         sqlstate: Option<String>,
         /// What the server said.
         message: String,
+        /// The statement that it refused, where that is known: on one line, and not all of a long one.
+        statement: Option<String>,
         /// The whole of it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -273,6 +275,7 @@ fn explain(error: refinery_core::Error) -> MigrateError {
         migration,
         sqlstate: refused.and_then(|r| r.code()).map(Into::into),
         message: refused.map_or_else(|| cause.to_string(), |r| r.message().to_owned()),
+        statement: None,
         source: error.into(),
     }
 }

@@ -74,9 +74,14 @@ fn refused(failed: &FailedMigration) -> Problem {
         owner,
         migration,
         message,
+        statement,
         ..
     } = failed;
-    Problem::new(Code::MigrationFailed).detail(format!("{owner}: {migration}: {message}"))
+    let place = statement
+        .as_ref()
+        .map(|statement| format!(", in: {statement}"));
+    let place = place.unwrap_or_default();
+    Problem::new(Code::MigrationFailed).detail(format!("{owner}: {migration}: {message}{place}"))
 }
 
 /// What a tenant was brought to.

@@ -156,7 +156,7 @@ pub(super) async fn tenants(
     limit: i64,
 ) -> Result<Vec<RolloutTenantView>, sqlx::Error> {
     sqlx::query!(
-        "select tenant_id, wave, cluster, state, owner, migration, sqlstate, message, attempts,
+        "select tenant_id, wave, cluster, state, owner, migration, sqlstate, message, statement, attempts,
              started_at, finished_at
          from registry.rollout_tenant
          where rollout_id = $1 and ($2::text is null or state = $2)
@@ -179,6 +179,7 @@ pub(super) async fn tenants(
                     migration,
                     sqlstate: row.sqlstate,
                     message,
+                    statement: row.statement,
                 }))
             }
             (_, _, message) => message.map(|message| TenantFailure::Other { message }),

@@ -21,6 +21,8 @@ use crate::platform::Platform;
 const MAX_MESSAGE_CHARS: usize = 1000;
 const MAX_MIGRATION_CHARS: usize = 200;
 const SQLSTATE_CHARS: usize = 5;
+/// Of a statement that failed.
+const MAX_STATEMENT_CHARS: usize = 300;
 
 /// The route of a tenant: where its database is and what it may use.
 ///
@@ -86,6 +88,7 @@ pub(crate) async fn migration_report(
             migration,
             sqlstate,
             message,
+            statement,
         } => {
             let failed = Failed {
                 owner: &owner,
@@ -94,6 +97,9 @@ pub(crate) async fn migration_report(
                     .as_deref()
                     .map(|state| shortened(state, SQLSTATE_CHARS)),
                 message: shortened(&message, MAX_MESSAGE_CHARS),
+                statement: statement
+                    .as_deref()
+                    .map(|statement| shortened(statement, MAX_STATEMENT_CHARS)),
             };
             store::report_failed(&mut transaction, &tenant, &failed)
                 .await

@@ -91,6 +91,9 @@ pub(crate) struct MigrationFailureView {
     sqlstate: Option<String>,
     #[schema(example = "column \"body\" of relation \"entry\" already exists")]
     message: String,
+    /// The statement that the server refused, as far as it is kept.
+    #[schema(example = "alter table entries.entry add column body text")]
+    statement: Option<String>,
     /// How often it failed.
     failures: u32,
     #[serde(with = "time::serde::rfc3339")]
@@ -146,6 +149,7 @@ impl TryFrom<MigrationFailureRow> for MigrationFailureView {
             migration: row.migration,
             sqlstate: row.sqlstate,
             message: row.message,
+            statement: row.statement,
             failures: number("migration_failure.failures", row.failures)?,
             first_at: row.first_at,
             last_at: row.last_at,

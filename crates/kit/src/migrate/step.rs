@@ -91,16 +91,16 @@ fn note(history: &str, migration: &Migration) -> Result<String, sqlx::Error> {
 
 fn failed(migration: &Migration, statement: Option<&str>, error: sqlx::Error) -> MigrateError {
     let refused = error.as_database_error();
-    let mut message = refused.map_or_else(|| error.to_string(), |r| r.message().to_owned());
-    if let (Some(statement), Some(_)) = (statement, refused) {
+    let message = refused.map_or_else(|| error.to_string(), |r| r.message().to_owned());
+    let statement = statement.filter(|_| refused.is_some()).map(|statement| {
         let words: Vec<&str> = statement.split_whitespace().collect();
-        let told: String = words.join(" ").chars().take(STATEMENT_CHARS).collect();
-        message = format!("{message}, in: {told}");
-    }
+        words.join(" ").chars().take(STATEMENT_CHARS).collect()
+    });
     MigrateError::Failed {
         migration: migration.to_string(),
         sqlstate: refused.and_then(|r| r.code()).map(Into::into),
         message,
+        statement,
         source: error.into(),
     }
 }

@@ -64,6 +64,7 @@ const TENANTS: &[Column<'_>] = &[
     plain("migration", "/failure/migration"),
     plain("sqlstate", "/failure/sqlstate"),
     plain("message", "/failure/message"),
+    plain("statement", "/failure/statement"),
 ];
 
 const TRIAL: &[Column<'_>] = &[
@@ -73,6 +74,7 @@ const TRIAL: &[Column<'_>] = &[
     plain("failed", "/failed/migration"),
     plain("sqlstate", "/failed/sqlstate"),
     plain("message", "/failed/message"),
+    plain("statement", "/failed/statement"),
 ];
 
 const PAUSE: Duration = Duration::from_millis(400);

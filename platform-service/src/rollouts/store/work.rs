@@ -171,6 +171,8 @@ impl End {
 
 /// Characters of a server's words that are kept.
 const MAX_MESSAGE_CHARS: usize = 1000;
+/// Characters of a statement that are kept.
+const MAX_STATEMENT_CHARS: usize = 300;
 
 /// Writes what came of some turns: to the roll-out, to the tenants, to their failures and, last, to the
 /// feed. Rows of tenants are locked in the order of their ids.
@@ -242,6 +244,9 @@ async fn write_ends(
     let sqlstates: Vec<Option<String>> = failed()
         .map(|failed| failed.and_then(|failed| failed.sqlstate.clone()))
         .collect();
+    let statements: Vec<Option<String>> = failed()
+        .map(|failed| failed.and_then(|failed| failed.statement.as_deref().map(cut)))
+        .collect();
     let messages: Vec<Option<String>> = ended
         .iter()
         .map(|ended| ended.end.message().map(shortened))
@@ -250,12 +255,13 @@ async fn write_ends(
         "update registry.rollout_tenant entry
          set state = case when tenant.copy = ended.copy then ended.state else 'pending' end,
              owner = ended.owner, migration = ended.migration, sqlstate = ended.sqlstate,
-             message = ended.message,
+             message = ended.message, statement = ended.statement,
              attempts = entry.attempts + case when ended.state = 'done' then 0 else 1 end,
              finished_at = case when tenant.copy = ended.copy and ended.state <> 'pending'
                  then now() end
-         from unnest($2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-             as ended (tenant_id, copy, state, owner, migration, sqlstate, message)
+         from unnest($2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::text[])
+             as ended (tenant_id, copy, state, owner, migration, sqlstate, message, statement)
          join registry.tenant on tenant.id = ended.tenant_id
          where entry.rollout_id = $1 and entry.tenant_id = ended.tenant_id
              and entry.state = 'running'",
@@ -267,6 +273,7 @@ async fn write_ends(
         &migrations as &[Option<String>],
         &sqlstates as &[Option<String>],
         &messages as &[Option<String>],
+        &statements as &[Option<String>],
     )
     .execute(connection)
     .await?;
@@ -294,11 +301,13 @@ async fn write_failures(
     .await?;
     for ended in ended {
         if let Some(failed) = ended.end.failed() {
+            let statement = failed.statement.as_deref().map(cut);
             let failed = crate::tenants::store::Failed {
                 owner: &failed.owner,
                 migration: &failed.migration,
                 sqlstate: failed.sqlstate.as_deref(),
                 message: &shortened(&failed.message),
+                statement: statement.as_deref(),
             };
             crate::tenants::store::report_failed(connection, &ended.tenant, &failed).await?;
         }
@@ -308,4 +317,9 @@ async fn write_failures(
 
 fn shortened(message: &str) -> String {
     message.chars().take(MAX_MESSAGE_CHARS).collect()
+}
+
+/// A statement, as far as it is kept.
+fn cut(statement: &str) -> String {
+    statement.chars().take(MAX_STATEMENT_CHARS).collect()
 }

@@ -133,7 +133,8 @@ pub(crate) async fn tombstone(
         "with failures as (
              delete from registry.migration_failure where tenant_id = $1
          ), rolled_out as (
-             update registry.rollout_tenant set message = null where tenant_id = $1
+             update registry.rollout_tenant set message = null, statement = null
+             where tenant_id = $1
          ), rows as (
              update registry.bulk_row set request = '{}' where tenant_id = $1
          )

@@ -16,6 +16,7 @@ pub(crate) struct MigrationFailureRow {
     pub(crate) migration: String,
     pub(crate) sqlstate: Option<String>,
     pub(crate) message: String,
+    pub(crate) statement: Option<String>,
     pub(crate) failures: i32,
     pub(crate) first_at: OffsetDateTime,
     pub(crate) last_at: OffsetDateTime,
@@ -28,7 +29,7 @@ pub(crate) async fn migration_failures(
 ) -> Result<Vec<MigrationFailureRow>, sqlx::Error> {
     sqlx::query_as!(
         MigrationFailureRow,
-        "select owner, migration, sqlstate, message, failures, first_at, last_at
+        "select owner, migration, sqlstate, message, statement, failures, first_at, last_at
          from registry.migration_failure where tenant_id = $1 order by owner",
         id.as_str(),
     )
@@ -75,6 +76,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) migration: &'a str,
     pub(crate) sqlstate: Option<&'a str>,
     pub(crate) message: &'a str,
+    pub(crate) statement: Option<&'a str>,
 }
 
 /// Counts a failure. Breaks `migration_failure_tenant_fk` for a tenant that does not exist.
@@ -84,17 +86,19 @@ pub(crate) async fn report_failed(
     failed: &Failed<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into registry.migration_failure (tenant_id, owner, migration, sqlstate, message)
-         values ($1, $2, $3, $4, $5)
+        "insert into registry.migration_failure
+             (tenant_id, owner, migration, sqlstate, message, statement)
+         values ($1, $2, $3, $4, $5, $6)
          on conflict (tenant_id, owner) do update
          set migration = excluded.migration, sqlstate = excluded.sqlstate,
-             message = excluded.message, failures = migration_failure.failures + 1,
+             message = excluded.message, statement = excluded.statement, failures = migration_failure.failures + 1,
              last_at = now()",
         id.as_str(),
         failed.owner.as_str(),
         failed.migration,
         failed.sqlstate,
         failed.message,
+        failed.statement,
     )
     .execute(connection)
     .await?;

@@ -67,6 +67,7 @@ const FAILURES: &[Column<'_>] = &[
     plain("times", "/failures"),
     time("last", "/last_at"),
     plain("message", "/message"),
+    plain("statement", "/statement"),
 ];
 
 const MADE: &[Column<'_>] = &[
