@@ -7,7 +7,7 @@
 use adapters::object_store::ObjectPath;
 use adapters::secret_store::{SecretError, SecretSubject};
 use contract::operator::backup::BackupId;
-use contract::operator::tenant::FinalBackup;
+use contract::operator::tenant::{DoomedDatabase, DoomedObjects, FinalBackup, PurgePreview};
 use contract::{ClusterName, TenantId};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,13 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self};
-use crate::clusters::postgres::{Name, Whose};
+use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::stock;
 use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::certificate::{self, Signed};
 use crate::tenants::place::Placed;
-use crate::tenants::store;
+use crate::tenants::{TenantRow, store};
 
 /// A database, and the role of its name, that is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,6 +225,42 @@ impl PurgePlan {
         }
         Ok(())
     }
+}
+
+/// What a purge would destroy, as it stands now.
+pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<PurgePreview, Stop> {
+    let mut plan = PurgePlan::new(FinalBackup::None);
+    plan.take_stock(platform, &row.id).await?;
+    let mut databases = Vec::with_capacity(plan.databases.len());
+    for doomed in plan.databases {
+        let size_bytes = size_of(platform, &doomed).await;
+        databases.push(DoomedDatabase {
+            // A server that is away does not keep the rest from being shown.
+            size_bytes: size_bytes.ok(),
+            cluster: doomed.cluster,
+            name: doomed.name,
+        });
+    }
+    Ok(PurgePreview {
+        tenant: row.id.clone(),
+        retained_until: row.purge_after,
+        databases,
+        secrets: plan.secrets as u64,
+        objects: DoomedObjects {
+            count: plan.objects.len() as u64,
+            size_bytes: plan.objects.iter().map(|object| object.size_bytes).sum(),
+        },
+    })
+}
+
+async fn size_of(platform: &Platform, doomed: &Doomed) -> Result<u64, Stop> {
+    let name: Name = doomed
+        .name
+        .parse()
+        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    let server = platform.server(&doomed.cluster).await?;
+    let mut connection = server.acquire().await?;
+    Ok(postgres::moving::bytes_of(&mut connection, &name).await?)
 }
 
 async fn remove_secrets(platform: &Platform, tenant: &TenantId) -> Result<(), Stop> {

@@ -4,9 +4,9 @@
 //! second time as long as its retention is not over.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use contract::operator::operation::OperationView;
-use contract::operator::tenant::{FinalBackup, PurgeRequest};
+use contract::operator::tenant::{FinalBackup, PurgePreview, PurgeRequest};
 use contract::{Code, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
@@ -14,13 +14,13 @@ use serde_json::json;
 use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::TenantRow;
 use super::idempotency::MaybeIdempotencyKey;
 use super::life::{confirmed, locked};
+use super::{TenantRow, store};
 use crate::backups::archive;
-use crate::operations::Subject;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::purge::PurgePlan;
+use crate::operations::purge::{self, PurgePlan};
+use crate::operations::{Stop, Subject};
 use crate::operators::{Operator, TenantsDestroy};
 use crate::platform::Platform;
 
@@ -28,7 +28,7 @@ use crate::platform::Platform;
 ///
 /// Its database, role, secret and objects; a tombstone and a signed certificate stay, and nobody ever
 /// gets its id or slug. `confirm` names the tenant's id; `force` names it again as long as its
-/// retention is not over.
+/// retention is not over. With `dry_run` it answers what would go, and changes nothing.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/purge",
@@ -37,7 +37,7 @@ use crate::platform::Platform;
     params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
     request_body = PurgeRequest,
     responses(
-        (status = 200, description = "Nothing is left.", body = OperationView),
+        (status = 200, description = "Nothing is left; or what would go, for a dry run.", body = OperationView),
         (status = 202, description = "It is under way.", body = OperationView,
             headers(("location" = String), ("retry-after" = u32))),
     )
@@ -50,6 +50,9 @@ pub(crate) async fn purge(
     key: MaybeIdempotencyKey,
     Json(request): Json<PurgeRequest>,
 ) -> Result<Response> {
+    if request.dry_run {
+        return Ok(Json(preview(&platform, id).await?).into_response());
+    }
     confirmed("confirm", request.confirm.as_deref(), &id)?;
     if request.final_backup == FinalBackup::Keep {
         archive::objects(&platform.settings)?;
@@ -74,14 +77,19 @@ pub(crate) async fn purge(
     .await
 }
 
+async fn preview(platform: &Platform, id: TenantId) -> Result<PurgePreview> {
+    let row = {
+        let mut registry = platform.registry.acquire().await?;
+        store::find(&mut registry, &id).await?
+    };
+    let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
+    destroyable(&row)?;
+    let previewed = purge::preview(platform, &row).await;
+    previewed.map_err(Stop::into_problem)
+}
+
 fn purgeable(row: &TenantRow, request: &PurgeRequest) -> Result<()> {
-    if row.status != TenantStatus::Deleted {
-        let detail = format!("It is {}: delete it first.", row.status.as_str());
-        return Err(Problem::new(Code::Conflict).detail(detail));
-    }
-    if row.purged_at.is_some() {
-        return Err(Problem::new(Code::TenantDeleted).detail("It is purged already."));
-    }
+    destroyable(row)?;
     match row.purge_after {
         Some(at) if at > OffsetDateTime::now_utc() => {
             confirmed("force", request.force.as_deref(), &row.id).map_err(|problem| {
@@ -93,6 +101,17 @@ fn purgeable(row: &TenantRow, request: &PurgeRequest) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn destroyable(row: &TenantRow) -> Result<()> {
+    if row.status != TenantStatus::Deleted {
+        let detail = format!("It is {}: delete it first.", row.status.as_str());
+        return Err(Problem::new(Code::Conflict).detail(detail));
+    }
+    if row.purged_at.is_some() {
+        return Err(Problem::new(Code::TenantDeleted).detail("It is purged already."));
+    }
+    Ok(())
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

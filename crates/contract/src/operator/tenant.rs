@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::ids::TenantId;
+use crate::ids::{ClusterName, TenantId};
 use crate::secret::Secret;
 use crate::tenant::SuspensionWall;
 
@@ -66,6 +66,52 @@ pub struct PurgeRequest {
     /// Whether a last backup is kept.
     #[serde(default)]
     pub final_backup: FinalBackup,
+    /// Answers with a `PurgePreview` of what would be destroyed, and changes nothing; needs neither
+    /// `confirm` nor `force`.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a purge would destroy, for a dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PurgePreview {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Until when its retention lasts: before that `force` is needed.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    pub retained_until: Option<OffsetDateTime>,
+    /// Its databases, each with the role of its name.
+    pub databases: Vec<DoomedDatabase>,
+    /// Passwords in the secret store.
+    pub secrets: u64,
+    /// Backups and archives in the object store.
+    pub objects: DoomedObjects,
+}
+
+/// A database that a purge drops, with the role of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DoomedDatabase {
+    /// Where it is.
+    pub cluster: ClusterName,
+    /// Its name, and its role's.
+    #[schema(example = "deleted:t_acme:1")]
+    pub name: String,
+    /// What it takes; none where its server does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+}
+
+/// Objects that a purge removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DoomedObjects {
+    /// How many.
+    pub count: u64,
+    /// What they take together.
+    pub size_bytes: u64,
 }
 
 /// Whether a last backup is kept of a tenant that is purged.

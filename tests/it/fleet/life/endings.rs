@@ -62,6 +62,51 @@ async fn a_deleted_tenant_comes_back_with_every_row() {
 }
 
 #[tokio::test]
+async fn a_dry_run_of_a_purge_lists_what_would_go_and_destroys_nothing() {
+    let objects = tempfile::tempdir().unwrap();
+    let world = World::with(with_objects(WorldOptions::default(), &objects)).await;
+    let acme = with_an_entry(&world).await;
+    let operator = world.operator();
+    let backup = post(&operator, &acme, "/backups", json!({})).await;
+    done(&operator, backup).await;
+    let dry = json!({ "dry_run": true });
+    post(&operator, &acme, "/purge", dry.clone())
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+    remove(&operator, &acme).await.expect(200);
+    let before = world.postgres().names().await;
+    let preview: Value = post(&operator, &acme, "/purge", dry.clone())
+        .await
+        .expect(200)
+        .json();
+    let database = &preview["databases"][0];
+    assert_eq!(database["name"], format!("deleted:{}:1", acme.id()));
+    assert_eq!(database["cluster"], "main");
+    assert!(
+        database["size_bytes"].as_u64() > Some(1_000_000),
+        "{preview}"
+    );
+    assert_eq!(preview["databases"].as_array().map(Vec::len), Some(1));
+    assert_eq!(preview["secrets"], 1);
+    assert_eq!(preview["objects"]["count"], 1);
+    assert!(
+        preview["objects"]["size_bytes"].as_u64() > Some(0),
+        "{preview}"
+    );
+    assert!(preview["retained_until"].is_string(), "{preview}");
+    let database = format!("database deleted:{}:1", acme.id());
+    let after = world.postgres().names().await;
+    assert!(before.contains(&database) && after.contains(&database));
+    is_deleted(&world, &acme).await;
+    let begun = format!("/v1/operations?tenant={}&kind=purge", acme.id());
+    let begun: Value = operator.get(&begun).await.expect(200).json();
+    assert_eq!(begun["data"], json!([]));
+    tell(&operator, &acme, "/restore").await.expect(200);
+    works(&world, &acme).await;
+}
+
+#[tokio::test]
 async fn a_purged_id_is_never_signed_up_again() {
     let world = World::shared().await;
     let acme = with_an_entry(&world).await;

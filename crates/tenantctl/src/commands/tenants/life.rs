@@ -10,10 +10,11 @@ use clap::Args;
 use contract::TenantId;
 use contract::operator::tenant::{FinalBackup, OtherOwners, PurgeRequest, SuspendRequest};
 use contract::tenant::SuspensionWall;
+use reqwest::Method;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{FIELDS, Named, path};
+use super::{Named, path};
 use crate::api::Query;
 use crate::confirm::{self, Source, secret};
 use crate::context::Context;
@@ -35,6 +36,20 @@ const PREVIEW: &[Column<'_>] = &[
     plain("tenant", "/tenant"),
     plain("database and role become", "/kept_name"),
     plain("can be restored for days", "/retention_days"),
+];
+
+const DOOMED: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    time("retained until", "/retained_until"),
+    plain("secrets", "/secrets"),
+    plain("objects", "/objects/count"),
+    plain("their bytes", "/objects/size_bytes"),
+];
+
+const DATABASES: &[Column<'_>] = &[
+    plain("cluster", "/cluster"),
+    plain("database and role", "/name"),
+    plain("bytes", "/size_bytes"),
 ];
 
 /// Holds a tenant back.
@@ -155,7 +170,6 @@ impl Purge {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = &self.tenant.id;
         let api = context.api()?;
-        let tenant = api.get(&path(id), &Query::new()).await?;
         let last = match self.final_backup {
             true => "a last backup is kept",
             false => "no backup is kept",
@@ -164,12 +178,23 @@ impl Purge {
             "destroys the database, the role, the secrets and the objects of {id} for good; {last}"
         );
         if self.dry_run {
-            context.out.item(FIELDS, &tenant)?;
+            let body = json!({ "dry_run": true });
+            let path = format!("{}/purge", path(id));
+            let preview = api.once(Method::POST, &path, &body).await?;
+            context.out.item(DOOMED, &preview)?;
+            let databases = preview["databases"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            context
+                .out
+                .part("databases, each with its role", DATABASES, databases)?;
             context
                 .out
                 .note(&format!("This {consequence}. Nothing was changed."));
             return Ok(());
         }
+        // Whose id is wrong is told so before being asked to type it.
+        api.get(&path(id), &Query::new()).await?;
         confirm::destroy(context, id.as_str(), &consequence)?;
         let body = PurgeRequest {
             confirm: Some(id.to_string()),
@@ -179,6 +204,7 @@ impl Purge {
             } else {
                 FinalBackup::None
             },
+            dry_run: false,
         };
         follow::begin(context, &format!("{}/purge", path(id)), &body).await
     }
