@@ -83,6 +83,7 @@ pub(crate) async fn advance(platform: &Platform, tally: &mut Tally) -> Result<Ad
         progressed |= reseal_held(platform, tally, held).await?;
     }
     progressed |= reseal_plans(platform, tally, &current).await?;
+    progressed |= reseal_rows(platform, tally, &current).await?;
     if progressed {
         // A tenant may have got an older box from an operation meanwhile.
         tally.after = None;
@@ -170,6 +171,30 @@ async fn reseal_plans(platform: &Platform, tally: &mut Tally, current: &str) -> 
     }
     transaction.commit().await?;
     Ok(progressed)
+}
+
+/// Boxes in rows of files of tenants that wait for their turn, batch by batch. A row that is begun
+/// meanwhile has no box any more.
+async fn reseal_rows(platform: &Platform, tally: &mut Tally, current: &str) -> Result<bool, Stop> {
+    let (mut progressed, mut after) = (false, None);
+    loop {
+        let mut transaction = platform.registry.begin().await?;
+        let rows = store::rows_behind(&mut transaction, current, after, BATCH).await?;
+        let Some(last) = rows.last() else {
+            return Ok(progressed);
+        };
+        after = Some((last.operation, last.number));
+        for mut row in rows {
+            let subject = SecretSubject::Operation(row.operation);
+            let replaced = reseal_json(platform, tally, &[subject], &mut row.request)?;
+            if replaced > 0 {
+                store::replace_row(&mut transaction, &row).await?;
+                tally.resealed += replaced;
+                progressed = true;
+            }
+        }
+        transaction.commit().await?;
+    }
 }
 
 /// Replaces every box in a JSON value; gives how many there were.

@@ -30,6 +30,9 @@ pub(crate) async fn sealed(
             union all select found[1] from registry.operation,
                 regexp_matches(plan::text, '"(sealed:v1:[a-z0-9-]+:)', 'g') found
                 where state in ('running', 'unwinding', 'stuck')
+            union all select found[1] from registry.bulk_row,
+                regexp_matches(request::text, '"(sealed:v1:[a-z0-9-]+:)', 'g') found
+                where state = 'pending'
         )
         select split_part(reference, ':', 3) as "key!", count(*) as "boxes!"
         from box where reference like 'sealed:v1:%' group by 1 order by 1
@@ -275,6 +278,66 @@ pub(super) async fn replace_plan(
         "update registry.operation set plan = $2 where id = $1",
         operation.uuid(),
         plan,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A row of a file of tenants that waits for its turn, locked.
+#[derive(Debug)]
+pub(super) struct HeldRow {
+    pub(super) operation: OperationId,
+    pub(super) number: i32,
+    pub(super) request: Value,
+}
+
+/// Rows that wait and hold a box that another key than this one sealed, after this one. Those that are
+/// being begun just now are left out.
+pub(super) async fn rows_behind(
+    connection: &mut PgConnection,
+    key: &str,
+    after: Option<(OperationId, i32)>,
+    most: i64,
+) -> Result<Vec<HeldRow>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select operation_id, number, request from registry.bulk_row
+        where state = 'pending'
+            and ($2::uuid is null or (operation_id, number) > ($2, $3::int))
+            and exists (
+                select from regexp_matches(request::text, '"sealed:v1:([a-z0-9-]+):', 'g') found
+                where found[1] <> $1)
+        order by operation_id, number limit $4
+        for no key update skip locked
+        "#,
+        key,
+        after.map(|(operation, _)| operation.uuid()),
+        after.map(|(_, number)| number),
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| HeldRow {
+            operation: OperationId::from_uuid(row.operation_id),
+            number: row.number,
+            request: row.request,
+        })
+        .collect())
+}
+
+/// Stores what a row asks for; the row is locked.
+pub(super) async fn replace_row(
+    connection: &mut PgConnection,
+    row: &HeldRow,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.bulk_row set request = $3 where operation_id = $1 and number = $2",
+        row.operation.uuid(),
+        row.number,
+        row.request,
     )
     .execute(connection)
     .await?;

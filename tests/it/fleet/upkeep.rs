@@ -74,11 +74,27 @@ async fn orphans_are_reported_then_removed_after_the_grace_and_nothing_else() {
     let sql = format!(
         "create role \"stock:424242\"; create role \"psql:{login}\" login in role tn_read;
          grant connect on database \"{}\" to \"psql:{login}\";
-         select pg_create_physical_replication_slot('tn_{operation}', true);
          create role somebody; select pg_create_physical_replication_slot('somebody', true);",
         acme.id()
     );
     postgres.run("postgres", &sql).await;
+    // As a move makes it, in the tenant's database: of one that is over, and of one that is not.
+    let second = world.second_cluster().await;
+    let living = Uuid::now_v7();
+    for (server, database) in [
+        (postgres, acme.id().as_str()),
+        (second.postgres(), "postgres"),
+    ] {
+        for of in [operation, living.simple()] {
+            let sql = format!("select pg_create_logical_replication_slot('tn_{of}', 'pgoutput')");
+            server.run(database, &sql).await;
+        }
+    }
+    let sql = format!(
+        "insert into registry.operation (id, kind, cluster, state, step, plan)
+             values ('{living}', 'drain', 'main', 'stuck', 'moves', '{{}}')"
+    );
+    postgres.run("registry", &sql).await;
     let sql = format!(
         "insert into registry.kept_database (cluster, name, tenant_id, operation_id, drop_after)
          values ('main', '{due}', '{}', gen_random_uuid(), now() - interval '1 second')",
@@ -95,6 +111,7 @@ async fn orphans_are_reported_then_removed_after_the_grace_and_nothing_else() {
         format!("database/main/side:{}:9", acme.id()),
         format!("role/main/psql:{login}"),
         format!("slot/main/tn_{operation}"),
+        format!("slot/second/tn_{operation}"),
     ];
     let mut expected = removable.to_vec();
     expected.extend(
@@ -171,10 +188,13 @@ async fn orphans_are_reported_then_removed_after_the_grace_and_nothing_else() {
     let slots = postgres
         .texts(
             "postgres",
-            "select slot_name::text from pg_replication_slots",
+            "select slot_name::text from pg_replication_slots order by 1",
         )
         .await;
-    assert_eq!(slots, ["somebody"]);
+    let living = format!("tn_{}", living.simple());
+    assert_eq!(slots, ["somebody", living.as_str()]);
+    let slots = "select slot_name::text from pg_replication_slots";
+    assert_eq!(second.postgres().texts("postgres", slots).await, [living]);
     acme.owner().get("/v1/entries").await.expect(200);
     let sql =
         "select count(*) from registry.audit where action in ('finding.removed', 'finding.kept')";
@@ -692,10 +712,20 @@ async fn psql_logins_end() {
     let path = format!("/v1/tenants/{}/suspend", acme.id());
     let body = json!({ "wall": "blocked" });
     world.operator().post(&path, body).await.expect(200);
-    until("the login is locked out", || async {
-        enter(&writer, &writer.database).await.is_err()
-    })
-    .await;
+    for (login, session) in [(&reader, &mut reading), (&writer, &mut writing)] {
+        assert!(enter(login, &login.database).await.is_err());
+        let alive = sqlx::raw_sql("select 1").execute(session).await;
+        assert!(alive.is_err(), "a session outlived the lock-out");
+    }
+    let left = format!(
+        "select count(*) from pg_stat_activity
+         where datname = '{}' and usename !~ '^(tn_platform|tn_schema|tn_query)$'",
+        acme.id()
+    );
+    assert_eq!(postgres.number("postgres", &left).await, 0);
+    // Whoever looks into it afterwards asks for a login of its own, which ends with its time.
+    let reader = psql(&world, &acme, "read").await;
+    let mut reading = enter(&reader, &reader.database).await.unwrap();
 
     // Its end takes the role and the sessions.
     let sql = "update registry.psql_login set expires_at = now() - interval '1 second'";
@@ -705,10 +735,8 @@ async fn psql_logins_end() {
         postgres.number("postgres", sql).await == 0
     })
     .await;
-    for session in [&mut reading, &mut writing] {
-        let alive = sqlx::raw_sql("select 1").execute(session).await;
-        assert!(alive.is_err(), "a session outlived its login");
-    }
+    let alive = sqlx::raw_sql("select 1").execute(&mut reading).await;
+    assert!(alive.is_err(), "a session outlived its login");
     let ended = "select count(*) from registry.psql_login where dropped_at is null";
     assert_eq!(postgres.number("registry", ended).await, 0);
 
@@ -855,6 +883,18 @@ async fn reseal_leaves_no_box_under_the_old_key_and_fails_no_request() {
                  '{{\"deep\": [{{\"box\": \"{sealed}\"}}]}}')"
     );
     postgres.run("registry", &sql).await;
+    // Rows of a file of tenants that wait for their turn.
+    let bulk = Uuid::now_v7();
+    let of_bulk = SecretSubject::Operation(contract::OperationId::from_uuid(bulk));
+    let first = contract::Secret::new("a first password".to_owned());
+    let box_of_row = store(&old).put(&of_bulk, "row", &first).await.unwrap().0;
+    let sql = format!(
+        "insert into registry.operation (id, kind, state, step, plan)
+             values ('{bulk}', 'bulk_create', 'stuck', 'make', '{{}}');
+         insert into registry.bulk_row (operation_id, number, request)
+             values ('{bulk}', 1, '{{\"password\": \"{box_of_row}\"}}')"
+    );
+    postgres.run("registry", &sql).await;
     let sql = format!(
         "insert into registry.tenant_data_key (tenant_id, key)
              values ('{}', 'sealed:v1:k1:AAAA')",
@@ -866,7 +906,7 @@ async fn reseal_leaves_no_box_under_the_old_key_and_fails_no_request() {
     assert_eq!(keys["sealing"][0]["state"], "seals");
     assert_eq!(keys["sealing"][0]["secrets"], 0, "{keys}");
     assert_eq!(keys["sealing"][1]["state"], "opens");
-    assert_eq!(keys["sealing"][1]["secrets"], 8, "{keys}");
+    assert_eq!(keys["sealing"][1]["secrets"], 9, "{keys}");
     assert_eq!(keys["signing"][0]["state"], "signs");
 
     let load = [Load::start(acme.owner()), Load::start(beta.owner())];
@@ -887,11 +927,11 @@ async fn reseal_leaves_no_box_under_the_old_key_and_fails_no_request() {
     let done = world.operator().get(&path).await.expect(200).json();
     assert_eq!(
         done["result"],
-        json!({ "resealed": 7, "unopened": 1 }),
+        json!({ "resealed": 8, "unopened": 1 }),
         "{done}"
     );
     let keys = world.operator().get("/v1/keys").await.expect(200).json();
-    assert_eq!(keys["sealing"][0]["secrets"], 7, "{keys}");
+    assert_eq!(keys["sealing"][0]["secrets"], 8, "{keys}");
     assert_eq!(keys["sealing"][1]["secrets"], 1, "{keys}");
     // Everything opens with the new key alone.
     let only_new = store(&new);
@@ -901,6 +941,12 @@ async fn reseal_leaves_no_box_under_the_old_key_and_fails_no_request() {
     let text = postgres.texts("registry", &plan).await.remove(0);
     let opened = only_new.open(&subject, &SecretRef(text)).await.unwrap();
     assert_eq!(opened.expose(), "kept for later");
+    let row = format!(
+        "select request ->> 'password' from registry.bulk_row where operation_id = '{bulk}'"
+    );
+    let text = postgres.texts("registry", &row).await.remove(0);
+    let opened = only_new.open(&of_bulk, &SecretRef(text)).await.unwrap();
+    assert_eq!(opened.expose(), "a first password");
     let credential = format!(
         "select credentials[1] from registry.tenant where id = '{}'",
         acme.id()

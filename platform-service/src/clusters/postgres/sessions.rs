@@ -33,8 +33,7 @@ pub(crate) async fn has_session(
         .await
 }
 
-/// Ends the sessions in a database of everybody or of the role of the same name, but for superusers';
-/// gives how many there were, theirs included.
+/// Ends these sessions in a database, but for superusers'; gives how many there were, theirs included.
 pub(super) async fn end_sessions_of(
     connection: &mut PgConnection,
     name: &Name,
@@ -46,10 +45,10 @@ pub(super) async fn end_sessions_of(
          from pg_stat_activity session left join pg_roles role on role.oid = session.usesysid
          where session.datname = $1::text::name and session.pid <> pg_backend_pid()
              and session.usesysid is not null
-             and ($2 or session.usename = $1::text::name)",
+             and (session.usename like $2 or session.usename = $1::text::name)",
     )
     .bind(name.to_string())
-    .bind(who == Who::Everybody)
+    .bind(who.others())
     .fetch_one(connection)
     .await?;
     Ok(found.unsigned_abs())
@@ -66,11 +65,11 @@ pub(super) async fn sessions_of(
          from pg_stat_activity
          where datname = $1::text::name and pid <> pg_backend_pid()
              and usesysid is not null
-             and ($2 or usename = $1::text::name)
+             and (usename like $2 or usename = $1::text::name)
          order by 1",
     )
     .bind(name.to_string())
-    .bind(who == Who::Everybody)
+    .bind(who.others())
     .fetch_all(connection)
     .await
 }

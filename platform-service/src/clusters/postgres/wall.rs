@@ -93,6 +93,19 @@ pub(crate) enum Who {
     Everybody,
     /// Those of the role of the same name: whoever migrates or looks after it stays.
     Tenant,
+    /// Those, and those of operators' logins: nobody but the platform stays.
+    People,
+}
+
+impl Who {
+    /// What the names of roles are like whose sessions are meant besides the tenant's own.
+    pub(super) const fn others(self) -> &'static str {
+        match self {
+            Self::Everybody => "%",
+            Self::People => "psql:%",
+            Self::Tenant => "",
+        }
+    }
 }
 
 /// Ends the sessions in a database until two looks in a row find none; gives how many it ended.
