@@ -146,6 +146,42 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 }
 
 #[tokio::test]
+async fn a_shell_completes_the_ids_of_tenants() {
+    const ASK: &str = r#"
+source <(tenantctl completion bash)
+COMP_WORDS=(tenantctl tenants show "$1")
+COMP_CWORD=3
+$(complete -p tenantctl | sed 's/.*-F \([^ ]*\).*/\1/') tenantctl "$1" show
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+    let world = World::shared().await;
+    let ctl = Ctl::new(&world);
+    let one = world.tenant("complete-me").await;
+    let other = world.tenant("complete-me").await;
+    let program = ctl.command(&[]);
+    let path = ctl.home.path().join("tenantctl");
+    std::os::unix::fs::symlink(program.get_program(), &path).unwrap();
+    let ask = |word: &str| -> Vec<String> {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", ASK, "bash", word]);
+        for (name, value) in program.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        let before = std::env::var("PATH").unwrap();
+        shell.env("PATH", format!("{}:{before}", ctl.home.path().display()));
+        let ran = Ran::from(shell.output().unwrap()).expect(0);
+        let mut words: Vec<String> = ran.out.lines().map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    };
+    let mut both = [one.id().to_string(), other.id().to_string()];
+    both.sort_unstable();
+    assert_eq!(ask("t_complete_me_"), both);
+    assert_eq!(ask(one.id().as_str()), [one.id().as_str()]);
+    assert!(ask("--out").contains(&"--output".to_owned()));
+}
+
+#[tokio::test]
 async fn exit_codes_say_what_kind_of_failure_it_was() {
     let world = World::shared().await;
     let ctl = Ctl::new(&world);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backups, clusters, doctor, drift, findings, keys, login, operations, psql, query, rollouts,
-    tenants, tiers,
+    backups, clusters, completion, doctor, drift, findings, keys, login, operations, psql, query,
+    rollouts, tenants, tiers,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -198,7 +198,9 @@ pub(crate) enum Command {
     Logout(login::Logout),
     Use(login::Use),
     Profiles(login::List),
-    Completion(login::Completion),
+    Completion(completion::Completion),
+    #[command(hide = true)]
+    CompleteTenants(completion::CompleteTenants),
 }
 
 impl Command {
@@ -221,6 +223,7 @@ impl Command {
             Self::Use(command) => command.run(context).await,
             Self::Profiles(command) => command.run(context),
             Self::Completion(command) => command.run(context),
+            Self::CompleteTenants(command) => command.run(context).await,
         }
     }
 }

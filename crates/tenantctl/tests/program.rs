@@ -143,10 +143,32 @@ fn every_shell_gets_a_completion_script() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(0));
-        assert!(
-            String::from_utf8_lossy(&output.stdout).contains("rollouts"),
-            "{shell}"
-        );
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(script.contains("rollouts"), "{shell}");
+        assert!(script.contains("tenantctl complete-tenants"), "{shell}");
+        assert!(!script.contains(":_default"), "{shell}");
+    }
+}
+
+#[test]
+fn the_completion_of_ids_is_silent_and_quick_where_there_is_nothing_to_ask() {
+    let home = tempfile::tempdir().unwrap();
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = format!("http://{}", mute.local_addr().unwrap());
+    for server in [None, Some(NOWHERE), Some(mute.as_str())] {
+        let mut command = program(home.path());
+        if let Some(server) = server {
+            command
+                .env("TENANTCTL_URL", server)
+                .env("TENANTCTL_KEY", KEY);
+        }
+        let began = std::time::Instant::now();
+        let output = command.args(["complete-tenants", "t_"]).output().unwrap();
+        assert!(began.elapsed() < std::time::Duration::from_secs(3));
+        assert_eq!(output.status.code(), Some(0), "{server:?}");
+        assert!(output.stdout.is_empty(), "{server:?}");
+        assert_eq!(said(&output), "", "{server:?}");
     }
 }
 

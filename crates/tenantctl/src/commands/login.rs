@@ -1,17 +1,16 @@
-//! Profiles and the shell: login, logout, use, profiles, completion.
+//! Profiles: login, logout, use, profiles.
 //!
 //! Deliberately a login is checked before it is kept. Invariant: no command prints a key.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use contract::TenantId;
 use serde_json::{Value, json};
 
 use super::tenants;
 use crate::api::{Api, Query};
-use crate::cli::Cli;
 use crate::confirm::{Source, Stdin, secret};
 use crate::context::{Context, checked};
 use crate::failure::Failure;
@@ -74,17 +73,6 @@ pub(crate) struct Use {
 #[command(after_help = "Example:
   tenantctl profiles")]
 pub(crate) struct List {}
-
-/// Print the completion script of a shell.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  tenantctl completion bash > ~/.local/share/bash-completion/completions/tenantctl
-  tenantctl completion zsh > ~/.zfunc/_tenantctl
-  tenantctl completion fish > ~/.config/fish/completions/tenantctl.fish")]
-pub(crate) struct Completion {
-    /// The shell.
-    shell: clap_complete::Shell,
-}
 
 impl Login {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -216,13 +204,5 @@ impl List {
             })
             .collect();
         context.out.list(COLUMNS, &items)
-    }
-}
-
-impl Completion {
-    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "tenantctl", &mut script);
-        context.out.raw(&String::from_utf8_lossy(&script))
     }
 }

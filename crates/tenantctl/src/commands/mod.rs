@@ -5,6 +5,7 @@
 
 pub(crate) mod backups;
 pub(crate) mod clusters;
+pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod drift;
 pub(crate) mod findings;

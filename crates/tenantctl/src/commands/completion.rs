@@ -1,0 +1,110 @@
+//! Completion in a shell: the words of the grammar, and the ids of tenants.
+//!
+//! Deliberately from `t_` on alone: every id starts so, and nothing else does. Invariant: what completes
+//! ids is silent and over soon, whatever is wrong; a prompt that hangs or scolds is worse than none.
+
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::api::Query;
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+
+/// The longest that a shell is kept waiting for ids.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Tenants that are looked at for one word.
+const MOST_LOOKED_AT: usize = 200;
+/// Where the generated script of zsh begins with its function.
+const ZSH_FUNCTION: &str = "_tenantctl() {";
+
+const BASH_IDS: &str = r#"
+_tenantctl_with_ids() {
+    _tenantctl "$@"
+    local word="${COMP_WORDS[COMP_CWORD]}"
+    if [[ "$word" == t_* ]]; then
+        COMPREPLY=( $(compgen -W "$(tenantctl complete-tenants "$word" 2>/dev/null)" -- "$word") )
+    fi
+}
+complete -F _tenantctl_with_ids -o bashdefault -o default tenantctl
+"#;
+
+const ZSH_IDS: &str = r#"_tenantctl_value() {
+    if [[ "$PREFIX" == t_* ]]; then
+        compadd -- ${(f)"$(tenantctl complete-tenants "$PREFIX" 2>/dev/null)"}
+    else
+        _default
+    fi
+}
+
+"#;
+
+const FISH_IDS: &str = r#"
+complete -c tenantctl -n 'string match -q "t_*" -- (commandline -ct)' -f -a '(tenantctl complete-tenants (commandline -ct) 2>/dev/null)'
+"#;
+
+/// Print the completion script of a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tenantctl completion bash > ~/.local/share/bash-completion/completions/tenantctl
+  tenantctl completion zsh > ~/.zfunc/_tenantctl
+  tenantctl completion fish > ~/.config/fish/completions/tenantctl.fish
+
+In these three, what starts with t_ is completed to the ids of the current profile's server.")]
+pub(crate) struct Completion {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Print the ids of tenants that start with a word, for the completion scripts.
+#[derive(Debug, Args)]
+pub(crate) struct CompleteTenants {
+    /// What was typed so far.
+    prefix: String,
+}
+
+impl Completion {
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "tenantctl", &mut script);
+        let script = String::from_utf8_lossy(&script);
+        context.out.raw(&match self.shell {
+            Shell::Bash => format!("{script}{BASH_IDS}"),
+            Shell::Fish => format!("{script}{FISH_IDS}"),
+            Shell::Zsh => script.replace(":_default", ":_tenantctl_value").replacen(
+                ZSH_FUNCTION,
+                &format!("{ZSH_IDS}{ZSH_FUNCTION}"),
+                1,
+            ),
+            _ => script.into_owned(),
+        })
+    }
+}
+
+impl CompleteTenants {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let found = tokio::time::timeout(PATIENCE, ids(context, &self.prefix)).await;
+        match found {
+            Ok(Ok(ids)) => context.out.raw(&ids),
+            // Nothing to propose is no failure.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The ids that start so, each on a line.
+async fn ids(context: &Context, prefix: &str) -> Result<String, Failure> {
+    let query: Query = vec![("text", prefix.to_owned())];
+    let api = context.api()?;
+    let tenants = api
+        .items("/v1/tenants", &query, MOST_LOOKED_AT, "/id")
+        .await?;
+    Ok(tenants
+        .iter()
+        .map(|tenant| text(tenant, "/id"))
+        .filter(|id| id.starts_with(prefix))
+        .map(|id| format!("{id}\n"))
+        .collect())
+}
