@@ -60,10 +60,16 @@ async fn whoever_is_not_let_in_learns_nothing() {
     let acme = world.tenant("quiet").await;
     let gone = world.tenant("gone").await;
     world.set_status(gone.id(), "deleted").await;
-    until("the deletion is known", || async {
-        gone.owner().get("/v1/me").await.status() == 410
-    })
-    .await;
+    let held = world.tenant("held-back").await;
+    world.set_status(held.id(), "suspended").await;
+    let making = world.tenant("in-the-making").await;
+    world.set_status(making.id(), "provisioning").await;
+    for (tenant, status) in [(&gone, 410), (&held, 403), (&making, 503)] {
+        until("how it stands is known", || async {
+            tenant.owner().get("/v1/me").await.status() == status
+        })
+        .await;
+    }
     let ask = async |tenant: &str, email: &str| {
         let door = world.anonymous().in_tenant(tenant);
         door.post("/v1/auth/login", credentials(email, "not the password"))
@@ -76,6 +82,9 @@ async fn whoever_is_not_let_in_learns_nothing() {
         ask(acme.id().as_str(), "").await,
         ask("t_nobody_has_this", acme.email()).await,
         ask(gone.id().as_str(), gone.email()).await,
+        ask(held.id().as_str(), held.email()).await,
+        ask(held.id().as_str(), "nobody@acme.example").await,
+        ask(making.id().as_str(), making.email()).await,
     ];
     let bytes = |answer: &Answer| {
         let id = answer.problem().request_id.unwrap();
@@ -90,12 +99,27 @@ async fn whoever_is_not_let_in_learns_nothing() {
         answer.refused(Code::CredentialsWrong);
         assert_eq!(bytes(answer), bytes(&answers[0]));
     }
-    // A deleted tenant answers its own right password alike.
-    let right = world.anonymous().in_tenant(gone.id().as_str());
-    let right = right
-        .post("/v1/auth/login", credentials(gone.email(), PASSWORD))
-        .await;
-    assert_eq!(bytes(&right), bytes(&answers[0]));
+    // Such a tenant answers its own right password alike.
+    for tenant in [&gone, &held, &making] {
+        let right = world.anonymous().in_tenant(tenant.id().as_str());
+        let right = right
+            .post("/v1/auth/login", credentials(tenant.email(), PASSWORD))
+            .await;
+        assert_eq!(bytes(&right), bytes(&answers[0]));
+    }
+    // Nor does the door of refresh tokens tell them apart.
+    let made_up = json!({ "refresh_token": "no such token" });
+    let mut refused = Vec::new();
+    for tenant in [acme.id(), gone.id(), held.id(), making.id()] {
+        let door = world.anonymous().in_tenant(tenant.as_str());
+        refused.push(door.post("/v1/auth/refresh", &made_up).await);
+    }
+    let door = world.anonymous().in_tenant("t_nobody_has_this");
+    refused.push(door.post("/v1/auth/refresh", &made_up).await);
+    for answer in &refused {
+        answer.refused(Code::RefreshTokenInvalid);
+        assert_eq!(bytes(answer), bytes(&refused[0]));
+    }
 }
 
 #[tokio::test]
