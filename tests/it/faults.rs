@@ -381,3 +381,84 @@ async fn no_request_fails_for_sessions_that_ended_while_they_were_idle() {
         }
     }
 }
+
+/// Asks until it is told to stop; how each answer came, and how long it took.
+async fn hammered(sick: TenantHandle, stop: Arc<AtomicBool>) -> Vec<(world::Answer, Duration)> {
+    let mut answers = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let began = Instant::now();
+        let answer = sick.owner().get("/v1/entries").await;
+        answers.push((answer, began.elapsed()));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn one_tenant_in_a_black_hole_one_in_a_lock_and_one_dropped_are_nobody_elses_trouble() {
+    const ASKED: Duration = Duration::from_secs(2);
+    let options = WorldOptions::default().app_setting("public.deadline", "2s");
+    let world = World::with(options).await;
+    let operator = world.operator();
+    let far = world.cluster_behind_proxy("far").await;
+    let full = |cluster: &str, status: &str| {
+        let path = format!("/v1/clusters/{cluster}");
+        let (operator, body) = (operator.clone(), json!({ "status": status }));
+        async move { operator.patch(&path, body).await.expect(200) }
+    };
+    full("main", "full").await;
+    let holed = world.tenant("holed").await;
+    full("main", "active").await;
+    full("far", "full").await;
+    let locked = world.tenant("locked").await;
+    let dropped = world.tenant("dropped").await;
+    let others = tenants(&world, 4).await;
+    let sick = [&holed, &locked, &dropped];
+    for tenant in sick {
+        tenant.owner().get("/v1/entries").await.expect(200);
+    }
+    far.link().set(Mode::Blackhole);
+    let lock = world
+        .postgres()
+        .lock(locked.id().as_str(), "entries.entry")
+        .await;
+    let drop = format!("drop database \"{}\" with (force)", dropped.id());
+    world.postgres().run("postgres", &drop).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let hammering = sick.map(|tenant| {
+        let clients = (0..8).map(|_| hammered(tenant.clone(), Arc::clone(&stop)));
+        tokio::spawn(join_all(clients))
+    });
+    // For as long as each of the sick is answered for some rounds.
+    let loading = Arc::new(AtomicBool::new(false));
+    let load = load(&others, Arc::clone(&loading));
+    let enough = async {
+        tokio::time::sleep(ASKED * 3).await;
+        loading.store(true, Ordering::SeqCst);
+    };
+    let (tally, ()) = tokio::join!(load, enough);
+    stop.store(true, Ordering::SeqCst);
+    for (tenant, hammering) in sick.iter().zip(hammering) {
+        for (answer, took) in hammering.await.unwrap().into_iter().flatten() {
+            assert_eq!(answer.status(), 503, "{}: {answer}", tenant.id());
+            answer.problem();
+            assert!(took < ASKED * 2, "{}: {took:?}: {answer}", tenant.id());
+        }
+    }
+    assert!(tally.strange.is_empty(), "{:?}", tally.strange);
+    assert!(!tally.statuses.contains_key(&503), "{:?}", tally.statuses);
+    assert!(tally.statuses[&201] > 100, "{:?}", tally.statuses);
+    assert!(
+        tally.slowest < Duration::from_secs(1),
+        "{:?}",
+        tally.slowest
+    );
+    far.link().set(Mode::Pass);
+    lock.commit().await;
+    for tenant in [&holed, &locked] {
+        until("the tenant is served again", || async {
+            tenant.owner().get("/v1/entries").await.status() == 200
+        })
+        .await;
+    }
+}

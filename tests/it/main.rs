@@ -29,6 +29,7 @@ mod migrations;
 mod provisioning;
 mod saga;
 mod secrets;
+mod soak;
 mod support;
 mod tokens;
 mod walls;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::inside::REGION;
 use crate::postgres::Postgres;
+use crate::proxy::FaultProxy;
 use crate::world::World;
 
 /// A further cluster; its server ends with the value.
@@ -14,12 +15,18 @@ use crate::world::World;
 pub struct Cluster {
     name: String,
     postgres: Postgres,
+    link: Option<FaultProxy>,
 }
 
 impl Cluster {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The link to its server, of one made with [`World::cluster_behind_proxy`].
+    pub fn link(&self) -> &FaultProxy {
+        self.link.as_ref().expect("a proxy stands before it")
     }
 
     /// Its server.
@@ -49,6 +56,27 @@ impl World {
         Cluster {
             name: name.to_owned(),
             postgres,
+            link: None,
+        }
+    }
+
+    /// A further cluster in the region of the first one, which the services reach over a link that can
+    /// be broken.
+    pub async fn cluster_behind_proxy(&self, name: &str) -> Cluster {
+        let inner = self.inside();
+        let postgres = Postgres::start(inner.options.max_connections).await;
+        let superuser = postgres.superuser();
+        let link = inner
+            .link_to(SocketAddr::from((superuser.host, superuser.port)))
+            .await;
+        inner
+            .register(name, REGION, link.address(), superuser)
+            .await;
+        inner.stocked(name).await;
+        Cluster {
+            name: name.to_owned(),
+            postgres,
+            link: Some(link),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pub(crate) second: OnceCell<Cluster>,
     pub(crate) keys: Keys,
     pub(crate) options: WorldOptions,
-    _links: Process,
+    links: Process,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -90,7 +90,7 @@ impl Inner {
             second: OnceCell::new(),
             keys,
             options,
-            _links: links,
+            links,
             _place: place,
         };
         let platform = inner.start_platform(inner.options.faults.clone()).await;
@@ -125,7 +125,8 @@ impl Inner {
         replica.expect("app-service starts")
     }
 
-    fn platform_settings(&self) -> platform_service::config::Settings {
+    /// The settings of platform-service, as variables of a process.
+    pub(crate) fn platform_environment(&self) -> Vec<(String, String)> {
         let keys = &self.keys;
         let superuser = self.postgres.superuser();
         let registry = format!(
@@ -144,7 +145,11 @@ impl Inner {
             ("operators.first_key", &keys.operator),
             ("stock.level", &level),
         ];
-        let environment = environment("PLATFORM", &given, &self.options.platform_settings);
+        environment("PLATFORM", &given, &self.options.platform_settings)
+    }
+
+    fn platform_settings(&self) -> platform_service::config::Settings {
+        let environment = self.platform_environment();
         let mut settings: platform_service::config::Settings =
             kit::config::load_with(&platform_service::config::SPEC, None, environment)
                 .expect("settings of platform-service");
@@ -186,6 +191,11 @@ impl Inner {
             ready(&http, &app).await;
         }
         self.stocked(CLUSTER).await;
+    }
+
+    /// A link to a server that can be broken.
+    pub(crate) async fn link_to(&self, target: SocketAddr) -> FaultProxy {
+        start_link(&self.links, target).await
     }
 
     /// Adds a server as a cluster, as an operator does.
@@ -272,7 +282,16 @@ fn environment(
 }
 
 pub(crate) fn http_client() -> reqwest::Client {
-    reqwest::Client::builder()
+    client(reqwest::Client::builder())
+}
+
+/// One that speaks HTTP/2 from its first byte.
+pub(crate) fn http2_client() -> reqwest::Client {
+    client(reqwest::Client::builder().http2_prior_knowledge())
+}
+
+fn client(builder: reqwest::ClientBuilder) -> reqwest::Client {
+    builder
         .no_proxy()
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())

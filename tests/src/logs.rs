@@ -55,6 +55,12 @@ impl Logs {
             .collect()
     }
 
+    /// Keeps a line that another process logged.
+    pub(crate) fn keep(&self, line: &str) {
+        // What is kept in memory takes every line.
+        let _ = Writer(self.clone()).write_all(format!("{line}\n").as_bytes());
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -67,6 +67,13 @@ impl WorldOptions {
         self
     }
 
+    /// Connections that each server of the world takes.
+    #[must_use]
+    pub fn max_connections(mut self, connections: u16) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
     /// What goes wrong in the operations of the first platform replica.
     #[must_use]
     pub fn faults(mut self, faults: Faults) -> Self {

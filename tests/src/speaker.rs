@@ -12,6 +12,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::inside::http2_client;
 
 /// What a speaker shows.
 #[derive(Debug, Clone)]
@@ -87,6 +88,13 @@ impl Speaker {
     #[must_use]
     pub fn at(mut self, base: &str) -> Self {
         base.clone_into(&mut self.base);
+        self
+    }
+
+    /// The same over HTTP/2.
+    #[must_use]
+    pub fn over_http2(mut self) -> Self {
+        self.http = http2_client();
         self
     }
 

@@ -3,12 +3,14 @@
 //!
 //! Deliberately the same loops for all kinds. Invariant: a kind without a case fails here.
 
-mod backups;
+pub(crate) mod backups;
+mod canaries;
 mod copies;
 mod drift;
 pub(crate) mod harness;
 mod life;
 mod moves;
+mod outages;
 mod rollouts;
 mod upkeep;
 

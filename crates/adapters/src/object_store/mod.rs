@@ -101,7 +101,10 @@ impl From<ObjectError> for io::Error {
 /// What a failure of a file system means.
 fn from_io(error: io::Error) -> ObjectError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ObjectError::Full,
+        // A limit on the size of files is a lack of room as well.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ObjectError::Full
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             ObjectError::Refused(error)
         }

@@ -14,6 +14,7 @@ use super::{
     blocked, deleted, done, is_deleted, is_purged, path, post, purged, refuses, remove, tell,
     with_an_entry, with_objects, works,
 };
+use crate::fleet::canaries::places;
 use crate::support::{entry, signup};
 
 #[tokio::test]
@@ -168,8 +169,7 @@ async fn purge_leaves_a_signed_certificate_and_no_canary() {
     let objects = tempfile::tempdir().unwrap();
     let world = World::with(with_objects(WorldOptions::default(), &objects)).await;
     let operator = world.operator();
-    let acme = with_an_entry(&world).await;
-    let logs = world.logs();
+    let (acme, beta) = (with_an_entry(&world).await, with_an_entry(&world).await);
     let canary = format!("canary{:016x}", rand::random::<u64>());
     acme.owner()
         .post("/v1/entries", entry(&canary))
@@ -185,6 +185,11 @@ async fn purge_leaves_a_signed_certificate_and_no_canary() {
         .expect(200);
     let backup = post(&operator, &acme, "/backups", json!({})).await;
     done(&operator, backup).await;
+    let there = places(&world, objects.path(), &canary).await;
+    assert!(
+        there.len() >= 2,
+        "in its database and in the registry: {there:?}"
+    );
     done(&operator, remove(&operator, &acme).await).await;
     done(&operator, purged(&operator, &acme, "none").await).await;
     is_purged(&world, &acme).await;
@@ -195,19 +200,29 @@ async fn purge_leaves_a_signed_certificate_and_no_canary() {
     let gone = objects.path().join(object["path"].as_str().unwrap());
     assert!(!gone.exists(), "{gone:?}");
     assert!(is_signed(&certificate), "{certificate:#}");
-    assert_eq!(logs.with(&canary), Vec::<String>::new());
-    // No column of the registry holds what came from its people.
-    let columns = "select table_name || '.' || column_name from information_schema.columns
-         where table_schema = 'registry' and data_type in ('text', 'jsonb', 'ARRAY')";
-    let columns = world.postgres().texts("registry", columns).await;
-    assert!(columns.len() > 50, "{columns:?}");
-    for column in columns {
-        let (table, name) = column.split_once('.').unwrap();
-        let sql =
-            format!("select count(*) from registry.{table} where {name}::text like '%{canary}%'");
-        let found = world.postgres().number("registry", &sql).await;
-        assert_eq!(found, 0, "{column}");
+    let left = places(&world, objects.path(), &canary).await;
+    assert_eq!(left, Vec::<String>::new());
+    // Nor does any file say whose it was, and a neighbour is as before.
+    let files = walked(objects.path());
+    let of_acme = files
+        .iter()
+        .filter(|file| file.contains(acme.id().as_str()));
+    assert_eq!(of_acme.count(), 0, "{files:?}");
+    works(&world, &beta).await;
+}
+
+/// The paths of all files beneath a folder.
+fn walked(folder: &std::path::Path) -> Vec<String> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path().display().to_string()),
+            }
+        }
     }
+    files
 }
 
 /// Whether a certificate's signature is of its body.
