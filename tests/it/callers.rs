@@ -106,6 +106,22 @@ async fn a_revoked_operator_key_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_key_does_not_revoke_itself() {
+    let world = World::shared().await;
+    let body = json!({ "name": "by itself", "scopes": ["keys:write"] });
+    let made = world.operator().post("/v1/operator-keys", body).await;
+    let made = made.expect(201).json();
+    let itself = world.visitor().bearer(made["key"].as_str().unwrap());
+    let path = format!("/v1/operator-keys/{}", made["id"].as_str().unwrap());
+    itself
+        .delete(&path)
+        .await
+        .expect(409)
+        .refused(Code::Conflict);
+    world.operator().delete(&path).await.expect(204);
+}
+
+#[tokio::test]
 async fn every_internal_operation_needs_the_right_service() {
     let world = World::shared().await;
     let acme = world.tenant("internal").await;

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $status:literal, $code:literal, $title:literal;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $status:literal, $code:tt, $title:literal;)+) => {
+        // The code is a token: as a captured `literal`, utoipa would not see the text of `rename`.
         /// What went wrong, as a client can branch on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum Code {

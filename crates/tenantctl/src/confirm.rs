@@ -87,7 +87,7 @@ pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
         stdin.read_to_string(&mut text).map_err(failed)?;
         text
     } else if let Some(file) = source.file {
-        std::fs::read_to_string(file).map_err(failed)?
+        std::fs::read_to_string(file).map_err(Failure::file("reading", file))?
     } else if let Some(text) = variable(source.variable) {
         text
     } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {

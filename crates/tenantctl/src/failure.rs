@@ -4,6 +4,8 @@
 //! codes are an interface: 0 done, 1 failed, 2 wrong use, 3 not found, 4 not allowed, 5 conflict, 6 not
 //! ready in time, 130 interrupted.
 
+use std::path::{Path, PathBuf};
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -84,6 +86,8 @@ pub(crate) enum Failure {
     /// The command worked, and what it found is bad.
     #[error("{what}")]
     Found { what: String, next: Vec<String> },
+    #[error("{0} {path} failed", path = .1.display())]
+    File(&'static str, PathBuf, #[source] std::io::Error),
     #[error("{0} failed")]
     Io(&'static str, #[source] std::io::Error),
     /// Whoever reads our output has gone: nothing to say.
@@ -129,6 +133,11 @@ impl Failure {
         }
     }
 
+    /// Something could not be done to a file.
+    pub(crate) fn file(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self + Copy {
+        move |error| Self::File(what, path.to_owned(), error)
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
@@ -149,6 +158,7 @@ impl Failure {
             | Self::Operation(_)
             | Self::NotConfirmed
             | Self::Found { .. }
+            | Self::File(..)
             | Self::Io(..) => FAILED,
         }
     }
@@ -170,7 +180,7 @@ impl Failure {
             Self::LeftRunning(_) => "interrupted".to_owned(),
             Self::NotConfirmed => "not-confirmed".to_owned(),
             Self::Found { .. } => "found".to_owned(),
-            Self::Io(..) | Self::OutputClosed => "io".to_owned(),
+            Self::File(..) | Self::Io(..) | Self::OutputClosed => "io".to_owned(),
         }
     }
 
@@ -182,7 +192,11 @@ impl Failure {
                     .errors
                     .iter()
                     .map(|field| format!("{} {}", field.pointer, field.detail));
-                refusal.detail.iter().cloned().chain(fields).collect()
+                let detail = refusal
+                    .detail
+                    .iter()
+                    .filter(|_| refusal.code != "not-found");
+                detail.cloned().chain(fields).collect()
             }
             Self::Operation(view) => {
                 let step = text(view, "/step");
@@ -197,7 +211,7 @@ impl Failure {
                 vec![format!("step {step}: {reason}"), left.to_owned()]
             }
             Self::Unreachable { source, .. } => vec![chain(source)],
-            Self::Io(_, source) => vec![source.to_string()],
+            Self::File(_, _, source) | Self::Io(_, source) => vec![source.to_string()],
             _ => Vec::new(),
         }
     }
@@ -241,7 +255,7 @@ impl Failure {
                 "follow it with `tenantctl {} {}`",
                 going.command, going.id
             )],
-            Self::NotConfirmed | Self::Io(..)
+            Self::NotConfirmed | Self::File(..) | Self::Io(..)
             | Self::OutputClosed => Vec::new(),
         }
     }
@@ -259,7 +273,7 @@ fn after_refusal(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<Stri
     let tenant = route.tenant();
     let detail = refusal.detail.as_deref().unwrap_or_default();
     let advice = match refusal.code.as_str() {
-        "not-found" if close.is_empty() => list_of(&route.path).map(|list| format!("see what there is: `{list}`")),
+        "not-found" if close.is_empty() && refusal.detail.is_none() => list_of(&route.path).map(|list| format!("see what there is: `{list}`")),
         "operator-key-invalid" => Some("log in again: `tenantctl login --key-stdin < file`".to_owned()),
         "permission-missing" => Some(
             "use a key that has this scope; `tenantctl keys list` shows who has what".to_owned(),
@@ -325,8 +339,10 @@ fn refused(route: &Route, refusal: &Refusal) -> String {
         };
         Some(format!("There is no {noun} {}", parts.next()?))
     });
-    match (refusal.code.as_str(), thing) {
-        ("not-found", Some(thing)) => thing,
+    // A detail says that something else is missing: the thing itself is there, or none is in the path.
+    match (refusal.code.as_str(), &refusal.detail, thing) {
+        ("not-found", None, Some(thing)) => thing,
+        ("not-found", Some(detail), _) => detail.trim_end_matches('.').to_owned(),
         _ => refusal.title.clone(),
     }
 }
@@ -408,6 +424,23 @@ mod tests {
         }
         assert_eq!(Failure::NotInTime(Going::operation("op_1")).exit(), 6);
         assert_eq!(Failure::usage("").exit(), 2);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_not_what_the_path_begins_with() {
+        let missing = |detail: Option<&str>| Failure::Refused {
+            route: Route::get("/v1/tenants/t_acme/restore-backup"),
+            refusal: Box::new(Refusal {
+                code: "not-found".to_owned(),
+                detail: detail.map(str::to_owned),
+                ..Refusal::default()
+            }),
+            close: Vec::new(),
+        };
+        assert_eq!(missing(None).to_string(), "There is no tenant t_acme");
+        let backup = missing(Some("There is no such backup."));
+        assert_eq!(backup.to_string(), "There is no such backup");
+        assert_eq!(backup.details(), Vec::<String>::new());
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl Bar {
         } else {
             ProgressBar::hidden()
         };
+        bar.set_style(ProgressStyle::default_spinner());
         bar.enable_steady_tick(FRAME);
         Self(bar)
     }

@@ -17,9 +17,10 @@ mod output;
 mod profile;
 mod values;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 
 use crate::cli::Cli;
 use crate::context::Context;
@@ -35,7 +36,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if arguments
         .iter()
-        .any(|argument| argument.to_string_lossy().contains(KEY_PREFIX))
+        .any(|argument| holds_key(&argument.to_string_lossy()))
     {
         return Reporter::new(Format::Table, Paint::Plain).failure(&Failure::KeyOnCommandLine);
     }
@@ -44,7 +45,7 @@ pub fn main() -> ExitCode {
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, wanted_format(&arguments)),
     };
     let reporter = cli.globals.reporter();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,13 +70,72 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+/// Whether an argument holds a key, and not an id such as `t_shopk_berlin`.
+fn holds_key(argument: &str) -> bool {
+    argument.match_indices(KEY_PREFIX).any(|(at, _)| {
+        let before = argument[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
+/// The form of the result that words ask for which are no command.
+fn wanted_format(arguments: &[OsString]) -> Format {
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let named = words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match &**word {
+            "-o" | "--output" => words.get(at + 1).map(AsRef::as_ref),
+            word => ["--output=", "-o=", "-o"]
+                .iter()
+                .find_map(|flag| word.strip_prefix(flag)),
+        });
+    let named = named.and_then(|name| Format::from_str(name, false).ok());
+    named.unwrap_or_default()
+}
+
 /// Help and versions are answers; everything else that clap says is a wrong use.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, format: Format) -> ExitCode {
+    if error.use_stderr() && format != Format::Table {
+        let words = error.render().to_string();
+        let words = words.trim_start_matches("error: ").trim_end();
+        return Reporter::new(format, Paint::Plain).failure(&Failure::usage(words));
+    }
     // A help text that cannot be shown is no reason to fail otherwise.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(failure::USAGE)
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_told_from_an_id_that_looks_a_little_like_one() {
+        for argument in ["opk_x", "--key=opk_x", "Bearer opk_x"] {
+            assert!(holds_key(argument), "{argument}");
+        }
+        for argument in ["t_shopk_berlin", "t_opk_x", "opk"] {
+            assert!(!holds_key(argument), "{argument}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_wrong_use_is_the_one_that_was_asked_for() {
+        let form = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            wanted_format(&words)
+        };
+        assert_eq!(form(&["tenantctl", "-o", "json", "x"]), Format::Json);
+        assert_eq!(form(&["tenantctl", "--output=ndjson"]), Format::Ndjson);
+        assert_eq!(form(&["tenantctl", "-ojson"]), Format::Json);
+        assert_eq!(form(&["tenantctl", "-o"]), Format::Table);
     }
 }

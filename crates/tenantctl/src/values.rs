@@ -45,7 +45,8 @@ pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
 /// A tenant's id, with the one that was probably meant.
 pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
     text.parse::<TenantId>().map_err(|error| {
-        let guess = format!("t_{}", text.to_lowercase().replace('-', "_"));
+        let name = text.to_lowercase().replace('-', "_");
+        let guess = format!("t_{}", name.trim_start_matches("t_"));
         match guess.parse::<TenantId>() {
             Ok(guess) => format!("a tenant is named by its id; did you mean {guess}?"),
             Err(_) => format!("a tenant's id is {}", error.rule()),

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
 use kit::docs::Title;
 use kit::http::{CorsSettings, Layers};
 use serde_json::Value;
@@ -36,7 +38,11 @@ pub(crate) fn front(platform: (Router, OpenApi), app: (Router, OpenApi)) -> anyh
         cors: CorsSettings::default(),
         trusted_proxies: kit::address::TrustedProxies::default(),
     };
-    let router = platform.merge(app).merge(kit::http::liveness());
+    let first_look = Router::new().route("/", get(async || Redirect::to("/docs")));
+    let router = platform
+        .merge(app)
+        .merge(kit::http::liveness())
+        .merge(first_look);
     Ok(kit::http::dress(router, &document, &layers)?)
 }
 

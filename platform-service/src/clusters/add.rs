@@ -202,6 +202,7 @@ async fn log_in(new: &NewCluster) -> Result<PgConnection> {
     connect(new, login).await.map_err(|error| {
         let field = match kit::db::Fault::of(&error) {
             kit::db::Fault::LoginRefused => "/admin_password",
+            _ if matches!(error, sqlx::Error::Tls(_)) => "/tls",
             _ => "/host",
         };
         Problem::field(

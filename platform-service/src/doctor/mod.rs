@@ -11,9 +11,9 @@ mod store;
 mod tests;
 
 use axum::extract::State;
-use contract::ClusterName;
 use contract::operator::upkeep::Diagnosis;
-use kit::error::Result;
+use contract::{ClusterName, Code};
+use kit::error::{Problem, Result};
 use kit::extract::{Json, Query};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -48,6 +48,9 @@ pub(crate) async fn examine(
     Query(query): Query<DoctorQuery>,
 ) -> Result<Json<Vec<Diagnosis>>> {
     let clusters = facts::clusters(&platform, query.cluster.as_ref()).await?;
+    if query.cluster.is_some() && clusters.is_empty() {
+        return Err(Problem::new(Code::NotFound).detail("There is no such cluster."));
+    }
     let mut diagnoses: Vec<Diagnosis> = clusters.iter().flat_map(judge::cluster).collect();
     if query.cluster.is_none() {
         diagnoses.extend(judge::platform(&facts::platform(&platform).await?));

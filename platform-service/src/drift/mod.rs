@@ -24,6 +24,7 @@ use crate::operations::drift::DriftPlan;
 use crate::operators::{Operator, RolloutsWrite};
 use crate::platform::Platform;
 use crate::registry::to_json;
+use crate::tenants;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 
 /// Compare tenants' schemas with what the migrations of their versions make.
@@ -62,8 +63,9 @@ pub(crate) async fn compare(
         request: to_json(&request)?,
         wait: query.wait,
     };
-    begin(&platform, wanted, move |_, _| {
+    begin(&platform, wanted, move |connection, _| {
         Box::pin(async move {
+            tenants::named::selection(connection, &request.filter).await?;
             Ok(Planned {
                 subject: Subject::Fleet,
                 detail: json!({ "repair": request.repair }),

@@ -381,9 +381,16 @@ fn later(head: &Head, wait: Duration, reason: &str) -> Turn {
 
 pub(super) fn failure_of(problem: &Problem) -> Failure {
     let document = problem.document(None);
+    let mut words: Vec<String> = document.detail.into_iter().collect();
+    let fields = document.errors.iter();
+    words.extend(fields.map(|field| format!("{} {}", field.pointer, field.detail)));
     Failure {
         code: document.code,
-        detail: document.detail.unwrap_or(document.title),
+        detail: if words.is_empty() {
+            document.title.to_string()
+        } else {
+            words.join("; ")
+        },
     }
 }
 

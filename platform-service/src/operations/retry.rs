@@ -22,7 +22,7 @@ use crate::platform::Platform;
 #[utoipa::path(
     post,
     path = "/v1/operations/{id}/retry",
-    operation_id = "operations_retry",
+    operation_id = "operations.retry",
     tag = "operations",
     params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 202, description = "It goes on."))
@@ -65,7 +65,7 @@ pub(crate) async fn retry(
 #[utoipa::path(
     post,
     path = "/v1/operations/{id}/cancel",
-    operation_id = "operations_cancel",
+    operation_id = "operations.cancel",
     tag = "operations",
     params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 202, description = "It is told."))

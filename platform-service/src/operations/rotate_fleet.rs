@@ -253,6 +253,7 @@ pub(crate) async fn rotate_credentials(
     };
     begin(&platform, asked, move |connection, _| {
         Box::pin(async move {
+            tenants::named::selection(connection, &selection).await?;
             let selected = tenants::store::select_all(connection, &selection).await?;
             let total = selected.len() as u64;
             let detail = json!({ "tenants": total });

@@ -144,7 +144,8 @@ pub(crate) async fn create(
 
 /// Revoke an operator key.
 ///
-/// The next request with it is refused. Said again it changes nothing.
+/// The next request with it is refused. Said again it changes nothing. A key does not revoke itself, so
+/// that the last one stays.
 #[utoipa::path(
     delete,
     path = "/v1/operator-keys/{id}",
@@ -158,6 +159,10 @@ pub(crate) async fn revoke(
     State(platform): State<Platform>,
     Path(id): Path<OperatorKeyId>,
 ) -> Result<StatusCode> {
+    if operator.id() == id {
+        let words = "A key does not revoke itself: make another one and revoke this one with it.";
+        return Err(Problem::new(Code::Conflict).detail(words));
+    }
     let mut transaction = platform.registry.begin().await?;
     match store::revoke(&mut transaction, id).await? {
         Revoked::Unknown => Err(Problem::new(Code::NotFound)),

@@ -187,9 +187,14 @@ pub(crate) struct Operator<A> {
 }
 
 impl<A> Operator<A> {
+    /// The id of the key.
+    pub(crate) fn id(&self) -> OperatorKeyId {
+        self.key.id
+    }
+
     /// For the audit.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::Operator(self.key.id)
+        Actor::Operator(self.id())
     }
 
     /// Nobody gives what they do not have.

@@ -124,6 +124,7 @@ pub(crate) async fn run(
     let question = Question::of(&new)?;
     let tenants = {
         let mut registry = platform.registry.acquire().await?;
+        tenants::named::selection(&mut registry, &new.filter).await?;
         tenants::store::select_all(&mut registry, &new.filter).await?
     };
     let asked = Arc::new(Asked {
@@ -151,7 +152,9 @@ pub(crate) async fn run(
     let lines = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Bytes>| {
         let chunk = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), receiver))
-    });
+    })
+    // Compression asks once more after the end.
+    .fuse();
     let headers = [(header::CONTENT_TYPE, content_type)];
     Ok((headers, Body::from_stream(lines)).into_response())
 }

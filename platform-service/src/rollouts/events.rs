@@ -13,7 +13,7 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use contract::operator::rollout::{RolloutTally, RolloutView, TenantProgress};
 use contract::{OperationId, TenantId};
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use kit::error::{Result, chain};
 use kit::extract::Path;
 use serde::Serialize;
@@ -55,7 +55,8 @@ pub(crate) async fn events(
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok(event), follower))
-    });
+    })
+    .fuse();
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 

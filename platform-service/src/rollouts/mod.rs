@@ -29,7 +29,7 @@ use crate::operators::{Operator, RolloutsRead, RolloutsWrite};
 use crate::platform::Platform;
 use crate::registry::to_json;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
-use crate::{operations, replicas};
+use crate::{operations, replicas, tenants};
 
 fn no_such() -> Problem {
     Problem::new(Code::NotFound).detail("There is no such roll-out.")
@@ -69,6 +69,7 @@ pub(crate) async fn create(
     };
     begin(&platform, wanted, move |connection, id| {
         Box::pin(async move {
+            tenants::named::rollout(connection, &request).await?;
             let target = replicas::store::newest_versions(connection).await?;
             if target.is_empty() {
                 let words = "No service that owns schemas lives.";

@@ -304,7 +304,9 @@ async fn wanted_slug(
 async fn region(connection: &mut PgConnection, wanted: Option<&String>) -> Result<String> {
     let known = store::regions(connection).await?;
     match (wanted, known.first()) {
-        (_, None) => Err(Problem::new(Code::NotReady).detail("No cluster has been added yet.")),
+        (_, None) => Err(Problem::new(Code::NotReady).detail(
+            "No cluster takes new tenants: none has been added yet, or each is full or draining.",
+        )),
         (None, Some(first)) => Ok(first.clone()),
         (Some(region), _) if known.contains(region) => Ok(region.clone()),
         (Some(_), _) => Err(Problem::field(

@@ -13,6 +13,7 @@ pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub(crate) mod internal;
 pub(crate) mod life;
+pub(crate) mod named;
 pub(crate) mod operator;
 pub(crate) mod overrides;
 pub(crate) mod place;

@@ -26,7 +26,7 @@ pub(crate) use reports::{
     Failed, MigrationFailureRow, migration_failures, report_failed, report_migrated,
 };
 pub(crate) use route::route;
-pub(crate) use select::{select_all, select_ids};
+pub(crate) use select::{first_unknown, select_all, select_ids};
 
 /// The columns of a tenant as they come.
 struct Columns {

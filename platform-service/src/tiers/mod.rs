@@ -53,12 +53,24 @@ pub(crate) async fn list(State(platform): State<Platform>) -> Result<Json<TierLi
 
 /// Checks that a tier exists; the problem names those that do.
 pub(crate) async fn check(connection: &mut PgConnection, name: &str) -> Result<()> {
+    check_at(connection, "/tier", name).await
+}
+
+/// The same, where the name stands in another field.
+///
+/// # Errors
+/// There is no such tier.
+pub(crate) async fn check_at(
+    connection: &mut PgConnection,
+    pointer: &str,
+    name: &str,
+) -> Result<()> {
     let names = store::names(connection).await?;
     if names.iter().any(|known| known == name) {
         return Ok(());
     }
     Err(Problem::field(
-        "/tier",
+        pointer.to_owned(),
         format!("is none of {}", names.join(", ")),
     ))
 }

@@ -207,7 +207,8 @@ async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
          Three,bulk-one,three@bulk.example,{PASSWORD}\n\
          Four,bulk-four,no address,{PASSWORD}\n\
          Five,bulk-five,five@bulk.example\n\
-         Six,bulk-six,six@bulk.example,{PASSWORD}\n"
+         Six,bulk-six,six@bulk.example,{PASSWORD}\n\
+         Seven,bulk-seven,seven@bulk.example,\n"
     );
     let begun = bulk(&operator, "text/csv", &text).await.expect(202);
     let id = harness::operation_of(&begun);
@@ -219,13 +220,19 @@ async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
         .collect();
     assert_eq!(
         states,
-        ["done", "failed", "failed", "failed", "failed", "done"]
+        [
+            "done", "failed", "failed", "failed", "failed", "done", "failed"
+        ]
     );
     let codes: Vec<_> = rows
         .iter()
         .map(|row| row["failure"]["code"].clone())
         .collect();
     assert_eq!(codes[2], "slug-taken", "{rows:?}");
+    for (row, field) in [(1, "/password"), (3, "/email"), (6, "/password")] {
+        let words = rows[row]["failure"]["detail"].as_str().unwrap();
+        assert!(words.starts_with(field), "{rows:?}");
+    }
     for email in ["one", "six"] {
         let email = format!("{email}@bulk.example");
         let tenant = format!("t_bulk_{}", email.split('@').next().unwrap());
@@ -234,7 +241,7 @@ async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
     let shown = operator.get(&format!("/v1/operations/{id}")).await.json();
     assert_eq!(
         shown["result"],
-        json!({ "rows": 6, "done": 2, "failed": 4 })
+        json!({ "rows": 7, "done": 2, "failed": 5 })
     );
     let kept = "select count(*) from registry.bulk_row where request <> '{}'";
     assert_eq!(world.postgres().number("registry", kept).await, 0);

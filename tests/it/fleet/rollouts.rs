@@ -278,6 +278,53 @@ async fn failures_past_the_share_halt_and_nobody_else_is_hurt() {
 }
 
 #[tokio::test]
+async fn a_roll_out_that_names_nobody_is_refused() {
+    let world = World::shared().await;
+    let operator = world.operator();
+    for (body, field) in [
+        (
+            json!({ "waves": [{ "tenants": ["t_nobody_at_all"] }] }),
+            "/waves/0/tenants/0",
+        ),
+        (
+            json!({ "waves": [{ "percent": 5 }, { "tier": "gold" }] }),
+            "/waves/1/tier",
+        ),
+        (
+            json!({ "waves": [{ "cluster": "nowhere" }] }),
+            "/waves/0/cluster",
+        ),
+        (
+            json!({ "filter": { "ids": ["t_nobody_at_all"] } }),
+            "/filter/ids/0",
+        ),
+    ] {
+        let answer = operator.post("/v1/rollouts", body).await;
+        assert_eq!(
+            answer.refused(Code::ValidationFailed).errors[0].pointer,
+            field
+        );
+    }
+    for (path, body) in [
+        (
+            "/v1/query",
+            json!({ "sql": "select 1", "filter": { "tier": "gold" } }),
+        ),
+        ("/v1/drift", json!({ "filter": { "tier": "gold" } })),
+        (
+            "/v1/keys/credentials/rotate",
+            json!({ "filter": { "tier": "gold" } }),
+        ),
+    ] {
+        let answer = operator.post(path, body).await;
+        assert_eq!(
+            answer.refused(Code::ValidationFailed).errors[0].pointer,
+            "/filter/tier"
+        );
+    }
+}
+
+#[tokio::test]
 async fn one_failed_canary_halts_and_an_abort_ends_it() {
     let fleet = Fleet::with(WorldOptions::default(), 3).await;
     fleet.on(0, POISON).await;

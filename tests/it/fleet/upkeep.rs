@@ -428,6 +428,8 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
     let away: Vec<Diagnosis> = answer.parse();
     assert_eq!(of(&away, "reachable", "away").verdict, Verdict::Bad);
     assert!(away.iter().all(|one| one.place == "away"));
+    let none = operator.get("/v1/doctor?cluster=nowhere").await;
+    none.refused(Code::NotFound);
     let all = examined(&world).await;
     let sealing = of(&all, "sealing_keys", "platform");
     assert_eq!(sealing.verdict, Verdict::Bad, "{sealing:?}");
@@ -485,6 +487,11 @@ async fn a_query_marks_partial_results_and_cannot_write() {
         2
     );
     assert_eq!(rows.len(), 3, "{answer}");
+    // Compressed, it ends as well.
+    let compressed = world.operator().header("accept-encoding", "gzip");
+    let body = json!({ "sql": sql, "filter": filter });
+    let compressed = compressed.post("/v1/query", body).await.expect(200);
+    assert_eq!(compressed.header("content-encoding"), "gzip");
     let Some(QueryLine::End { end }) = lines(&answer).pop() else {
         panic!("{answer}")
     };

@@ -78,10 +78,11 @@ pub(crate) enum Command {
   tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --dry-run
   tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Delete(Delete),
-    /// Say how often a tier's tenants are backed up, and how long backups are kept.
+    /// Say how often a tier's tenants are backed up, and how long backups are kept; alone, show it.
     #[command(after_help = "Examples:
+  tenantctl backups schedule premium
   tenantctl backups schedule premium --every 6h --keep 28 --keep-days 35
-  tenantctl backups schedule free --off")]
+  tenantctl backups schedule standard --off")]
     Schedule(Schedule),
 }
 
@@ -116,21 +117,23 @@ pub(crate) struct Delete {
 
 /// A tier's schedule.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("change").args(["every", "off"])))]
 pub(crate) struct Schedule {
     /// A name of `tenantctl tiers list`.
     #[arg(value_name = "TIER")]
     tier: String,
     /// How long between two backups of a tenant.
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, required_unless_present = "off")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     every: Option<Duration>,
     /// Make none by schedule.
     #[arg(long, conflicts_with = "every")]
     off: bool,
     /// The newest so many of a tenant stay.
-    #[arg(long, value_name = "COUNT", default_value_t = 7)]
+    #[arg(long, value_name = "COUNT", default_value_t = 7, requires = "change")]
     keep: u32,
     /// None stays longer than so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = 35)]
+    #[arg(long, value_name = "DAYS", default_value_t = 35, requires = "change")]
     keep_days: u32,
 }
 
@@ -191,13 +194,17 @@ impl Delete {
 
 impl Schedule {
     async fn run(self, context: &Context) -> Result<(), Failure> {
+        let path = format!("/v1/tiers/{}/backups", self.tier);
+        if self.every.is_none() && !self.off {
+            let schedule = context.api()?.get(&path, &Query::new()).await?;
+            return context.out.item(SCHEDULE, &schedule);
+        }
         let minutes = self.every.map(|every| every.as_secs() / 60);
         let body = BackupSchedule {
             every_minutes: minutes.map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX)),
             keep: self.keep,
             keep_days: self.keep_days,
         };
-        let path = format!("/v1/tiers/{}/backups", self.tier);
         let set = context.api()?.once(Method::PUT, &path, &body).await?;
         context.out.item(SCHEDULE, &set)
     }

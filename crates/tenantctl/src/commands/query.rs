@@ -88,7 +88,8 @@ impl QueryTenants {
     }
 
     fn statement(&self) -> Result<String, Failure> {
-        let failed = |error| Failure::Io("reading the statement", error);
+        let file = self.file.as_deref().unwrap_or(std::path::Path::new("-"));
+        let failed = Failure::file("reading", file);
         match (&self.sql, &self.file) {
             (Some(sql), _) => Ok(sql.clone()),
             (None, Some(file)) if file.as_os_str() != "-" => {

@@ -5,7 +5,7 @@
 
 use std::io::IsTerminal as _;
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,6 +14,8 @@ use time::macros::format_description;
 use super::{Column, Paint, Show};
 
 const NOTHING: &str = "-";
+/// As long as a tenant's id.
+const LONGEST_WORD: usize = 42;
 
 /// A row per thing.
 pub(super) fn list(columns: &[Column<'_>], items: &[Value], paint: Paint) -> String {
@@ -21,6 +23,18 @@ pub(super) fn list(columns: &[Column<'_>], items: &[Value], paint: Paint) -> Str
     table.set_header(columns.iter().map(|column| column.title.to_uppercase()));
     for item in items {
         table.add_row(columns.iter().map(|column| cell(column, item)));
+    }
+    // An id in two lines cannot be copied.
+    for (at, column) in columns.iter().enumerate() {
+        let words = items
+            .iter()
+            .all(|item| found(column, item).is_none_or(|value| is_word(&plain(value))));
+        if words
+            && column.show == Show::Plain
+            && let Some(column) = table.column_mut(at)
+        {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     finished(&table)
 }
@@ -39,7 +53,8 @@ pub(super) fn item(fields: &[Column<'_>], item: &Value, paint: Paint) -> String 
 fn empty(paint: Paint) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    if std::io::stdout().is_terminal() {
+    // A terminal that does not know its width has none to keep to.
+    if std::io::stdout().is_terminal() && table.width().is_some_and(|width| width > 0) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     if paint == Paint::Plain {
@@ -61,6 +76,11 @@ fn found<'v>(column: &Column<'_>, item: &'v Value) -> Option<&'v Value> {
     std::iter::once(column.pointer)
         .chain(column.other)
         .find_map(|pointer| item.pointer(pointer).filter(|value| !is_nothing(value)))
+}
+
+/// Whether a text is one word of the length of an id, or less.
+fn is_word(text: &str) -> bool {
+    text.len() <= LONGEST_WORD && !text.contains(char::is_whitespace)
 }
 
 fn is_nothing(value: &Value) -> bool {

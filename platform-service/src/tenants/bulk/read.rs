@@ -6,6 +6,7 @@
 use contract::Code;
 use contract::operator::operation::Failure;
 use kit::error::{Problem, Result};
+use kit::passwords::Password;
 
 use crate::tenants::intake::NewSignup;
 
@@ -66,6 +67,7 @@ pub(super) fn rows(format: Format, bytes: &[u8]) -> Result<Vec<NewRow>> {
             })
             .collect(),
     };
+    let rows: Vec<NewRow> = rows.into_iter().map(|row| row.and_then(bounded)).collect();
     match rows.len() {
         0 => Err(Problem::new(Code::ValidationFailed).detail("The file has no row.")),
         count if count > MAX_ROWS => Err(Problem::new(Code::ValidationFailed).detail(format!(
@@ -73,6 +75,22 @@ pub(super) fn rows(format: Format, bytes: &[u8]) -> Result<Vec<NewRow>> {
         ))),
         _ => Ok(rows),
     }
+}
+
+/// Refuses a password of a length that no password has: it is not worth sealing.
+fn bounded(signup: NewSignup) -> NewRow {
+    let lengths = Password::MIN_CHARACTERS..=Password::MAX_CHARACTERS;
+    if lengths.contains(&signup.password().expose().chars().count()) {
+        return Ok(signup);
+    }
+    Err(Failure {
+        code: Code::ValidationFailed,
+        detail: format!(
+            "/password has {} to {} characters",
+            lengths.start(),
+            lengths.end()
+        ),
+    })
 }
 
 fn unreadable(words: &str) -> Failure {
@@ -119,12 +137,27 @@ mod tests {
         assert!(failure.detail.contains("4 fields"), "{failure:?}");
         assert!(!failure.detail.contains("bob"), "{failure:?}");
 
-        let text = "{\"company\":\"A\",\"email\":\"a@b.example\",\"password\":\"x\"}\n\n\
+        let text = "{\"company\":\"A\",\"email\":\"a@b.example\",\"password\":\"correct horse\"}\n\n\
              {\"company\":\"B\"}\nno json\n\
              {\"company\":\"B\",\"email\":\"\",\"password\":\"x\",\"colour\":1}\n";
         let rows = read(Format::Ndjson, text);
         let failed: Vec<bool> = rows.iter().map(Result::is_err).collect();
         assert_eq!(failed, [false, true, true, true]);
+    }
+
+    #[test]
+    fn a_row_without_a_password_fails_alone() {
+        let rows = read(
+            Format::Csv,
+            &format!(
+                "company,email,password\nA,a@b.example,\nB,b@b.example,correct horse\nC,c@b.example,{}\n",
+                "x".repeat(70_000)
+            ),
+        );
+        let failed: Vec<bool> = rows.iter().map(Result::is_err).collect();
+        assert_eq!(failed, [true, false, true]);
+        let failure = rows[0].as_ref().unwrap_err();
+        assert_eq!(failure.detail, "/password has 8 to 128 characters");
     }
 
     #[test]

@@ -52,6 +52,21 @@ pub(crate) async fn select_ids(
     .collect()
 }
 
+/// Of these ids, the first one that no tenant has whose data is still there.
+pub(crate) async fn first_unknown(
+    connection: &mut PgConnection,
+    ids: &[TenantId],
+) -> Result<Option<usize>, sqlx::Error> {
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let known = sqlx::query_scalar!(
+        "select id from registry.tenant where id = any($1) and purged_at is null",
+        &texts
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(texts.iter().position(|id| !known.contains(id)))
+}
+
 /// The ids of all selected tenants.
 pub(crate) async fn select_all(
     connection: &mut PgConnection,

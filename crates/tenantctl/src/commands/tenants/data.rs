@@ -104,7 +104,7 @@ pub(crate) struct Import {
 /// Makes many tenants.
 #[derive(Debug, Args)]
 pub(crate) struct Bulk {
-    /// CSV with a line of names, or NDJSON: company, slug, email, password, tier, region, time_zone.
+    /// CSV with a line of names, or NDJSON; - is stdin: company, slug, email, password, tier, region, time_zone.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -186,11 +186,10 @@ impl RestoreBackup {
 
 impl Clone {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let anonymise_sql = self
-            .anonymise
-            .map(std::fs::read_to_string)
-            .transpose()
-            .map_err(|error| Failure::Io("reading the statements", error))?;
+        let read = |file: std::path::PathBuf| {
+            std::fs::read_to_string(&file).map_err(Failure::file("reading", &file))
+        };
+        let anonymise_sql = self.anonymise.map(read).transpose()?;
         let body = NewClone {
             slug: self.slug.to_string(),
             company: self.company,
@@ -235,7 +234,7 @@ impl Export {
 
 /// Fetches the archive of an export into a file, whole or not at all.
 async fn fetch(context: &Context, export: &str, to: &Path) -> Result<(), Failure> {
-    let failed = |error| Failure::Io("writing the archive", error);
+    let failed = Failure::file("writing", to);
     let api = context.api()?;
     let from = format!("/v1/exports/{export}/archive");
     let mut response = api.stream(Method::GET, &from, None).await?;
@@ -285,7 +284,7 @@ fn body_of(file: std::fs::File) -> reqwest::Body {
 
 impl Import {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let failed = |error| Failure::Io("reading the archive", error);
+        let failed = Failure::file("reading", &self.file);
         let file = std::fs::File::open(&self.file).map_err(failed)?;
         let name = uuid::Uuid::now_v7().simple().to_string() + ".tar";
         let to = format!("/v1/imports/{name}");
@@ -306,8 +305,13 @@ impl Import {
 
 impl Bulk {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let failed = |error| Failure::Io("reading the tenants", error);
-        let text_of_file = std::fs::read_to_string(&self.file).map_err(failed)?;
+        let failed = Failure::file("reading", &self.file);
+        let text_of_file = if self.file.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(&self.file)
+        };
+        let text_of_file = text_of_file.map_err(failed)?;
         let is_json = text_of_file.trim_start().starts_with('{');
         let kind = if is_json {
             "application/x-ndjson"

@@ -471,7 +471,9 @@ pub(crate) async fn propose(context: &Context, failure: Failure) -> Failure {
     let Failure::Refused { route, refusal, .. } = &failure else {
         return failure;
     };
-    let (Some(wanted), "not-found") = (route.tenant(), refusal.code.as_str()) else {
+    let (Some(wanted), "not-found", None) =
+        (route.tenant(), refusal.code.as_str(), &refusal.detail)
+    else {
         return failure;
     };
     let Ok(api) = context.api() else {
@@ -487,7 +489,9 @@ pub(crate) async fn propose(context: &Context, failure: Failure) -> Failure {
         .iter()
         .map(|tenant| text(tenant, "/id"))
         .map(|id| (strsim::damerau_levenshtein(id, wanted), id.to_owned()))
-        .filter(|(distance, id)| *distance > 0 && (*distance <= FARTHEST || id.starts_with(wanted)))
+        .filter(|(distance, id)| {
+            *distance > 0 && (*distance <= FARTHEST.min(wanted.len() / 3) || id.starts_with(wanted))
+        })
         .collect();
     close.sort_unstable();
     close.truncate(3);
