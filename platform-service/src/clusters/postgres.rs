@@ -8,6 +8,8 @@
 //! database that can only be dropped.
 
 pub(crate) mod anonymise;
+pub(crate) mod contents;
+pub(crate) mod foreign;
 pub(crate) mod inventory;
 mod keep;
 pub(crate) mod logins;

@@ -41,6 +41,12 @@ pub(crate) async fn make_empty(
         operation,
     )
     .await?;
+    ensure_empty(server, name).await
+}
+
+/// Makes a database with walls, marker and nothing in it, which nobody knows of but the caller: a sweep
+/// removes it where the caller does not.
+pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Stop> {
     let marker = server.database(name, copy_of(name)).marker();
     let found = postgres::look(&mut *server.acquire().await?, name).await?;
     if let Some(database) = found.database {

@@ -131,7 +131,15 @@ pub(crate) async fn transfer(
     .await
 }
 
-async fn new_owner(platform: &Platform, email: &str, password: Secret) -> Result<NewOwner> {
+/// The owner's account that a password makes.
+///
+/// # Errors
+/// The password is too easy to guess.
+pub(crate) async fn new_owner(
+    platform: &Platform,
+    email: &str,
+    password: Secret,
+) -> Result<NewOwner> {
     let refused = |refusal: String| Problem::field("/password", refusal);
     let address = email.to_owned();
     // Guessing how hard it is to guess takes some milliseconds.

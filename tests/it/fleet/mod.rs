@@ -3,6 +3,7 @@
 //!
 //! Deliberately the same loops for all kinds. Invariant: a kind without a case fails here.
 
+mod adoptions;
 mod backups;
 mod copies;
 mod drift;
@@ -19,6 +20,7 @@ use self::harness::Case;
 /// The cases of all kinds, one line per theme.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    cases.extend(adoptions::cases());
     cases.extend(backups::cases());
     cases.extend(copies::cases());
     cases.extend(life::cases());
