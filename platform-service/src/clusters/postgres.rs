@@ -154,6 +154,13 @@ pub(crate) async fn copy(
     .await
 }
 
+/// Lets the migration runner's role make things in the schema `public`. Needs a connection to that
+/// database.
+pub(crate) async fn open_public(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let schema = ident(SCHEMA_ROLE);
+    run(connection, format!("grant create on schema public to {schema}")).await
+}
+
 /// Gives a copy for the stock what a copy does not take along: walls, rights, its role with its
 /// defaults, and at last the marker that says that it is complete.
 pub(crate) async fn furnish_stock(

@@ -59,9 +59,19 @@ pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Sto
         stock::discard(server, name, Whose::Anybody).await?;
     }
     let _permit = server.copy_permit().await;
+    make_bare(server, name).await?;
     let mut connection = server.acquire().await?;
-    postgres::copy(&mut connection, Source::Empty, name).await?;
     postgres::furnish_template(&mut connection, name, &marker).await?;
+    Ok(())
+}
+
+/// Makes a database with nothing in it, without walls and marker. What was adopted may have tables in
+/// `public`, so whoever loads it may make them there.
+pub(crate) async fn make_bare(server: &Server, name: &Name) -> Result<(), Stop> {
+    postgres::copy(&mut *server.acquire().await?, Source::Empty, name).await?;
+    let mut inside = server.connect(Database::Ours(name)).await?;
+    postgres::open_public(&mut inside).await?;
+    inside.close().await?;
     Ok(())
 }
 
