@@ -158,7 +158,11 @@ pub(crate) async fn copy(
 /// database.
 pub(crate) async fn open_public(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let schema = ident(SCHEMA_ROLE);
-    run(connection, format!("grant create on schema public to {schema}")).await
+    run(
+        connection,
+        format!("grant create on schema public to {schema}"),
+    )
+    .await
 }
 
 /// Gives a copy for the stock what a copy does not take along: walls, rights, its role with its
