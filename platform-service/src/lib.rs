@@ -3,6 +3,7 @@
 //! Deliberately serves no tenant's data. Invariant: this is the only program that reads or writes
 //! the registry, and everything else learns of it over the internal listener.
 
+mod adoption;
 mod archives;
 mod audit;
 mod backups;

@@ -33,8 +33,8 @@ use crate::operators::OPERATOR_SCHEME;
 use crate::platform::{Inner, Platform};
 use crate::tenants::signup::Signups;
 use crate::{
-    archives, backups, clusters, doctor, drift, feed, housekeeping, keys, operations, operators,
-    psql, query, replicas, rollouts, schema, signing_keys, sweep, tenants, tiers,
+    adoption, archives, backups, clusters, doctor, drift, feed, housekeeping, keys, operations,
+    operators, psql, query, replicas, rollouts, schema, signing_keys, sweep, tenants, tiers,
 };
 
 const PUBLIC: Title = Title {
@@ -296,6 +296,7 @@ fn public_routes() -> OpenApiRouter<Platform> {
         .merge(operations::move_tenant::router())
         .merge(operations::drain::router())
         .merge(backups::router())
+        .merge(adoption::router())
         .merge(archives::router())
         .merge(operators::api::router())
         .merge(doctor::router())

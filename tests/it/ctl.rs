@@ -311,6 +311,51 @@ async fn a_tenant_is_made_changed_and_shown_in_every_form() {
 }
 
 #[tokio::test]
+async fn a_database_is_adopted_by_a_command() {
+    let world = World::shared().await;
+    let ctl = Ctl::new(&world);
+    let (slug, database) = (unique("taken-in"), unique("legacy"));
+    let make = format!("create database \"{database}\" template template0 encoding 'UTF8'");
+    world.postgres().run("postgres", &make).await;
+    let adopt = [
+        "tenants",
+        "adopt",
+        &database,
+        "--cluster",
+        "main",
+        "--company",
+        "Taken In",
+        "--slug",
+        &slug,
+        "--owner-email",
+        "ada@taken.example",
+        "--generate-password",
+    ];
+    // What stands in the way is shown with what mends it, and is a failure.
+    let refused = ctl.run(&[&adopt[..], &["--dry-run"]].concat()).expect(1);
+    refused.says("cannot be adopted like this");
+    refused.says("Nothing was changed");
+    let remedy = format!("alter database \"{database}\" owner to \"tn_platform\"");
+    assert!(refused.out.contains(&remedy), "{}", refused.out);
+    ctl.run(&adopt).expect(5).says("tn_platform");
+    world.postgres().run("postgres", &remedy).await;
+    let wrong = [&adopt[..], &["--baseline", "auth=two"]].concat();
+    ctl.run(&wrong).expect(2).says("such as auth=2");
+    let preview = [&adopt[..], &["--dry-run", "-o", "json"]].concat();
+    let preview = ctl.run(&preview).expect(0).json();
+    assert_eq!(preview["adoptable"], true, "{preview}");
+    let done = ctl.run(&[&adopt[..], &["-o", "json"]].concat()).expect(0);
+    let (done, id) = (done.json(), format!("t_{}", slug.replace('-', "_")));
+    assert_eq!(
+        (&done["state"], &done["tenant"]),
+        (&"done".into(), &id.clone().into())
+    );
+    let login = serde_json::json!({ "email": "ada@taken.example", "password": done["password"] });
+    let door = world.anonymous().in_tenant(&id);
+    door.post("/v1/auth/login", login).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_key_is_never_an_argument_and_never_shown() {
     let world = World::shared().await;
     let ctl = Ctl::new(&world);

@@ -4,6 +4,7 @@
 //! run holds the database's lock, so that replicas never run the same migration twice; a failure is
 //! told to the platform, left alone for a while, and stays its tenant's.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use contract::{
 use kit::error::{Problem, chain};
 use kit::migrate::{Grants, Lock, MigrateError, RunLimits};
 use moka::sync::Cache;
+use refinery::Migration;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Semaphore;
@@ -194,8 +196,11 @@ impl Migrator {
         }
         let mut outcome = Ok(());
         for owned in behind {
-            let known = route.schema_versions.get(&owned.owner).copied();
-            let run = self.run(&mut database, owned, known).await;
+            let leg = Leg {
+                from: Standing::Known(route.schema_versions.get(&owned.owner).copied()),
+                target: owned.newest(),
+            };
+            let run = self.run(&mut database, owned, leg).await;
             let told = match &run {
                 Ok(version) => MigrationOutcome::Migrated { version: *version },
                 Err(error) => {
@@ -225,11 +230,18 @@ impl Migrator {
         let mut schema_versions = SchemaVersions::new();
         let mut behind = Vec::new();
         for owned in &self.0.owned {
+            let Some(target) = target(owned, request.until.as_ref()) else {
+                continue;
+            };
             match known(owned) {
-                Some(version) if version >= owned.newest() => {
+                Some(version) if version >= target => {
                     schema_versions.insert(owned.owner.clone(), version);
                 }
-                version => behind.push((owned, version)),
+                known => {
+                    let baseline = request.baseline.get(&owned.owner).copied();
+                    let from = baseline.map_or(Standing::Known(known), Standing::Baseline);
+                    behind.push((owned, Leg { from, target }));
+                }
             }
         }
         let mut answer = MigrateAnswer {
@@ -248,8 +260,8 @@ impl Migrator {
         lock.or_wait(&mut connection, self.0.limits.lock_wait)
             .await
             .map_err(refused)?;
-        for (owned, known) in behind {
-            match self.run(&mut connection, owned, known).await {
+        for (owned, leg) in behind {
+            match self.run(&mut connection, owned, leg).await {
                 Ok(version) => {
                     answer.schema_versions.insert(owned.owner.clone(), version);
                 }
@@ -266,19 +278,27 @@ impl Migrator {
         Ok(answer)
     }
 
-    /// Runs what is missing of an owner; `known` is its version, where somebody knows it.
+    /// Runs what is missing of an owner.
     async fn run(
         &self,
         connection: &mut PgConnection,
         owned: &OwnedMigrations,
-        known: Option<i32>,
+        leg: Leg,
     ) -> Result<i32, MigrateError> {
         let started = std::time::Instant::now();
-        let (owner, files, limits) = (&owned.owner, &owned.migrations, self.0.limits);
-        let grants = Grants::TenantRoles;
-        let version = match known {
-            Some(1..) => kit::migrate::catch_up(connection, owner, files, grants, limits).await?,
-            _ => kit::migrate::run(connection, owner, files, grants, limits).await?,
+        let (owner, limits, grants) = (&owned.owner, self.0.limits, Grants::TenantRoles);
+        let files = files(owned, leg.target);
+        let version = match leg.from {
+            Standing::Known(Some(1..)) => {
+                kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
+            }
+            Standing::Known(_) => {
+                kit::migrate::run(connection, owner, &files, grants, limits).await?
+            }
+            Standing::Baseline(at) => {
+                kit::migrate::baseline(connection, owner, &files, at, grants, limits).await?;
+                kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
+            }
         };
         metrics::histogram!("tenant_migration_seconds", "owner" => owned.owner.to_string())
             .record(started.elapsed().as_secs_f64());
@@ -337,6 +357,43 @@ impl Migrator {
         if let Err(error) = self.0.platform.report_migration(&report).await {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a migration was not reported");
         }
+    }
+}
+
+/// Which migrations of an owner are run.
+#[derive(Debug, Clone, Copy)]
+struct Leg {
+    from: Standing,
+    target: i32,
+}
+
+/// Where a schema stands before.
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    /// At this version, where somebody knows it.
+    Known(Option<i32>),
+    /// At this version, which its history does not say yet.
+    Baseline(i32),
+}
+
+/// The migrations up to a version.
+fn files(owned: &OwnedMigrations, target: i32) -> Cow<'_, [Migration]> {
+    if target >= owned.newest() {
+        return Cow::Borrowed(&owned.migrations);
+    }
+    let files = owned.migrations.iter();
+    files
+        .filter(|file| file.version() <= target)
+        .cloned()
+        .collect()
+}
+
+/// How far an owner is brought; not at all where others are asked for.
+fn target(owned: &OwnedMigrations, until: Option<&SchemaVersions>) -> Option<i32> {
+    let newest = owned.newest();
+    match until {
+        Some(until) => until.get(&owned.owner).map(|version| newest.min(*version)),
+        None => Some(newest),
     }
 }
 

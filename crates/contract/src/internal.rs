@@ -164,6 +164,14 @@ pub struct MigrateRequest {
     /// The versions that the database is believed to have: saves looking for those that are newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<SchemaVersions>,
+    /// Schemas that are there without a history and have these versions: what makes them up to there is
+    /// noted as applied and not run.
+    #[serde(default, skip_serializing_if = "SchemaVersions::is_empty")]
+    pub baseline: SchemaVersions,
+    /// The schemas of these owners alone, and no further than these versions; left out for all, and for
+    /// the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<SchemaVersions>,
 }
 
 /// The versions after a migration.

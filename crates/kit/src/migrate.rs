@@ -71,6 +71,9 @@ pub enum MigrateError {
     /// The history in the database contradicts the files.
     #[error("the migration history does not fit: {0}")]
     History(#[source] refinery_core::Error),
+    /// A baseline that no file has.
+    #[error("no migration has the version {0}")]
+    NoSuchVersion(i32),
     /// The database could not be worked with.
     #[error("the database could not be worked with")]
     Database(#[from] sqlx::Error),
@@ -176,6 +179,41 @@ pub async fn catch_up(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Notes the files up to `version` as applied without running them, where the schema has no history yet;
+/// the lock must be held.
+///
+/// # Errors
+/// No file has this version.
+pub async fn baseline(
+    connection: &mut PgConnection,
+    owner: &SchemaOwner,
+    migrations: &[Migration],
+    version: i32,
+    grants: Grants,
+    limits: RunLimits,
+) -> Result<(), MigrateError> {
+    let first = settings(limits) + &preparation(owner, grants);
+    if !history::read(connection, owner, &first).await?.is_empty() {
+        return Ok(());
+    }
+    let table = history_table(owner);
+    let mut notes = String::new();
+    let mut reached = false;
+    for migration in migrations.iter().filter(|file| file.version() <= version) {
+        reached |= migration.version() == version;
+        notes += &step::note(&table, migration)?;
+        notes += ";\n";
+    }
+    if !reached {
+        return Err(MigrateError::NoSuchVersion(version));
+    }
+    // One message is one transaction.
+    sqlx::raw_sql(AssertSqlSafe(notes))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Runs what is missing: each migration in one message of its own where the history is the

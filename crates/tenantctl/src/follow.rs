@@ -71,13 +71,18 @@ pub(crate) async fn settled(context: &Context, view: Value) -> Result<Value, Fai
 /// Shows an operation, and how to follow it where it goes on.
 pub(crate) fn shown(context: &Context, view: &Value) -> Result<(), Failure> {
     context.out.item(operations::FIELDS, view)?;
+    say_how_to_follow(context, view);
+    Ok(())
+}
+
+/// Says how to follow an operation that goes on.
+pub(crate) fn say_how_to_follow(context: &Context, view: &Value) {
     if !is_over(view) {
         let id = text(view, "/id");
         context.out.note(&format!(
             "It goes on; follow it with `tenantctl operations watch {id}`."
         ));
     }
-    Ok(())
 }
 
 /// Waits until an operation is over.

@@ -179,6 +179,30 @@ impl Server {
         self.proven(role.as_str(), &password, database).await
     }
 
+    /// A connection of its own to a database that is not ours, as one of our roles; proven to be the one
+    /// that is meant by its oid. Close it when done.
+    pub(crate) async fn connect_foreign(
+        &self,
+        platform: &Platform,
+        role: As,
+        (oid, name): (u32, &str),
+    ) -> Result<PgConnection, Stop> {
+        let password = self.password(platform, role).await?;
+        let login = Login {
+            role: role.as_str(),
+            password: &password,
+            database: name,
+            application: APPLICATION,
+        };
+        let row = &self.row;
+        let mut connection = open(&login_options(&row.host, row.port, row.tls, login)).await?;
+        if postgres::contents::oid(&mut connection).await? != oid {
+            let detail = format!("Somebody has put another database in the place of {name}.");
+            return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+        }
+        Ok(connection)
+    }
+
     /// Opens a tenant's database once with a password of its role.
     pub(crate) async fn try_login(
         &self,

@@ -43,6 +43,7 @@ pub(crate) use keeper::keep;
 pub(crate) use measure::keep_measured;
 pub(crate) use placement::ClusterStatus;
 pub(crate) use postgres::{is_in_use, is_race};
+pub(crate) use roles::registry_database;
 use store::{ClusterRow, Holdings};
 
 /// A cluster, as operators see it.

@@ -8,6 +8,8 @@
 //! database that can only be dropped.
 
 pub(crate) mod anonymise;
+pub(crate) mod contents;
+pub(crate) mod foreign;
 pub(crate) mod inventory;
 mod keep;
 pub(crate) mod logins;
@@ -164,6 +166,17 @@ pub(crate) async fn copy(
             "create database {} template {source} strategy wal_log",
             ident(name)
         ),
+    )
+    .await
+}
+
+/// Lets the migration runner's role make things in the schema `public`. Needs a connection to that
+/// database.
+pub(crate) async fn open_public(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let schema = ident(SCHEMA_ROLE);
+    run(
+        connection,
+        format!("grant create on schema public to {schema}"),
     )
     .await
 }

@@ -41,15 +41,15 @@ impl Passwords {
 
 /// The registry's own database, which tenants' roles must not enter where it is on the same server.
 #[derive(Debug)]
-pub(super) struct RegistryDatabase {
-    pub(super) name: String,
+pub(crate) struct RegistryDatabase {
+    pub(crate) name: String,
     /// The registry's login, which must get in.
     pub(super) login: String,
-    pub(super) server: i64,
+    pub(crate) server: i64,
 }
 
 /// Where the registry is; none where its server does not say which one it is.
-pub(super) async fn registry_database(
+pub(crate) async fn registry_database(
     registry: &PgPool,
 ) -> Result<Option<RegistryDatabase>, sqlx::Error> {
     let found = sqlx::query!(

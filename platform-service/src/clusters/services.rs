@@ -34,13 +34,55 @@ pub(crate) async fn migrate(
     services: &[LiveService],
     database: &DatabaseRef,
 ) -> Result<SchemaVersions, Stop> {
+    migrate_from(platform, services, database, &SchemaVersions::new()).await
+}
+
+/// The same for a database with schemas that have these versions and no history that says so.
+pub(crate) async fn migrate_from(
+    platform: &Platform,
+    services: &[LiveService],
+    database: &DatabaseRef,
+    baseline: &SchemaVersions,
+) -> Result<SchemaVersions, Stop> {
     let request = MigrateRequest {
         database: database.clone(),
         known: None,
+        baseline: baseline.clone(),
+        until: None,
     };
     let mut reached = SchemaVersions::new();
     for service in services {
-        reached.extend(migrate_by(platform, service, &request).await?);
+        let newest = replicas::newest_versions(std::slice::from_ref(service));
+        reached.extend(migrate_by(platform, service, &request, &newest).await?);
+    }
+    Ok(reached)
+}
+
+/// Makes the schemas of some owners in a database as they are at these versions; gives those that there
+/// are.
+pub(crate) async fn make_at(
+    platform: &Platform,
+    services: &[LiveService],
+    database: &DatabaseRef,
+    versions: &SchemaVersions,
+) -> Result<SchemaVersions, Stop> {
+    let request = MigrateRequest {
+        database: database.clone(),
+        known: None,
+        baseline: SchemaVersions::new(),
+        until: Some(versions.clone()),
+    };
+    let mut reached = SchemaVersions::new();
+    for service in services {
+        if service
+            .owns
+            .iter()
+            .any(|schema| versions.contains_key(&schema.owner))
+        {
+            // Whatever is reached is an answer: a version may not be there.
+            let any = SchemaVersions::new();
+            reached.extend(migrate_by(platform, service, &request, &any).await?);
+        }
     }
     Ok(reached)
 }
@@ -49,8 +91,8 @@ async fn migrate_by(
     platform: &Platform,
     service: &LiveService,
     request: &MigrateRequest,
+    wanted: &SchemaVersions,
 ) -> Result<SchemaVersions, Stop> {
-    let newest = replicas::newest_versions(std::slice::from_ref(service));
     let mut last = None;
     for url in &service.internal_urls {
         match platform.services.migrate(url, request).await {
@@ -58,7 +100,7 @@ async fn migrate_by(
                 failed: Some(failed),
                 ..
             }) => return Err(Stop::Retry(refused(&failed))),
-            Ok(answer) if covers(&answer.schema_versions, &newest) => {
+            Ok(answer) if covers(&answer.schema_versions, wanted) => {
                 return Ok(answer.schema_versions);
             }
             // A replica of the release before, while a new one is rolling out.
@@ -105,6 +147,8 @@ pub(crate) async fn bring_up(
     let request = MigrateRequest {
         database: database.clone(),
         known: Some(known.clone()),
+        baseline: SchemaVersions::new(),
+        until: None,
     };
     let mut reached = SchemaVersions::new();
     for service in services {

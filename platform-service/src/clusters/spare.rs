@@ -41,6 +41,12 @@ pub(crate) async fn make_empty(
         operation,
     )
     .await?;
+    ensure_empty(server, name).await
+}
+
+/// Makes a database with walls, marker and nothing in it, which nobody knows of but the caller: a sweep
+/// removes it where the caller does not.
+pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Stop> {
     let marker = server.database(name, copy_of(name)).marker();
     let found = postgres::look(&mut *server.acquire().await?, name).await?;
     if let Some(database) = found.database {
@@ -53,9 +59,19 @@ pub(crate) async fn make_empty(
         stock::discard(server, name, Whose::Anybody).await?;
     }
     let _permit = server.copy_permit().await;
+    make_bare(server, name).await?;
     let mut connection = server.acquire().await?;
-    postgres::copy(&mut connection, Source::Empty, name).await?;
     postgres::furnish_template(&mut connection, name, &marker).await?;
+    Ok(())
+}
+
+/// Makes a database with nothing in it, without walls and marker. What was adopted may have tables in
+/// `public`, so whoever loads it may make them there.
+pub(crate) async fn make_bare(server: &Server, name: &Name) -> Result<(), Stop> {
+    postgres::copy(&mut *server.acquire().await?, Source::Empty, name).await?;
+    let mut inside = server.connect(Database::Ours(name)).await?;
+    postgres::open_public(&mut inside).await?;
+    inside.close().await?;
     Ok(())
 }
 

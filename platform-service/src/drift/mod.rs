@@ -4,7 +4,7 @@
 //! an old template nor another release of PostgreSQL says what is expected. Invariants: data is never
 //! read; what is mended are rights, by the statement that the report shows.
 
-mod diff;
+pub(crate) mod diff;
 pub(crate) mod look;
 pub(crate) mod store;
 

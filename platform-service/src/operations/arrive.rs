@@ -1,7 +1,7 @@
 //! What a tenant needs that arrives with its data: a secret, a place, a database loaded beside the
 //! others, a role, and the word that it is served.
 //!
-//! Deliberately no kind of its own: clones and imports are made of it. Invariants: the data is
+//! Deliberately no kind of its own: clones, imports and adoptions are made of it. Invariants: the data is
 //! complete, and its schemas are the newest, before a role can reach it; what this operation did not
 //! make is never touched.
 
@@ -33,13 +33,13 @@ use crate::tenants::{self, NewTenant};
 #[serde(deny_unknown_fields)]
 pub(super) struct Arrival {
     /// The password of the tenant's role, sealed.
-    password: SecretRef,
+    pub(super) password: SecretRef,
     /// Opens the password in the tenants' secret store.
     credential: Option<SecretRef>,
     /// Where it is placed if there is room.
     near: Option<ClusterName>,
     /// What the database has once its schemas are the newest.
-    schema_versions: SchemaVersions,
+    pub(super) schema_versions: SchemaVersions,
 }
 
 impl Arrival {

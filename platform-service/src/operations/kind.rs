@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 
 use super::saga::{Head, Progress, Saga, Traits};
 use super::{
-    Step, Stop, UnknownWord, backup, bulk_create, clone_tenant, create, export, forget_backup,
-    import, restore, rollout, verify_backup,
+    Step, Stop, UnknownWord, adopt, backup, bulk_create, clone_tenant, create, export,
+    forget_backup, import, restore, rollout, verify_backup,
 };
 use super::{delete, purge, resume, rotate, suspend, transfer, undelete};
 use super::{drain, move_tenant};
@@ -185,6 +185,8 @@ kinds! {
         Export(export::ExportPlan) = "export";
         /// Makes a tenant of an archive.
         Import(import::ImportPlan) = "import";
+        /// Makes a tenant of a database that is there.
+        Adopt(adopt::AdoptPlan) = "adopt";
         /// Writes a tenant's data to an object.
         Backup(backup::BackupPlan) = "backup";
         /// Restores a backup to see that it can be.

@@ -5,6 +5,7 @@
 //! before the first act; every act and every undo may run twice; whoever writes holds the operation's
 //! lease.
 
+mod adopt;
 pub(crate) mod api;
 mod arrive;
 mod backup;
@@ -51,6 +52,7 @@ use contract::{Code, OperationId};
 use kit::error::Problem;
 use uuid::Uuid;
 
+pub(crate) use adopt::AdoptPlan;
 pub(crate) use backup::BackupPlan;
 pub(crate) use bulk_create::BulkCreatePlan;
 pub(crate) use clone_tenant::ClonePlan;

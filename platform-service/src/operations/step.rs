@@ -127,6 +127,10 @@ steps! {
     Migrate = "migrate";
     /// It is known what it should look like.
     Reference = "reference";
+    /// Nobody but the platform gets into the database.
+    Close = "close";
+    /// What is in the database belongs to the platform's role.
+    Own = "own";
     /// Credentials are replaced.
     Rotate = "rotate";
     /// Secrets are sealed with the newest key.

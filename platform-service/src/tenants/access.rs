@@ -175,7 +175,15 @@ async fn can_be_owner(platform: &Platform, id: &TenantId, email: &str) -> Result
     }
 }
 
-async fn new_owner(platform: &Platform, email: &str, password: Secret) -> Result<NewOwner> {
+/// The owner's account that a password makes.
+///
+/// # Errors
+/// The password is too easy to guess.
+pub(crate) async fn new_owner(
+    platform: &Platform,
+    email: &str,
+    password: Secret,
+) -> Result<NewOwner> {
     let refused = |refusal: String| Problem::field("/password", refusal);
     let address = email.to_owned();
     // Guessing how hard it is to guess takes some milliseconds.

@@ -3,6 +3,7 @@
 //!
 //! Deliberately the same loops for all kinds. Invariant: a kind without a case fails here.
 
+mod adoptions;
 pub(crate) mod backups;
 mod canaries;
 mod copies;
@@ -21,6 +22,7 @@ use self::harness::Case;
 /// The cases of all kinds, one line per theme.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    cases.extend(adoptions::cases());
     cases.extend(backups::cases());
     cases.extend(copies::cases());
     cases.extend(life::cases());

@@ -3,6 +3,7 @@
 //! Deliberately without handlers and without the platform's own words for kinds and steps, which
 //! grow. Invariant: what is sent is refused where it has a field that is not here.
 
+pub mod adoption;
 pub mod backup;
 pub mod cluster;
 pub mod fleet;

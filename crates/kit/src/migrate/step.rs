@@ -78,7 +78,7 @@ async fn send(connection: &mut PgConnection, message: &str) -> Sent {
 }
 
 /// The statement that notes a migration in the history, as refinery writes it.
-fn note(history: &str, migration: &Migration) -> Result<String, sqlx::Error> {
+pub(super) fn note(history: &str, migration: &Migration) -> Result<String, sqlx::Error> {
     let now = OffsetDateTime::now_utc()
         .format(&Rfc3339)
         .map_err(|error| sqlx::Error::Encode(error.into()))?;

@@ -19,8 +19,8 @@ use kit::error::Problem;
 use sqlx::{Connection as _, PgConnection};
 
 use super::connections::{As, Server};
-use super::postgres::{self, DatabaseState, Name, Source, Whose};
-use super::stock;
+use super::postgres::{self, DatabaseState, Name, Whose};
+use super::{spare, stock};
 use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::tools::{self, Compression, DumpOptions};
@@ -84,8 +84,8 @@ pub(crate) async fn ensure_empty(platform: &Platform, side: Side<'_>) -> Result<
         drop(connection);
     }
     let _permit = side.server.copy_permit().await;
+    spare::make_bare(side.server, side.name).await?;
     let mut connection = side.server.acquire().await?;
-    postgres::copy(&mut connection, Source::Empty, side.name).await?;
     postgres::furnish_template(&mut connection, side.name, &marker).await?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Deliberately without a look at who sits in them: a rename is refused while somebody does. Invariant:
 //! a database has the marker of its name and copy from the moment that it has the name.
 
+use std::fmt;
+
 use sqlx::PgConnection;
 
 use super::{
@@ -59,12 +61,19 @@ pub(crate) async fn settle(
     from: &Name,
     claim: &Claim<'_>,
 ) -> Result<(), sqlx::Error> {
-    let to = ident(claim.tenant);
+    run(connection, settling(from, claim)).await
+}
+
+/// The statements of [`settle`], to be part of a longer message.
+pub(super) fn settling(from: impl fmt::Display, claim: &Claim<'_>) -> String {
+    let (from, to) = (ident(from), ident(claim.tenant));
     let mut statements = format!("create role {to} nologin in role {};\n", ident(DATA_ROLE));
     for (setting, value) in ROLE_SETTINGS {
         statements += &format!("alter role {to} set {setting} = {};\n", literal(value));
     }
-    statements += &renamed(from, claim.tenant);
+    if from != to {
+        statements += &format!("alter database {from} rename to {to};\n");
+    }
     statements += &commented(Marked {
         name: claim.tenant,
         marker: claim.marker,
@@ -77,7 +86,7 @@ pub(crate) async fn settle(
         literal(claim.verifier.as_str()),
         literal(claim.mark),
     );
-    run(connection, statements).await
+    statements
 }
 
 /// Whether a database has nothing in it but what every new one has. Needs a connection to it.

@@ -3,6 +3,7 @@
 //! Deliberately never a password as an argument. Invariant: a change names the generation that was
 //! read, so that nobody's change is lost.
 
+pub(crate) mod adopt;
 pub(crate) mod data;
 pub(crate) mod life;
 
@@ -103,6 +104,16 @@ pub(crate) enum Command {
 
 The owner's password comes from TENANTCTL_OWNER_PASSWORD, a file or stdin, or is typed.")]
     Create(Create),
+    /// Make a tenant of a database that is on a cluster already; its data stays as it is.
+    #[command(after_help = "Examples:
+  tenantctl tenants adopt legacy_acme --cluster main --company 'Acme Corp' --owner-email ada@acme.example --generate-password --dry-run
+  tenantctl tenants adopt legacy_acme --cluster main --company 'Acme Corp' --owner-email ada@acme.example --password-stdin < password
+  tenantctl tenants adopt restored --cluster main --company 'Acme Corp' --owner-email ada@acme.example --no-owner --baseline auth=2,entries=1
+
+The database gets the tenant's name, and whoever sits in it is thrown out. --dry-run shows what is in the
+way, with the statements that an administrator of the server has to run first. What fails is given back
+as it was found.")]
+    Adopt(adopt::Adopt),
     /// Change a tenant's company, slug, contact, tier, time zone, labels or overrides.
     #[command(after_help = "Examples:
   tenantctl tenants update t_acme --tier premium
@@ -316,6 +327,7 @@ impl Command {
             Self::List(list) => list.run(context).await,
             Self::Show(named) => show(context, &named).await,
             Self::Create(create) => create.run(context).await,
+            Self::Adopt(adopt) => adopt.run(context).await,
             Self::Update(update) => update.run(context).await,
             Self::Suspend(suspend) => suspend.run(context).await,
             Self::Resume(named) => life::tell(context, &named, "resume").await,

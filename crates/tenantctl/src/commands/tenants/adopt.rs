@@ -1,0 +1,176 @@
+//! A database that is there becomes a tenant.
+//!
+//! Deliberately says nothing itself of what will do: the platform looks. Invariant: with `--dry-run`
+//! nothing is changed, and a database that cannot be adopted like this is a failure.
+
+use clap::Args;
+use contract::operator::adoption::NewAdoption;
+use contract::{ClusterName, SchemaOwner, SchemaVersions, Slug};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::OwnerPassword;
+use crate::api::Query;
+use crate::commands::operations;
+use crate::context::Context;
+use crate::failure::{Failure, text};
+use crate::follow;
+use crate::output::{Column, plain, state};
+
+const PATH: &str = "/v1/tenants/adopt";
+
+const PREVIEW: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    plain("cluster", "/cluster"),
+    plain("database", "/database"),
+    plain("bytes", "/size_bytes"),
+    plain("can be adopted", "/adoptable"),
+];
+
+const CHECKS: &[Column<'_>] = &[
+    plain("check", "/check"),
+    state("outcome", "/outcome"),
+    plain("detail", "/detail"),
+];
+
+const LINES: &[Column<'_>] = &[plain("", "/line")];
+
+/// A database that becomes a tenant.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// The database, as its server names it.
+    #[arg(value_name = "DATABASE")]
+    database: String,
+    /// The cluster that has it.
+    #[arg(long)]
+    cluster: ClusterName,
+    /// The customer's name.
+    #[arg(long)]
+    company: String,
+    /// What people type for it; derived from the company where it is left out.
+    #[arg(long)]
+    slug: Option<Slug>,
+    /// The address that the platform writes to; with a password, the owner's too.
+    #[arg(long, visible_alias = "email", value_name = "EMAIL")]
+    owner_email: String,
+    /// A name of `tenantctl tiers list`.
+    #[arg(long)]
+    tier: Option<String>,
+    /// Where the data must stay; refused where the cluster stands elsewhere.
+    #[arg(long)]
+    region: Option<String>,
+    /// IANA name, such as Europe/Berlin.
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Schemas that are there without a history, and which version each has, such as auth=2,entries=1.
+    #[arg(long, value_name = "SCHEMA=VERSION", value_delimiter = ',', value_parser = version)]
+    baseline: Vec<(SchemaOwner, i32)>,
+    /// The people who are in the database log in; no owner is made.
+    #[arg(long, conflicts_with_all = ["generate_password", "password_stdin", "password_file"])]
+    no_owner: bool,
+    #[command(flatten)]
+    password: OwnerPassword,
+    /// Show what was found and what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn version(text: &str) -> Result<(SchemaOwner, i32), String> {
+    let rule = || "is a schema and its version, such as auth=2".to_owned();
+    let (owner, version) = text.split_once('=').ok_or_else(rule)?;
+    Ok((
+        owner.parse().map_err(|_| rule())?,
+        version.parse().map_err(|_| rule())?,
+    ))
+}
+
+/// What is sent: the password is no part of what a request is shown as.
+#[derive(Serialize)]
+struct Sent<'a> {
+    #[serde(flatten)]
+    adoption: &'a NewAdoption,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a str>,
+}
+
+impl Adopt {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (password, is_new) = if self.no_owner {
+            (None, false)
+        } else {
+            let (password, is_new) = self.password.read()?;
+            (Some(password), is_new)
+        };
+        let adoption = NewAdoption {
+            cluster: self.cluster,
+            database: self.database,
+            company: self.company,
+            slug: self.slug.map(String::from),
+            email: self.owner_email,
+            password: None,
+            tier: self.tier,
+            region: self.region,
+            time_zone: self.time_zone,
+            baseline: self.baseline.into_iter().collect::<SchemaVersions>(),
+            dry_run: self.dry_run,
+        };
+        let body = Sent {
+            adoption: &adoption,
+            password: password.as_ref().map(contract::Secret::expose),
+        };
+        if adoption.dry_run {
+            return preview(context, &body).await;
+        }
+        let mut view = follow::begun(context, PATH, &body).await?;
+        let mut fields = operations::FIELDS.to_vec();
+        if let Some(password) = password.filter(|_| is_new) {
+            view["password"] = password.expose().into();
+            fields.push(plain("password", "/password"));
+        }
+        context.out.item(&fields, &view)?;
+        follow::say_how_to_follow(context, &view);
+        Ok(())
+    }
+}
+
+/// Shows what was found, and fails where it will not do.
+async fn preview(context: &Context, body: &Sent<'_>) -> Result<(), Failure> {
+    let api = context.api()?;
+    let (_, seen) = api.post(PATH, &Query::new(), body, Uuid::now_v7()).await?;
+    let empty = Vec::new();
+    let list = |name: &str| seen[name].as_array().unwrap_or(&empty).clone();
+    let checks = list("checks");
+    context.out.item(PREVIEW, &seen)?;
+    context.out.part("checks", CHECKS, &checks)?;
+    context
+        .out
+        .part("would be done", LINES, &lines(&list("actions")))?;
+    let statements: Vec<Value> = checks
+        .iter()
+        .filter_map(|check| check["statements"].as_array())
+        .flatten()
+        .cloned()
+        .collect();
+    context
+        .out
+        .part("an administrator runs first", LINES, &lines(&statements))?;
+    context.out.note("Nothing was changed.");
+    if seen["adoptable"] == true {
+        return Ok(());
+    }
+    let failed = checks.iter().filter(|check| check["outcome"] == "failed");
+    Err(Failure::Found {
+        what: format!(
+            "the database {} cannot be adopted like this: {} checks fail",
+            text(&seen, "/database"),
+            failed.count()
+        ),
+        next: vec!["mend what the checks say, and try again".to_owned()],
+    })
+}
+
+fn lines(texts: &[Value]) -> Vec<Value> {
+    let line = |text: &Value| serde_json::json!({ "line": text });
+    texts.iter().map(line).collect()
+}
