@@ -387,7 +387,7 @@ pub(super) fn failure_of(problem: &Problem) -> Failure {
     Failure {
         code: document.code,
         detail: if words.is_empty() {
-            document.title.to_string()
+            document.title
         } else {
             words.join("; ")
         },

@@ -134,9 +134,10 @@ fn wanted(database: &str, slug: &str) -> Value {
 }
 
 fn with(mut body: Value, changes: Value) -> Value {
-    for (name, value) in changes.as_object().unwrap() {
-        body[name] = value.clone();
-    }
+    let Value::Object(changes) = changes else {
+        panic!("{changes}")
+    };
+    body.as_object_mut().unwrap().extend(changes);
     body
 }
 

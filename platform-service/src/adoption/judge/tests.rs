@@ -105,7 +105,9 @@ fn every_way_in_which_a_database_will_not_do_has_its_check() {
 
 #[test]
 fn a_schema_without_a_history_needs_its_baseline_and_no_other_takes_one() {
-    let cases: [(&[(&str, Option<i32>)], &[(&str, i32)], bool); 9] = [
+    /// What is there, what the baseline says, and whether they fit.
+    type Case<'a> = (&'a [(&'a str, Option<i32>)], &'a [(&'a str, i32)], bool);
+    let cases: [Case<'_>; 9] = [
         (&[], &[], true),
         (&[("auth", Some(1))], &[], true),
         (&[("auth", Some(1))], &[("auth", 1)], true),
