@@ -296,6 +296,8 @@ fn client(builder: reqwest::ClientBuilder) -> reqwest::Client {
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(std::time::Duration::from_secs(60))
+        // Before the services close what is idle: a request must not meet the end of its connection.
+        .pool_idle_timeout(std::time::Duration::from_secs(5))
         .build()
         .expect("an HTTP client")
 }

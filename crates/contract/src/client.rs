@@ -21,6 +21,8 @@ use crate::problem::{Code, ProblemDocument};
 use crate::tenant::TenantRoute;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shorter than a service keeps what is idle: a request must not meet the end of its connection.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A migration may be long; its own statement timeouts end it earlier.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -67,6 +69,7 @@ impl Transport {
     fn new(signer: ServiceSigner) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)

@@ -209,6 +209,11 @@ pub async fn baseline(
     if !reached {
         return Err(MigrateError::NoSuchVersion(version));
     }
+    if grants == Grants::TenantRoles {
+        // Rights on what migrations make were there before this table, which is nobody's but its
+        // owner's where migrations made it.
+        notes += &format!("revoke all on {table} from {DATA_ROLE}, {READ_ROLE};\n");
+    }
     // One message is one transaction.
     sqlx::raw_sql(AssertSqlSafe(notes))
         .execute(connection)

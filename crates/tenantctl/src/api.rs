@@ -17,6 +17,8 @@ use uuid::Uuid;
 use crate::failure::{Failure, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than a service keeps what is idle: a request must not meet the end of its connection.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// The platform answers within its own deadline, which is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const TRIES: u32 = 4;
@@ -75,6 +77,7 @@ impl Api {
     pub(crate) fn new(base: &str, key: Secret) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .user_agent(concat!("tenantctl/", env!("CARGO_PKG_VERSION")))

@@ -29,6 +29,8 @@ const HISTORY: &str = ".refinery_schema_history";
 pub(crate) struct Compared {
     /// Statements that give the platform's groups the rights that migrations would have given.
     pub(crate) rights: Vec<String>,
+    /// The same for the tables of histories that the baseline makes.
+    pub(crate) history_rights: Vec<String>,
     /// What differs in schemas that are said to have a version, in words.
     pub(crate) wrong: Vec<String>,
     /// The same in schemas that have a history.
@@ -79,7 +81,13 @@ impl Compared {
         for one in drifted {
             let is_history = one.object.contains(HISTORY);
             // Whatever is there gets an owner of ours.
-            if one.object.starts_with("owner of ") || (is_history && standing == Standing::Said) {
+            if one.object.starts_with("owner of ") {
+                continue;
+            }
+            if is_history && standing == Standing::Said {
+                if one.kind == Kind::Right && one.difference == Difference::Missing {
+                    self.history_rights.extend(one.mend);
+                }
                 continue;
             }
             match (one.kind, standing) {

@@ -52,6 +52,8 @@ pub(crate) struct AdoptPlan {
     schemas: Schemas,
     /// Statements that give the platform's groups the rights that migrations would have given.
     rights: Vec<String>,
+    /// The same for the tables of histories that the baseline makes.
+    history_rights: Vec<String>,
     /// What was somebody else's.
     things: Vec<Thing>,
 }
@@ -78,6 +80,7 @@ impl AdoptPlan {
             account,
             schemas,
             rights: Vec::new(),
+            history_rights: Vec::new(),
             things: Vec::new(),
         })
     }
@@ -97,6 +100,7 @@ impl AdoptPlan {
             return Err(Stop::Fail(wrong));
         }
         self.rights = compared.rights;
+        self.history_rights = compared.history_rights;
         Ok(())
     }
 
@@ -164,6 +168,9 @@ impl AdoptPlan {
         let baseline = &self.schemas.baseline;
         self.arrival.schema_versions =
             services::migrate_from(platform, &services, &database, baseline).await?;
+        let mut inside = server.connect_as(platform, As::Schema, &database).await?;
+        contents::set_rights(&mut inside, &self.history_rights).await?;
+        inside.close().await?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use contract::Code;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use world::{Answer, OperationKind, PASSWORD, Speaker, Step, TenantHandle, World};
+use world::{Answer, OperationKind, PASSWORD, Speaker, Step, TenantHandle, World, WorldOptions};
 
 use super::harness::{self, Case};
 use crate::support::{role_password, unique};
@@ -191,7 +191,7 @@ async fn theirs_is_kept(world: &World, database: &str) {
 
 #[tokio::test]
 async fn a_database_of_somebody_else_becomes_a_tenant_and_keeps_what_it_has() {
-    let world = World::shared().await;
+    let world = World::with(WorldOptions::default()).await;
     let (slug, database) = (unique("adopted"), unique("Legacy DB"));
     plain_database(&world, &database).await;
     let server = world.postgres();
@@ -292,7 +292,7 @@ async fn a_database_of_somebody_else_becomes_a_tenant_and_keeps_what_it_has() {
 
 #[tokio::test]
 async fn schemas_of_ours_without_a_history_need_the_right_baseline() {
-    let world = World::shared().await;
+    let world = World::with(WorldOptions::default()).await;
     let (slug, database) = (unique("scripted"), unique("scripted"));
     world.tenant("first").await;
     scripted_database(&world, &database).await;
@@ -348,7 +348,7 @@ async fn schemas_of_ours_without_a_history_need_the_right_baseline() {
 
 #[tokio::test]
 async fn what_cannot_be_adopted_is_refused_with_what_mends_it() {
-    let world = World::shared().await;
+    let world = World::with(WorldOptions::default()).await;
     let operator = world.operator();
     let slug = unique("refused");
     let neighbour = world.tenant("taken").await;
