@@ -23,6 +23,8 @@ use crate::stage::{BUDGET, CLUSTER, SECOND, Stage, Tenant, run};
 use crate::stats::percentile;
 
 const CLIENTS: usize = 8;
+/// Between two writes of a client: a steady load, and not all that two cores can do.
+const PACE: Duration = Duration::from_millis(20);
 /// The load goes on for so long before and after.
 const AROUND: Duration = Duration::from_millis(500);
 /// Rows that make a tenant of 100 MB, each with about 8 kB that do not compress.
@@ -226,6 +228,7 @@ async fn keep_writing(address: SocketAddr, request: Prepared, over: Arc<AtomicBo
             Ok(answer) if answer.status.is_success() => {
                 written.answered.push(Instant::now());
                 written.slowest = written.slowest.max(sent.elapsed().as_secs_f64() * 1e3);
+                tokio::time::sleep(PACE).await;
                 continue;
             }
             Ok(answer) => answer.words(),
