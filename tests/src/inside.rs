@@ -297,7 +297,7 @@ fn client(builder: reqwest::ClientBuilder) -> reqwest::Client {
         .redirect(reqwest::redirect::Policy::none())
         .timeout(std::time::Duration::from_secs(60))
         // Before the services close what is idle: a request must not meet the end of its connection.
-        .pool_idle_timeout(std::time::Duration::from_secs(5))
+        .pool_idle_timeout(std::time::Duration::from_secs(60))
         .build()
         .expect("an HTTP client")
 }

@@ -22,7 +22,7 @@ use crate::tenant::TenantRoute;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shorter than a service keeps what is idle: a request must not meet the end of its connection.
-const IDLE_LIMIT: Duration = Duration::from_secs(5);
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A migration may be long; its own statement timeouts end it earlier.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(15 * 60);

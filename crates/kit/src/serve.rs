@@ -39,10 +39,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ServeLimits {
     /// Connections at once; further ones wait in the system's backlog.
     pub max_connections: usize,
-    /// From connecting, or from the end of the last response, to the complete head of a request.
-    /// HTTP/1 connections that idle are closed by it too.
+    /// From connecting to the complete head of the first request.
     pub header_timeout: Period,
-    /// An HTTP/2 connection without a request for this long is told to go.
+    /// From the end of the last response to the complete head of the next request: a head that comes
+    /// slowly holds no more than a connection that idles.
     pub idle_timeout: Period,
     /// Requests at once on one HTTP/2 connection.
     pub max_http2_streams: u32,

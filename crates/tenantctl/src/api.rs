@@ -18,7 +18,7 @@ use crate::failure::{Failure, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than a service keeps what is idle: a request must not meet the end of its connection.
-const IDLE_LIMIT: Duration = Duration::from_secs(5);
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// The platform answers within its own deadline, which is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const TRIES: u32 = 4;

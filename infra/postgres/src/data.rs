@@ -19,7 +19,8 @@ use std::{fmt, io};
 pub enum DataFolder {
     /// In this folder (made if missing), for good. Besides the data it holds password, log and lock.
     Kept(PathBuf),
-    /// In a new folder under the system's temporary folder, removed with the server.
+    /// In a new folder under the system's temporary folder, removed with the server; in memory where the
+    /// server is to throw away and the system has room for it.
     Temporary,
 }
 

@@ -46,7 +46,7 @@ impl Server {
         let (place, temporary) = match &config.data {
             DataFolder::Kept(folder) => (Place::of_kept(folder)?, None),
             DataFolder::Temporary => {
-                let temporary = Temporary::make().await?;
+                let temporary = Temporary::make(config.profile).await?;
                 (temporary.place.clone(), Some(temporary))
             }
         };

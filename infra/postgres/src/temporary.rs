@@ -7,6 +7,7 @@
 use crate::account::Account;
 use crate::data::{Place, temporary_folder};
 use crate::postmaster::{self, StopMode};
+use crate::settings::Profile;
 use crate::{ServerError, server};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,12 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 const PREFIX: &str = "tenantry-run-";
+
+/// Files in memory, on Linux: making and dropping databases by the hundred is mostly work for the
+/// file system.
+const MEMORY: &str = "/dev/shm";
+/// With less than this free the disk it is, bytes. Some servers side by side take one or two GiB.
+const ROOM_IN_MEMORY: u64 = 6 << 30;
 
 /// Waits for the end of its input, then stops the server in the folder `$0` and removes the folder.
 const WATCHDOG: &str = r#"
@@ -34,10 +41,15 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     /// Sweeps what dead owners left, then makes a new folder.
-    pub(crate) async fn make() -> Result<Self, ServerError> {
+    pub(crate) async fn make(profile: Profile) -> Result<Self, ServerError> {
         let account = Account::of_server()?;
-        let base = temporary_folder(&account, &std::env::temp_dir())?;
-        sweep(&base, &account).await;
+        let on_disk = temporary_folder(&account, &std::env::temp_dir())?;
+        sweep(&on_disk, &account).await;
+        sweep(Path::new(MEMORY), &account).await;
+        let base = match profile {
+            Profile::ThrowAway if has_room(Path::new(MEMORY), &account) => MEMORY.into(),
+            Profile::ThrowAway | Profile::Durable => on_disk,
+        };
         // Made under another name and renamed once the lock is held: the sweep never sees it unlocked.
         let made = tempfile::Builder::new()
             .prefix("tenantry-new-")
@@ -87,6 +99,13 @@ impl Drop for Temporary {
         let removed = crate::data::remove(&self.place.root);
         tracing::debug!(?waited, ?removed, owner = ?self.owner, "temporary server removed");
     }
+}
+
+/// Whether servers may keep their files in memory.
+fn has_room(memory: &Path, account: &Account) -> bool {
+    let free = nix::sys::statvfs::statvfs(memory)
+        .map(|stat| stat.blocks_available() as u64 * stat.fragment_size() as u64);
+    account.can_enter(memory) && free.is_ok_and(|free| free >= ROOM_IN_MEMORY)
 }
 
 /// Removes the folders whose owners are gone, with the servers that may still run there.

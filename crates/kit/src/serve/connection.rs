@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its end.
 //!
 //! Deliberately without a limit on how long a response may take; the HTTP layers have it.
-//! Invariant: what hyper does not bound in time (bytes before the protocol is known, HTTP/2
+//! Invariant: what hyper does not bound in time (everything before the first request, HTTP/2
 //! between requests) is bounded here by counting requests, which costs two additions a request.
 
 use std::net::SocketAddr;
@@ -69,7 +69,9 @@ impl Connections {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout.get())
+            // hyper counts from the end of the last response, so this is what idle connections have;
+            // the first head has less, in `serve`.
+            .header_read_timeout(limits.idle_timeout.get())
             .max_headers(ServeLimits::MAX_HEADERS)
             .max_buf_size(ServeLimits::MAX_HEAD_BYTES);
         builder

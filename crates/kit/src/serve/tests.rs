@@ -126,6 +126,26 @@ async fn idle_keep_alive_is_closed() {
 }
 
 #[tokio::test]
+async fn next_request_has_the_time_of_an_idle_connection() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let limits = ServeLimits {
+        header_timeout: quick().header_timeout,
+        ..ServeLimits::default()
+    };
+    let running = Running::start(router, limits, AT_MOST).await;
+    let mut stream = running.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        within(stream.read_buf(&mut answer)).await.unwrap();
+    }
+    time_passes().await;
+    let again = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(again).await.unwrap();
+    assert!(rest(stream).await.ends_with("hello"));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn slow_request_outlives_the_time_limits_of_the_connection() {
     let (router, begun, go) = slow();
     let running = Running::start(router, quick(), AT_MOST).await;
