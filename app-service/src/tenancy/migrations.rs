@@ -19,7 +19,7 @@ use contract::{
     ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId, TenantRoute,
 };
 use kit::error::{Problem, chain};
-use kit::migrate::{Grants, Lock, MigrateError, RunLimits};
+use kit::migrate::{Applied, Grants, MigrateError, Opened, Opening, RunLimits};
 use moka::sync::Cache;
 use refinery::Migration;
 use serde::Deserialize;
@@ -181,7 +181,15 @@ impl Migrator {
         let Some(_slot) = slot else {
             return Err(MigrateRefusal::Busy);
         };
-        let (mut database, lock) = self.open(&route.database).await.map_err(|error| {
+        let legs: Vec<(&OwnedMigrations, Leg)> = behind
+            .iter()
+            .map(|owned| {
+                let known = route.schema_versions.get(&owned.owner).copied();
+                let (from, target) = (Standing::Known(known), owned.newest());
+                (*owned, Leg { from, target })
+            })
+            .collect();
+        let (mut database, opened) = self.open(&route.database, &legs).await.map_err(|error| {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
             MigrateRefusal::Unavailable
         })?;
@@ -189,18 +197,14 @@ impl Migrator {
             Urgency::Needed => LOCK_WAIT_ON_DEMAND,
             Urgency::Wanted => Duration::ZERO,
         };
-        match lock.or_wait(&mut database, lock_wait).await {
-            Ok(()) => {}
+        let mut applied = match opened.locked(&mut database, lock_wait).await {
+            Ok(applied) => applied,
             Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
             Err(_) => return Err(MigrateRefusal::Unavailable),
-        }
+        };
         let mut outcome = Ok(());
-        for owned in behind {
-            let leg = Leg {
-                from: Standing::Known(route.schema_versions.get(&owned.owner).copied()),
-                target: owned.newest(),
-            };
-            let run = self.run(&mut database, owned, leg).await;
+        for (owned, leg) in legs {
+            let run = self.run(&mut database, owned, leg, applied.take()).await;
             let told = match &run {
                 Ok(version) => MigrationOutcome::Migrated { version: *version },
                 Err(error) => {
@@ -253,15 +257,16 @@ impl Migrator {
         }
         let slots = self.slots(&database.cluster.name);
         let _slot = slots.acquire().await;
-        let (mut connection, lock) = self
-            .open(database)
+        let (mut connection, opened) = self
+            .open(database, &behind)
             .await
             .map_err(|error| Problem::new(Code::TenantUnavailable).caused_by(error))?;
-        lock.or_wait(&mut connection, self.0.limits.lock_wait)
+        let mut applied = opened
+            .locked(&mut connection, self.0.limits.lock_wait)
             .await
             .map_err(refused)?;
         for (owned, leg) in behind {
-            match self.run(&mut connection, owned, leg).await {
+            match self.run(&mut connection, owned, leg, applied.take()).await {
                 Ok(version) => {
                     answer.schema_versions.insert(owned.owner.clone(), version);
                 }
@@ -278,24 +283,28 @@ impl Migrator {
         Ok(answer)
     }
 
-    /// Runs what is missing of an owner.
+    /// Runs what is missing of an owner; `applied` is of the first one's history, where that was read.
     async fn run(
         &self,
         connection: &mut PgConnection,
         owned: &OwnedMigrations,
         leg: Leg,
+        applied: Option<Applied>,
     ) -> Result<i32, MigrateError> {
         let started = std::time::Instant::now();
         let (owner, limits, grants) = (&owned.owner, self.0.limits, Grants::TenantRoles);
         let files = files(owned, leg.target);
-        let version = match leg.from {
-            Standing::Known(Some(1..)) => {
+        let version = match (leg.from, applied) {
+            (Standing::Known(_), Some(applied)) => {
+                kit::migrate::run_from(connection, owner, &files, applied).await?
+            }
+            (Standing::Known(Some(1..)), None) => {
                 kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
             }
-            Standing::Known(_) => {
+            (Standing::Known(_), None) => {
                 kit::migrate::run(connection, owner, &files, grants, limits).await?
             }
-            Standing::Baseline(at) => {
+            (Standing::Baseline(at), _) => {
                 kit::migrate::baseline(connection, owner, &files, at, grants, limits).await?;
                 kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
             }
@@ -313,7 +322,19 @@ impl Migrator {
         Arc::clone(slots)
     }
 
-    async fn open(&self, database: &DatabaseRef) -> Result<(PgConnection, Lock), OpenError> {
+    /// Opens a database for a run of these legs.
+    async fn open(
+        &self,
+        database: &DatabaseRef,
+        legs: &[(&OwnedMigrations, Leg)],
+    ) -> Result<(PgConnection, Opened), OpenError> {
+        let opening = Opening {
+            owner: legs.first().and_then(|(owned, leg)| match leg.from {
+                Standing::Known(Some(1..)) => Some(&owned.owner),
+                Standing::Known(_) | Standing::Baseline(_) => None,
+            }),
+            limits: self.0.limits,
+        };
         let cluster = &database.cluster;
         let subject = SecretSubject::Cluster(cluster.name.clone(), ClusterRole::Schema);
         let secret = self
@@ -321,7 +342,8 @@ impl Migrator {
             .seal
             .open(&subject, &cluster.schema_credential)
             .await?;
-        open_as_schema_owner(database, &secret, &self.0.application, OPEN_LIMIT).await
+        let application = &self.0.application;
+        open_as_schema_owner(database, &secret, application, opening, OPEN_LIMIT).await
     }
 
     async fn close(&self, connection: PgConnection) {

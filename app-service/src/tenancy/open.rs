@@ -12,7 +12,7 @@ use contract::secret::{Secret, SecretRef};
 use contract::tenant::{DatabaseRef, SCHEMA_ROLE};
 use contract::{TenantId, TenantRoute};
 use kit::db::{Fault, Login, Server, connect_options};
-use kit::migrate::Lock;
+use kit::migrate::{Opened, Opening};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
 use tokio::sync::OnceCell;
@@ -210,36 +210,52 @@ impl Opener {
     }
 }
 
-/// A connection of the migration runner's login, and whether it has the lock of runs; the caller
-/// closes it.
+/// A connection of the migration runner's login, and what a run asks first; the caller closes it.
 pub(crate) async fn open_as_schema_owner(
     database: &DatabaseRef,
     secret: &Secret,
     application: &str,
+    opening: Opening<'_>,
     limit: Duration,
-) -> Result<(PgConnection, Lock), OpenError> {
+) -> Result<(PgConnection, Opened), OpenError> {
     let login = Login {
         role: SCHEMA_ROLE,
         password: secret,
         database: &database.name,
         application,
     };
-    let opening = async {
+    let connecting = async {
         let mut postgres = dial(database, login).await?;
-        let both = format!("{MARKER}; {}", kit::migrate::TRY_LOCK);
-        let rows = sqlx::raw_sql(AssertSqlSafe(both))
-            .fetch_all(&mut postgres)
-            .await?;
-        let [proof, lock] = rows.as_slice() else {
-            return Err(sqlx::Error::RowNotFound.into());
+        let opened = match prove_and_open(&mut postgres, database, opening).await {
+            Err(OpenError::Database(error)) if opening.found_no_history(&error) => {
+                let opening = Opening {
+                    owner: None,
+                    ..opening
+                };
+                prove_and_open(&mut postgres, database, opening).await
+            }
+            opened => opened,
         };
-        check_marker(proof, database)?;
-        let lock = Lock::read(lock)?;
-        Ok((postgres, lock))
+        Ok((postgres, opened?))
     };
-    tokio::time::timeout(limit, opening)
+    tokio::time::timeout(limit, connecting)
         .await
         .unwrap_or(Err(OpenError::TimedOut))
+}
+
+/// The marker and what a run asks first, in one message.
+async fn prove_and_open(
+    postgres: &mut PgConnection,
+    database: &DatabaseRef,
+    opening: Opening<'_>,
+) -> Result<Opened, OpenError> {
+    let message = format!("{MARKER}; {}", opening.statements());
+    let rows = sqlx::raw_sql(AssertSqlSafe(message))
+        .fetch_all(postgres)
+        .await?;
+    let (proof, rest) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    check_marker(proof, database)?;
+    Ok(opening.read(rest)?)
 }
 
 async fn dial(database: &DatabaseRef, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {

@@ -7,8 +7,11 @@
 //! failed run leaves the schema at the last version that succeeded.
 
 mod history;
+mod opening;
 mod statements;
 mod step;
+
+pub use opening::{Applied, Opened, Opening};
 
 use std::time::{Duration, Instant};
 
@@ -88,14 +91,13 @@ pub enum Grants {
     None,
 }
 
-/// Tries to take the lock of a database: one row for [`Lock::read`], for callers that send it along
-/// with something else.
+/// Tries to take the lock of a database: one row for [`Lock::read`].
 // The key spells the name of this project; advisory locks are per database, so one number serves all.
-pub const TRY_LOCK: &str = "select pg_try_advisory_lock(8387231245791425145) as locked";
+const TRY_LOCK: &str = "select pg_try_advisory_lock(8387231245791425145) as locked";
 
 /// Whether a session has the lock of runs in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
+enum Lock {
     /// It has, until its end.
     Held,
     /// Another session has it.
@@ -103,28 +105,9 @@ pub enum Lock {
 }
 
 impl Lock {
-    /// What [`TRY_LOCK`] gave.
-    ///
-    /// # Errors
-    /// The row is of something else.
-    pub fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let held: bool = row.try_get("locked")?;
         Ok(if held { Self::Held } else { Self::Busy })
-    }
-
-    /// Waits for the lock where the session does not have it.
-    ///
-    /// # Errors
-    /// Another session has it for longer than `wait`.
-    pub async fn or_wait(
-        self,
-        connection: &mut PgConnection,
-        wait: Duration,
-    ) -> Result<(), MigrateError> {
-        match self {
-            Self::Held => Ok(()),
-            Self::Busy => lock(connection, wait).await,
-        }
     }
 }
 
@@ -161,6 +144,16 @@ pub async fn run(
     let first = settings(limits) + &preparation(owner, grants);
     let applied = history::read(connection, owner, &first).await?;
     apply(connection, owner, migrations, applied).await
+}
+
+/// As [`run`] after an [`Opening`] that read what has been applied: nothing is asked again.
+pub async fn run_from(
+    connection: &mut PgConnection,
+    owner: &SchemaOwner,
+    migrations: &[Migration],
+    applied: Applied,
+) -> Result<i32, MigrateError> {
+    apply(connection, owner, migrations, applied.0).await
 }
 
 /// As [`run`], in fewer round trips, for a schema that is known to have been made before; one that is

@@ -55,10 +55,13 @@ fn drifted(object: &str, expected: Option<&Line>, found: Option<&Line>) -> Optio
         (Some(expected), None) => (Difference::Missing, expected.kind, expected.make.clone()),
         (None, Some(found)) => (Difference::Extra, found.kind, found.unmake.clone()),
         (Some(expected), Some(found)) if expected.definition != found.definition => {
-            let mend = expected
-                .make
-                .clone()
-                .filter(|_| is_made_over(object, expected.kind));
+            let mend = expected.make.as_deref();
+            let mend = match found.unmake.as_deref() {
+                _ if is_made_over(object, expected.kind) => mend.map(str::to_owned),
+                // One message is one transaction: nobody sees it missing.
+                Some(unmake) => mend.map(|make| format!("{unmake}; {make}")),
+                None => None,
+            };
             (Difference::Different, expected.kind, mend)
         }
         _ => return None,

@@ -25,6 +25,8 @@ use crate::platform::Platform;
 const AT_ONCE: usize = 8;
 /// The longest look at one tenant.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The same where objects are made, indexes of big tables among them.
+const LIMIT_OF_REPAIRS: Duration = Duration::from_secs(30 * 60);
 /// What is listed at most.
 const MOST_FINDINGS: usize = 1000;
 /// Characters of a definition that are shown.
@@ -113,7 +115,11 @@ async fn look(
 ) -> (TenantId, Result<Vec<DriftFinding>, Stop>) {
     let looking = look_inside(platform, candidate, expected, repair);
     let late = || Stop::Fail(Problem::internal("the database did not answer in time"));
-    let looked = tokio::time::timeout(LIMIT, looking)
+    let limit = match repair {
+        DriftRepair::None | DriftRepair::Grants => LIMIT,
+        DriftRepair::Objects => LIMIT_OF_REPAIRS,
+    };
+    let looked = tokio::time::timeout(limit, looking)
         .await
         .unwrap_or_else(|_| Err(late()));
     (candidate.tenant.clone(), looked)
@@ -135,48 +141,69 @@ async fn look_inside(
         .map_err(|error| Stop::Fail(Problem::internal(error)))?;
     let found = store::catalog(&mut connection, &expected.owners).await?;
     let drifted = diff(&expected.catalog, &found);
-    let left = match repair {
-        DriftRepair::Grants if drifted.iter().any(is_mendable) => {
-            mend(&mut connection, &drifted).await;
-            let after = store::catalog(&mut connection, &expected.owners).await?;
-            Some(diff(&expected.catalog, &after))
-        }
-        DriftRepair::Grants | DriftRepair::None => None,
+    let left = if drifted.iter().any(|one| is_mended(one, repair)) {
+        Some(mend(&mut connection, expected, drifted.clone(), repair).await?)
+    } else {
+        None
     };
     connection.close().await?;
     Ok(drifted
         .into_iter()
-        .map(|one| finding(&candidate.tenant, one, left.as_deref()))
+        .map(|one| finding(&candidate.tenant, one, (repair, left.as_deref())))
         .collect())
 }
 
-fn is_mendable(drifted: &Drifted) -> bool {
-    drifted.kind == Kind::Right && drifted.mend.is_some()
+/// Whether something is mended that differs.
+fn is_mended(drifted: &Drifted, repair: DriftRepair) -> bool {
+    let asked = match repair {
+        DriftRepair::None => false,
+        DriftRepair::Grants => drifted.kind == Kind::Right,
+        DriftRepair::Objects => true,
+    };
+    asked && drifted.mend.is_some()
 }
 
-/// Mends rights, each by its own statement; what refuses is seen in what is left.
-async fn mend(connection: &mut PgConnection, drifted: &[Drifted]) {
-    for one in drifted.iter().filter(|one| is_mendable(one)) {
-        let Some(statement) = one.mend.as_deref() else {
-            continue;
-        };
-        let bounded = format!("set lock_timeout = '5s'; {statement}");
-        let done = sqlx::raw_sql(AssertSqlSafe(bounded))
-            .execute(&mut *connection)
-            .await;
-        if let Err(error) = done {
-            tracing::warn!(
-                object = one.object,
-                error = chain(&error),
-                "a right is not mended"
-            );
+/// Mends what is asked for, each by its own statement, and gives what still differs. What one needs
+/// may be made by another: as long as there is less to mend than before, the rest is tried again.
+async fn mend(
+    connection: &mut PgConnection,
+    expected: &Expected,
+    drifted: Vec<Drifted>,
+    repair: DriftRepair,
+) -> Result<Vec<Drifted>, Stop> {
+    let mut left = drifted;
+    loop {
+        let before = left.len();
+        for one in left.iter().filter(|one| is_mended(one, repair)) {
+            let statement = one.mend.as_deref().unwrap_or_default();
+            if let Err(error) = run(connection, statement).await {
+                let (object, error) = (&one.object, chain(&error));
+                tracing::warn!(object, error, "something that differs is not mended");
+            }
+        }
+        let after = store::catalog(connection, &expected.owners).await?;
+        left = diff(&expected.catalog, &after);
+        if left.len() >= before || !left.iter().any(|one| is_mended(one, repair)) {
+            return Ok(left);
         }
     }
 }
 
-fn finding(tenant: &TenantId, drifted: Drifted, left: Option<&[Drifted]>) -> DriftFinding {
+async fn run(connection: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
+    let bounded = format!("set lock_timeout = '5s'; set statement_timeout = '10min'; {statement}");
+    sqlx::raw_sql(AssertSqlSafe(bounded))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn finding(
+    tenant: &TenantId,
+    drifted: Drifted,
+    (repair, left): (DriftRepair, Option<&[Drifted]>),
+) -> DriftFinding {
     let repair = match left {
-        Some(left) if is_mendable(&drifted) => {
+        Some(left) if is_mended(&drifted, repair) => {
             if left.iter().any(|one| one.object == drifted.object) {
                 Repair::Failed
             } else {

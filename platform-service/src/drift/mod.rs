@@ -1,8 +1,9 @@
-//! Drift: how tenants' schemas differ from what the migrations make, and their rights mended.
+//! Drift: how tenants' schemas differ from what the migrations make, and how that is mended.
 //!
 //! Deliberately compares with a database that was migrated for this alone, on the same server: neither
 //! an old template nor another release of PostgreSQL says what is expected. Invariants: data is never
-//! read; what is mended are rights, by the statement that the report shows.
+//! read, and nothing that holds data is taken away; what is mended is mended by the statement that the
+//! report shows.
 
 pub(crate) mod diff;
 pub(crate) mod look;
@@ -30,7 +31,7 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 /// Compare tenants' schemas with what the migrations of their versions make.
 ///
 /// The operation's result lists what is missing, extra or different, with the statement that mends it
-/// where one does; rights are mended where that is asked for. Tenants that are behind are named and
+/// where one does; rights, or rights and objects, are mended where that is asked for. Tenants that are behind are named and
 /// not compared.
 #[utoipa::path(
     post,

@@ -87,9 +87,16 @@ fn folders(configured: Option<&Path>) -> Vec<PathBuf> {
     folders.retain(|folder| {
         ["pg_dump", "pg_restore"]
             .iter()
-            .all(|program| folder.join(program).is_file())
+            .all(|program| is_program(&folder.join(program), program))
     });
     folders
+}
+
+/// Whether a program lies here, and not a link to a wrapper that chooses among the installations, as
+/// Debian has it in `/usr/bin`: those are listed themselves, and its start costs more than theirs.
+fn is_program(path: &Path, name: &str) -> bool {
+    path.canonicalize()
+        .is_ok_and(|real| real.is_file() && real.file_name().is_some_and(|found| found == name))
 }
 
 /// The folders in a folder, by name; none where it cannot be read.

@@ -2,7 +2,7 @@
 //!
 //! Each fault is planted into a replica of platform-service of its own; the world's first replica is
 //! healthy and shares the work. Deliberately one case after the other: replicas with other faults would
-//! take part in the work.
+//! take part in the work. A tenant whose operation was undone has the next one: it is as before.
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -67,16 +67,22 @@ pub(crate) fn impatient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "1s")
 }
 
+/// A tenant that an undone operation left as it was.
+type Spare = Option<TenantHandle>;
+
 /// A step that fails is undone with all before it; one past the point of no return is stuck, and goes
 /// on when it is tried again.
 pub(crate) async fn every_step_fails(world: &World, case: &Case) {
+    let mut spare = Spare::None;
     for step in case.steps {
         for fault in [Fault::FailBeforeAct, Fault::FailAfterAct] {
             let here = format!("{} {step:?} {fault:?}", case.kind.as_str());
-            let (tenant, id, replica) = begun(world, case, case.fault(*step, fault)).await;
+            let faults = case.fault(*step, fault);
+            let (tenant, id, replica) = begun(world, case, faults, &mut spare).await;
             if case.reversible().contains(step) {
                 reaches(world, &id, "undone", &here).await;
                 (case.after_undone)(world, &tenant).await;
+                spare = Some(tenant);
             } else {
                 reaches(world, &id, "stuck", &here).await;
                 drop(replica);
@@ -91,10 +97,11 @@ pub(crate) async fn every_step_fails(world: &World, case: &Case) {
 
 /// Every act and every undo may run twice.
 pub(crate) async fn every_step_twice(world: &World, case: &Case) {
+    let mut spare = Spare::None;
     for step in case.steps {
         let here = format!("{} {step:?} twice", case.kind.as_str());
         let faults = case.fault(*step, Fault::RepeatAct);
-        let (tenant, id, _replica) = begun(world, case, faults).await;
+        let (tenant, id, _replica) = begun(world, case, faults, &mut spare).await;
         reaches(world, &id, "done", &here).await;
         (case.after_done)(world, &tenant).await;
     }
@@ -103,15 +110,17 @@ pub(crate) async fn every_step_twice(world: &World, case: &Case) {
         let faults = case
             .failing_late()
             .with(case.kind, *step, Fault::RepeatUndo);
-        let (tenant, id, _replica) = begun(world, case, faults).await;
+        let (tenant, id, _replica) = begun(world, case, faults, &mut spare).await;
         reaches(world, &id, "undone", &here).await;
         (case.after_undone)(world, &tenant).await;
+        spare = Some(tenant);
     }
     no_leftovers(world).await;
 }
 
 /// A platform that is killed at any instruction is taken over, forwards and backwards.
 pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
+    let mut spare = Spare::None;
     for step in case.steps {
         for halt in [
             Fault::HaltBeforeAct,
@@ -120,7 +129,7 @@ pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
         ] {
             let faults = case.fault(*step, halt);
             let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
-            killed(world, case, faults, "done", &here).await;
+            killed(world, case, faults, "done", &here, &mut spare).await;
         }
     }
     for step in case.reversible() {
@@ -131,14 +140,21 @@ pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
         ] {
             let faults = case.failing_late().with(case.kind, *step, halt);
             let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
-            killed(world, case, faults, "undone", &here).await;
+            killed(world, case, faults, "undone", &here, &mut spare).await;
         }
     }
     no_leftovers(world).await;
 }
 
-async fn killed(world: &World, case: &Case, faults: Faults, end: &str, here: &str) {
-    let (tenant, id, replica) = begun(world, case, faults).await;
+async fn killed(
+    world: &World,
+    case: &Case,
+    faults: Faults,
+    end: &str,
+    here: &str,
+    spare: &mut Spare,
+) {
+    let (tenant, id, replica) = begun(world, case, faults, spare).await;
     let speaker = world.visitor().at(&replica.url());
     until("the runner has halted", || async {
         speaker.get("/readyz").await.status() != 200
@@ -148,21 +164,26 @@ async fn killed(world: &World, case: &Case, faults: Faults, end: &str, here: &st
     reaches(world, &id, end, here).await;
     match end {
         "done" => (case.after_done)(world, &tenant).await,
-        _ => (case.after_undone)(world, &tenant).await,
+        _ => {
+            (case.after_undone)(world, &tenant).await;
+            *spare = Some(tenant);
+        }
     }
 }
 
 /// An undo that fails is stuck and seen, and goes on when it is tried again.
 pub(crate) async fn undo_stuck_and_retried(world: &World, case: &Case) {
+    let mut spare = Spare::None;
     for step in case.reversible() {
         let here = format!("{} {step:?} undo fails", case.kind.as_str());
         let faults = case.failing_late().with(case.kind, *step, Fault::FailUndo);
-        let (tenant, id, replica) = begun(world, case, faults).await;
+        let (tenant, id, replica) = begun(world, case, faults, &mut spare).await;
         reaches(world, &id, "stuck", &here).await;
         drop(replica);
         try_again(world, &id).await;
         reaches(world, &id, "undone", &here).await;
         (case.after_undone)(world, &tenant).await;
+        spare = Some(tenant);
     }
     no_leftovers(world).await;
 }
@@ -172,8 +193,12 @@ async fn begun(
     world: &World,
     case: &Case,
     faults: Faults,
+    spare: &mut Spare,
 ) -> (TenantHandle, String, PlatformReplica) {
-    let tenant = (case.prepare)(world).await;
+    let tenant = match spare.take() {
+        Some(tenant) => tenant,
+        None => (case.prepare)(world).await,
+    };
     let replica = world.platform_replica(faults).await;
     let operator = world.operator().at(&replica.url());
     let answer = (case.begin)(&operator, &tenant).await;

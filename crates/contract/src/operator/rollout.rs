@@ -300,6 +300,9 @@ pub enum DriftRepair {
     None,
     /// Rights on schemas, tables, columns, sequences and functions.
     Grants,
+    /// Rights, and objects: those that are missing are made, those that hold no data are replaced or
+    /// taken away. Tables and columns that are extra or different are never touched.
+    Objects,
 }
 
 /// What differs: the result of its operation.

@@ -6,6 +6,7 @@
 use contract::SchemaOwner;
 use refinery_core::Migration;
 use refinery_core::traits::r#async::AsyncMigrate;
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,9 +22,12 @@ pub(super) async fn read(
     owner: &SchemaOwner,
     first: &str,
 ) -> Result<Vec<Migration>, sqlx::Error> {
-    let table = history_table(owner);
-    let query = <Session<'_> as AsyncMigrate>::get_applied_migrations_query(&table);
-    fetch(connection, &format!("{first}{query}")).await
+    fetch(connection, &format!("{first}{}", query(owner))).await
+}
+
+/// The statement that gives what has been applied, oldest first.
+pub(super) fn query(owner: &SchemaOwner) -> String {
+    <Session<'_> as AsyncMigrate>::get_applied_migrations_query(&history_table(owner))
 }
 
 /// Whether a history could not be read because there is none.
@@ -42,7 +46,12 @@ pub(super) async fn fetch(
     let rows = sqlx::raw_sql(AssertSqlSafe(query))
         .fetch_all(connection)
         .await?;
-    rows.into_iter()
+    parse(&rows)
+}
+
+/// Reads the rows of a history.
+pub(super) fn parse(rows: &[PgRow]) -> Result<Vec<Migration>, sqlx::Error> {
+    rows.iter()
         .map(|row| {
             let applied_on: String = row.try_get("applied_on")?;
             let checksum: String = row.try_get("checksum")?;

@@ -1,6 +1,6 @@
 //! Drift: how tenants' schemas differ from what the migrations make.
 //!
-//! Deliberately mends rights alone, and those only when asked. Invariant: the exit code is 1 when
+//! Deliberately mends nothing that it is not asked for. Invariant: the exit code is 1 when
 //! something still differs.
 
 use clap::Args;
@@ -31,11 +31,12 @@ const FINDINGS: &[Column<'_>] = &[
     plain("mend", "/mend"),
 ];
 
-/// Compare tenants' schemas with what their migrations make, and mend rights.
+/// Compare tenants' schemas with what their migrations make, and mend what differs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl drift
   tenantctl drift --tenant t_acme --repair-grants
+  tenantctl drift --tenant t_acme --repair-objects
   tenantctl drift --tier premium -o json
 
 Tenants that are behind are named and not compared: bring them up to date with a roll-out. Exit code 1
@@ -44,19 +45,25 @@ pub(crate) struct Drift {
     /// Mend rights on schemas, tables, columns, sequences and functions.
     #[arg(long)]
     repair_grants: bool,
+    /// Mend rights and objects: make what is missing, replace or take away what holds no data, such as
+    /// indexes, constraints, triggers, views and routines. Tables and columns that are extra or different
+    /// stay as they are.
+    #[arg(long, conflicts_with = "repair_grants")]
+    repair_objects: bool,
     #[command(flatten)]
     selection: SelectionFlags,
 }
 
 impl Drift {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let repair = match (self.repair_grants, self.repair_objects) {
+            (_, true) => DriftRepair::Objects,
+            (true, false) => DriftRepair::Grants,
+            (false, false) => DriftRepair::None,
+        };
         let body = DriftRequest {
             filter: self.selection.into(),
-            repair: if self.repair_grants {
-                DriftRepair::Grants
-            } else {
-                DriftRepair::None
-            },
+            repair,
         };
         let view = follow::begun(context, "/v1/drift", &body).await?;
         if !follow::is_over(&view) {
@@ -85,7 +92,8 @@ fn judge(left: usize, report: &Value) -> Result<(), Failure> {
     Err(Failure::Found {
         what: format!("{left} things differ, and {away} tenants could not be looked at"),
         next: vec![
-            "rights are mended by --repair-grants; for the rest see the statements".to_owned(),
+            "--repair-grants mends rights, --repair-objects objects too; for the rest see the statements"
+                .to_owned(),
         ],
     })
 }
