@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contract::Code;
 use futures::future::join_all;
+use http::Method;
 use world::{TenantHandle, World, WorldOptions, until};
 
 /// Sessions of tenants' roles, whatever they do.
@@ -151,6 +152,45 @@ async fn whoever_waits_too_long_is_told_when_to_come_again() {
             && acme.owner().get("/v1/entries").await.status() == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_share_of_one_is_one_connection_also_when_a_client_vanishes_in_a_statement() {
+    // Half of the budget stays free for a replica that starts.
+    let options = WorldOptions::default()
+        .budget(2)
+        .app_setting("connections.idle", "300ms");
+    let world = World::with(options).await;
+    let acme = world.tenant("single").await;
+    let id = acme.id().as_str();
+    let inside = format!("select count(*) from pg_stat_activity where datname = '{id}'");
+    let nobody_inside = || {
+        until("every session in the database has ended", || async {
+            world.postgres().number("postgres", &inside).await == 0
+        })
+    };
+    // A session is in this count before it leaves the other one.
+    let so_far = format!("select sessions from pg_stat_database where datname = '{id}'");
+    nobody_inside().await;
+    let before = world.postgres().number("postgres", &so_far).await;
+    let lock = world.postgres().lock(id, "entries.entry").await;
+    let request = acme.owner().request(Method::GET, "/v1/entries");
+    let gave_up = request.give_up_after(Duration::from_millis(500));
+    gave_up.try_send().await.expect_err("it hangs in the lock");
+    until(
+        "the session of the client that vanished has ended",
+        || async { world.postgres().number("postgres", SESSIONS).await == 0 },
+    )
+    .await;
+    lock.commit().await;
+    nobody_inside().await;
+    let after = world.postgres().number("postgres", &so_far).await;
+    assert_eq!(
+        after - before,
+        2,
+        "the lock's session, and one of the tenant"
+    );
+    acme.owner().get("/v1/entries").await.expect(200);
 }
 
 #[tokio::test]

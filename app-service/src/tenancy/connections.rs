@@ -95,7 +95,8 @@ pub(crate) struct ClusterConnections {
     limits: ConnectionLimits,
     tasks: TaskTracker,
     holds: Holds,
-    /// One connection of the share is kept for ending sessions that do not end by themselves.
+    /// One connection of the share is kept for ending sessions that do not end by themselves; a share
+    /// of one has none to spare.
     rescue: Semaphore,
     kept_for_rescue: AtomicUsize,
     started: Instant,
@@ -316,6 +317,29 @@ impl ClusterConnections {
         broke_at > 0 && self.started + Duration::from_millis(broke_at) >= since
     }
 
+    /// Ends a session whose statement goes on, and comes back when its process is gone from the server.
+    ///
+    /// With a place kept for that, over a second connection. A share of one keeps none: there the
+    /// server finds out by itself that its client has gone.
+    async fn end(&self, session: Session) {
+        // Others wait for their turn with their permits in hand.
+        let _turn = self.rescue.acquire().await;
+        let linger = if self.kept_for_rescue.load(Ordering::Relaxed) == 0 {
+            ABANDONED_LINGER
+        } else {
+            let (opener, process) = (&session.opener, session.process);
+            match opener.terminate(process, TERMINATE_PATIENCE).await {
+                Ok(()) => CLOSING_LINGER,
+                Err(_) => {
+                    self.mark_broken();
+                    ABANDONED_LINGER
+                }
+            }
+        };
+        drop(session);
+        tokio::time::sleep(linger).await;
+    }
+
     fn gone(self: &Arc<Self>, tenant: &TenantId) {
         let close = self.gate.gone(tenant);
         self.close(close);
@@ -529,17 +553,7 @@ async fn recover(cluster: Arc<ClusterConnections>, tenant: TenantId, mut session
             cluster.gone(&tenant);
         }
         Err(_) => {
-            // Others wait for their turn with their permits in hand.
-            let _turn = cluster.rescue.acquire().await;
-            let ended = session
-                .opener
-                .terminate(session.process, TERMINATE_PATIENCE)
-                .await;
-            drop(session);
-            if ended.is_err() {
-                cluster.mark_broken();
-                tokio::time::sleep(ABANDONED_LINGER).await;
-            }
+            cluster.end(session).await;
             cluster.gone(&tenant);
         }
     }
