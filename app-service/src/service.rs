@@ -14,7 +14,7 @@ use axum::routing::get;
 use contract::client::PlatformClient;
 use contract::credential::{ServiceIdentity, ServiceSigner};
 use contract::{Code, ReplicaId, ServiceName};
-use kit::auth::service::{SERVICE_SCHEME, ServiceVerifier};
+use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
@@ -133,6 +133,7 @@ impl Service {
         );
         let permissions = declared(routes.get_openapi());
         let auth = Auth::new(&settings.auth, platform.clone(), seal, permissions)?;
+        let internal_url = internal_url(&settings, internal.local_addr());
         let state = AppState::new(Inner {
             directory: directory.clone(),
             migrator: migrator.clone(),
@@ -141,6 +142,7 @@ impl Service {
                 &settings.internal.platform_key,
                 ServiceIdentity::PlatformService,
                 ServiceIdentity::AppService,
+                Reached::At(internal_url.clone()),
             ),
             sign_in_limits: SignInLimits {
                 per_address: KeyedLimiter::new(
@@ -157,7 +159,7 @@ impl Service {
         let heart = Heart {
             replica,
             service: service_name()?,
-            internal_url: internal_url(&settings, internal.local_addr()),
+            internal_url,
             platform,
             directory: directory.clone(),
             migrator,

@@ -15,7 +15,7 @@ use axum::routing::get;
 use contract::Code;
 use contract::client::ServiceClient;
 use contract::credential::{ServiceIdentity, ServiceSigner};
-use kit::auth::service::{SERVICE_SCHEME, ServiceVerifier};
+use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
@@ -123,6 +123,7 @@ impl Service {
                 &settings.internal.app_key,
                 ServiceIdentity::AppService,
                 ServiceIdentity::PlatformService,
+                Reached::Balanced,
             ),
             hasher: Hasher::new(settings.passwords)?,
             runner,

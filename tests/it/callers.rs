@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use contract::Code;
+use contract::credential::{ServiceClaims, ServiceIdentity, ServiceSigner};
+use contract::{Code, Secret};
 use http::Method;
 use serde_json::json;
 use world::{Speaker, World, WorldOptions};
@@ -178,12 +179,12 @@ async fn every_internal_operation_needs_the_right_service() {
 }
 
 #[tokio::test]
-async fn a_service_credential_is_good_once_and_for_a_minute() {
-    use contract::credential::{ServiceClaims, ServiceIdentity};
+async fn a_service_credential_is_good_once_for_one_request_and_for_a_minute() {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
     let world = World::shared().await;
     let acme = world.tenant("once").await;
     let info = format!("/internal/tenants/{}/db-info", acme.id());
+    let url = format!("{}{info}", world.platform_internal_url());
     let key = EncodingKey::from_secret(world.service_key().as_bytes());
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let claims = |issued: i64, lifetime: i64| ServiceClaims {
@@ -192,6 +193,8 @@ async fn a_service_credential_is_good_once_and_for_a_minute() {
         iat: issued,
         exp: issued + lifetime,
         jti: uuid::Uuid::now_v7(),
+        htm: "GET".to_owned(),
+        htu: url.clone(),
     };
     let signed =
         |claims: &ServiceClaims, algorithm| encode(&Header::new(algorithm), claims, &key).unwrap();
@@ -206,16 +209,41 @@ async fn a_service_credential_is_good_once_and_for_a_minute() {
     misdirected.aud = ServiceIdentity::AppService;
     let mut impostor = claims(now, 60);
     impostor.iss = ServiceIdentity::PlatformService;
+    let mut of_another_method = claims(now, 60);
+    of_another_method.htm = "POST".to_owned();
+    let mut of_another_tenant = claims(now, 60);
+    of_another_tenant.htu = url.replace(acme.id().as_str(), "t_another");
     for token in [
         signed(&claims(now - 120, 60), Algorithm::HS256),
         signed(&claims(now, 3600), Algorithm::HS256),
         signed(&claims(now, 60), Algorithm::HS512),
         signed(&misdirected, Algorithm::HS256),
         signed(&impostor, Algorithm::HS256),
+        signed(&of_another_method, Algorithm::HS256),
+        signed(&of_another_tenant, Algorithm::HS256),
     ] {
         ask(&token)
             .await
             .expect(401)
             .refused(Code::ServiceCredentialInvalid);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_for_one_replica_of_app_service_is_refused_by_another() {
+    let world = World::shared().await;
+    let signer = ServiceSigner::new(
+        &Secret::new(world.platform_key().to_owned()),
+        ServiceIdentity::PlatformService,
+        ServiceIdentity::AppService,
+    );
+    let path = "/internal/migrate";
+    let own = format!("{}{path}", world.app_internal_url(0));
+    let others = format!("http://127.0.0.1:9{path}");
+    // Nothing of the body fits: it is looked at after the credential.
+    for (url, status) in [(own, 422), (others, 401)] {
+        let token = signer.token(&Method::POST, &url).unwrap();
+        let answer = world.platform().bearer(&token).post(path, json!({})).await;
+        answer.expect(status);
     }
 }

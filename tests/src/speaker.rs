@@ -19,7 +19,7 @@ use crate::inside::http2_client;
 pub(crate) enum Credential {
     Nothing,
     Bearer(String),
-    /// A fresh token for every request: each is good once.
+    /// A fresh token for every request: each is good for one.
     Service(ServiceSigner),
 }
 
@@ -128,13 +128,14 @@ impl Speaker {
     pub fn request(&self, method: Method, path: &str) -> Request {
         let url = format!("{}{path}", self.base);
         let asked = format!("{method} {path}");
+        let token = match &self.credential {
+            Credential::Nothing => None,
+            Credential::Bearer(token) => Some(token.clone()),
+            Credential::Service(signer) => Some(signer.token(&method, &url).expect("a credential")),
+        };
         let mut builder = self.http.request(method, url);
-        match &self.credential {
-            Credential::Nothing => {}
-            Credential::Bearer(token) => builder = builder.bearer_auth(token),
-            Credential::Service(signer) => {
-                builder = builder.bearer_auth(signer.token().expect("a credential"));
-            }
+        if let Some(token) = token {
+            builder = builder.bearer_auth(token);
         }
         Request {
             asked,

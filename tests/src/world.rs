@@ -303,6 +303,11 @@ impl World {
         &self.inner.keys.app
     }
 
+    /// The key with which the platform signs its credentials.
+    pub fn platform_key(&self) -> &str {
+        &self.inner.keys.platform
+    }
+
     /// The key ring with which the services seal.
     pub fn key_ring(&self) -> &str {
         &self.inner.keys.ring

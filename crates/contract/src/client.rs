@@ -85,11 +85,12 @@ impl Transport {
         body: Option<&B>,
         timeout: Duration,
     ) -> Result<A, ClientError> {
+        let credential = self.signer.token(&method, &url)?;
         let mut request = self
             .http
             .request(method, url)
             .timeout(timeout)
-            .bearer_auth(self.signer.token()?);
+            .bearer_auth(credential);
         if let Some(body) = body {
             request = request.json(body);
         }

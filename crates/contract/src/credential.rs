@@ -3,11 +3,12 @@
 //!
 //! Deliberately only the calling side; `kit` verifies. Each direction has a key of its own, so the
 //! app-service's key can never speak as the platform. Invariant: every token has its own `jti` and
-//! is good for one request.
+//! names the one request that it is for.
 
 use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -40,6 +41,11 @@ pub struct ServiceClaims {
     pub exp: i64,
     /// Used once.
     pub jti: Uuid,
+    /// The method of the request (as in RFC 9449), e.g. `POST`.
+    pub htm: String,
+    /// The URL of the request without its query, e.g. `http://10.0.0.5:8091/internal/migrate`: the
+    /// base URL that the caller knows the callee by, and the path.
+    pub htu: String,
 }
 
 /// Signs credentials of one service for another.
@@ -60,8 +66,8 @@ impl ServiceSigner {
         }
     }
 
-    /// A fresh token.
-    pub fn token(&self) -> Result<String, jsonwebtoken::errors::Error> {
+    /// A fresh token for a request.
+    pub fn token(&self, method: &Method, url: &str) -> Result<String, jsonwebtoken::errors::Error> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let claims = ServiceClaims {
             iss: self.from,
@@ -69,6 +75,8 @@ impl ServiceSigner {
             iat: now,
             exp: now + CREDENTIAL_LIFETIME_SECONDS,
             jti: Uuid::now_v7(),
+            htm: method.to_string(),
+            htu: url.split('?').next().unwrap_or(url).to_owned(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)
     }
