@@ -281,18 +281,20 @@ async fn tries_are_limited_by_account_whether_it_exists_or_not() {
     let world = World::shared().await;
     let acme = world.tenant("tries").await;
     for email in ["owner@limited.example", "nobody@limited.example"] {
-        let mut statuses = Vec::new();
-        for _ in 0..12 {
+        let tries = (0..12).map(|_| {
             // From ever other addresses: it is the account that is counted.
             let door = acme.anonymous();
-            let answer = door
-                .post("/v1/auth/login", credentials(email, "wrong"))
-                .await;
-            statuses.push(answer.status());
-            if answer.status() == 429 {
-                answer.refused(Code::RateLimited);
+            async move {
+                let body = credentials(email, "wrong");
+                let answer = door.post("/v1/auth/login", body).await;
+                if answer.status() == 429 {
+                    answer.refused(Code::RateLimited);
+                }
+                answer.status()
             }
-        }
+        });
+        let mut statuses = futures::future::join_all(tries).await;
+        statuses.sort_unstable();
         assert_eq!(statuses[..10], [401; 10], "{statuses:?}");
         assert_eq!(statuses[10..], [429; 2], "{statuses:?}");
     }
@@ -300,14 +302,63 @@ async fn tries_are_limited_by_account_whether_it_exists_or_not() {
 }
 
 #[tokio::test]
+async fn an_address_typed_in_another_way_is_the_same_account_to_the_limit_too() {
+    let world = World::shared().await;
+    let acme = world.tenant("iiii").await;
+    let tries = (0..12_u32).map(|n| {
+        // U+0130: PostgreSQL takes it for an I.
+        let mut ways = (0..).map(|place| match n >> place & 1 {
+            1 => '\u{130}',
+            _ => 'I',
+        });
+        let typed = acme.email().chars().map(|letter| match letter {
+            'i' => ways.next().unwrap(),
+            other => other,
+        });
+        let body = credentials(&typed.collect::<String>(), "wrong");
+        let door = acme.anonymous();
+        async move { door.post("/v1/auth/login", body).await.status() }
+    });
+    let mut statuses = futures::future::join_all(tries).await;
+    statuses.sort_unstable();
+    // The tenth is the log-in of the owner before.
+    assert_eq!(statuses[..9], [401; 9], "{statuses:?}");
+    assert_eq!(statuses[9..], [429; 3], "{statuses:?}");
+    let beta = world.tenant("iii").await;
+    let dotted = beta.email().replace('i', "\u{130}");
+    log_in(&beta.anonymous(), &dotted).await;
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_when_every_refusal_leaves_and_not_when_its_work_is_done() {
+    let world = World::shared().await;
+    let acme = world.tenant("levelled").await;
+    let nobody = world.anonymous().in_tenant("t_nobody_levelled");
+    for door in [acme.anonymous(), nobody] {
+        for (path, body) in [
+            ("/v1/auth/login", credentials(acme.email(), "wrong")),
+            ("/v1/auth/refresh", json!({ "refresh_token": "rt_unknown" })),
+        ] {
+            // It can only be late: that it is not early does not depend on the machine.
+            let began = std::time::Instant::now();
+            door.post(path, body).await.expect(401);
+            let least = std::time::Duration::from_millis(200);
+            assert!(began.elapsed() >= least, "{path}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
 async fn tries_are_limited_by_address_before_anything_is_looked_up() {
     let world = World::shared().await;
     let from_one = world.anonymous();
     let mut limited = 0;
-    for n in 0..64 {
+    let tries = (0..64).map(|n| {
         let door = from_one.clone().in_tenant(&format!("t_guess_{n}"));
         let body = credentials(&format!("{n}@x.example"), "wrong");
-        let answer = door.post("/v1/auth/login", body).await;
+        async move { door.post("/v1/auth/login", body).await }
+    });
+    for answer in futures::future::join_all(tries).await {
         match answer.status() {
             429 => limited += 1,
             status => assert_eq!(status, 401, "{answer}"),

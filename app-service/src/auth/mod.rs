@@ -93,7 +93,7 @@ struct Inner {
     permissions: BTreeSet<String>,
 }
 
-/// SHA-256 of a tenant id and an e-mail address in lower case: bounded, whatever was typed.
+/// SHA-256 of a tenant id and the key of an e-mail address: bounded, whatever was typed.
 type AccountKey = [u8; 32];
 
 impl Auth {

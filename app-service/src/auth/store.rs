@@ -43,7 +43,7 @@ pub(super) struct NewAccount<'a> {
     pub(super) password_hash: &'a str,
 }
 
-/// The account with this address, whatever its case.
+/// The account with this address, whatever its case as this server understands it.
 pub(super) async fn find_by_email(
     db: &mut PgConnection,
     email: &str,

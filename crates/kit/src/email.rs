@@ -2,7 +2,8 @@
 //!
 //! Deliberately the shape alone: whether an address receives mail, only its server knows. Invariant:
 //! an [`Email`] can stand in a header and in a log as it is, because it has no spaces, no control
-//! characters and none of the characters that quote.
+//! characters and none of the characters that quote. Whether two addresses are one account's is
+//! decided here ([`EmailKey`]) and not by a database, whose letters depend on its locale and version.
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,30 @@ impl Email {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What addresses of one account have in common, however they are typed: the letters in lower case,
+/// one for one, without the spaces around them. Of any text, so that tries can be counted before it is
+/// known to be an address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EmailKey(String);
+
+impl EmailKey {
+    /// The key of what was typed.
+    pub fn of(typed: &str) -> Self {
+        Self(typed.trim().chars().map(lower).collect())
+    }
+
+    /// Its text, for a digest; nobody is written to at it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A letter's one lower letter. U+0130 is the one that Unicode turns into two, of which the second
+/// only says what the first one looked like.
+fn lower(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
 }
 
 impl FromStr for Email {

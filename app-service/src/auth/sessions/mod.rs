@@ -1,18 +1,20 @@
 //! Signing in and staying signed in: log in, refresh, log out.
 //!
-//! Deliberately no cookies: tokens go to the caller, who keeps them. Invariants: what an answer and
-//! its work tell about a tenant or a user is the same whether they exist or not, until the password
-//! was right; a refresh token is exchanged once, see `rotation`.
+//! Deliberately no cookies: tokens go to the caller, who keeps them. Invariants: what an answer, its
+//! work and its time (see `level`) tell about a tenant or a user is the same whether they exist or
+//! not, until the password was right; a refresh token is exchanged once, see `rotation`.
 
+mod level;
 mod rotation;
 mod store;
 
 use axum::extract::State;
+use axum::middleware;
 use axum::response::IntoResponse;
 use contract::Code;
 use contract::secret::Secret;
 use http::{HeaderMap, StatusCode, header};
-use kit::email::Email;
+use kit::email::{Email, EmailKey};
 use kit::error::{Problem, Result};
 use kit::extract::Json;
 use kit::operations;
@@ -123,7 +125,7 @@ fn limit_tries(auth: &Auth, headers: &HeaderMap, email: &str) -> Result<()> {
     let key = Sha256::new()
         .chain_update(tenant)
         .chain_update([0])
-        .chain_update(email.trim().to_lowercase())
+        .chain_update(EmailKey::of(email).as_str())
         .finalize();
     auth.0.per_account.check(&key.into()).map_err(|wait| {
         Problem::new(Code::RateLimited)
@@ -148,8 +150,11 @@ async fn authenticate<'a>(
     let found = match (sign_in, Email::try_from(credentials.email.clone())) {
         (SignIn::Known(tenant), Ok(email)) => {
             let account = find_account(tenant, email.as_str()).await?;
+            let key = EmailKey::of(email.as_str());
             account
                 .filter(|account| account.status == AccountStatus::Active)
+                // A database may take more letters for one another than the count of tries does.
+                .filter(|account| EmailKey::of(&account.email) == key)
                 .map(|account| (tenant, account))
         }
         _ => None,
@@ -326,5 +331,7 @@ fn refresh_token_invalid() -> Problem {
 
 /// The operations on sessions.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    operations!(login, refresh, logout)
+    operations!(login, refresh)
+        .layer(middleware::from_fn(level::level))
+        .merge(operations!(logout))
 }

@@ -1,6 +1,6 @@
 //! The edges of an e-mail address.
 
-use super::Email;
+use super::{Email, EmailKey};
 
 #[test]
 fn a_local_part_and_a_domain_and_nothing_that_quotes() {
@@ -40,4 +40,29 @@ fn a_local_part_and_a_domain_and_nothing_that_quotes() {
     let labels = "b".repeat(63);
     assert!(valid(&format!("a@{labels}.{labels}.{labels}.c")));
     assert!(!valid(&format!("a@{labels}.{labels}.{labels}.{labels}")));
+}
+
+#[test]
+fn an_account_has_one_key_however_its_address_is_typed() {
+    let key = EmailKey::of("admin@acme.example");
+    for typed in [
+        "ADMIN@Acme.Example",
+        "  admin@acme.example\t",
+        "adm\u{130}n@acme.example",
+    ] {
+        assert_eq!(EmailKey::of(typed), key, "{typed:?}");
+    }
+    // A letter is a letter, wherever it stands.
+    assert_eq!(EmailKey::of("ΟΔΟΣ@x.gr").as_str(), "οδοσ@x.gr");
+    assert_eq!(
+        EmailKey::of("Ü@bücher.example"),
+        EmailKey::of("ü@BÜCHER.example")
+    );
+    for other in [
+        "admin@acme.exampl",
+        "admın@acme.example",
+        "adm i n@acme.example",
+    ] {
+        assert_ne!(EmailKey::of(other), key, "{other:?}");
+    }
 }
