@@ -13,6 +13,7 @@
     reason = "a test is one story, and a table of vectors is one table"
 )]
 
+mod answers;
 mod architecture;
 mod auth;
 mod budget;
@@ -25,6 +26,7 @@ mod faults;
 mod fleet;
 mod headers;
 mod isolation;
+mod limits;
 mod migrations;
 mod provisioning;
 mod saga;

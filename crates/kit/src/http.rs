@@ -3,6 +3,8 @@
 //! Deliberately the same for both services. Invariant: every answer, also of an unknown path or
 //! method, is a problem document or what the OpenAPI document says.
 
+mod coding;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use axum::routing::get;
 use contract::Code;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
+use tower::util::MapRequestLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::CorsLayer;
@@ -103,7 +106,7 @@ impl CorsSettings {
     }
 }
 
-/// Dresses a router: documentation, fallbacks, limits, CORS, compression, observation.
+/// Dresses a router: documentation, fallbacks, limits, CORS, observation, compression.
 ///
 /// # Errors
 /// Names an origin of the settings that is none.
@@ -119,15 +122,18 @@ pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Rout
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(layers.body_bytes))
-        .layer(CompressionLayer::new().compress_when(
-            // An event is to leave when it happens.
-            SizeAbove::new(COMPRESS_ABOVE_BYTES).and(NotForContentType::SSE),
-        ))
         .layer(axum::Extension(proxies));
     if let Some(cors) = layers.cors.layer()? {
         router = router.layer(cors);
     }
-    Ok(router.layer(middleware::from_fn_with_state(observed, observe)))
+    Ok(router
+        .layer(middleware::from_fn_with_state(observed, observe))
+        // Outside of what renders problems: they are compressed like any answer.
+        .layer(CompressionLayer::new().compress_when(
+            // An event is to leave when it happens.
+            SizeAbove::new(COMPRESS_ABOVE_BYTES).and(NotForContentType::SSE),
+        ))
+        .layer(MapRequestLayer::new(coding::settle)))
 }
 
 async fn unknown_path(request: Request) -> Problem {

@@ -1,4 +1,4 @@
-//! The outermost layer of every request: its id, its span, its deadline, what it answers when a
+//! The layer around everything that answers a request: its id, its span, its deadline, what it answers when a
 //! handler panics, the headers that every answer has, metrics, and one access line.
 //!
 //! Deliberately one function and not a tower of layers: this runs on every request, and the parts
@@ -145,16 +145,14 @@ pub async fn observe(
     response
 }
 
-/// A problem is rendered again with its request id; what other layers added must survive.
-fn keep_foreign_headers(response: &mut Response, headers: HeaderMap) {
-    for (name, value) in headers {
-        if let Some(name) = name
-            && name != header::CONTENT_LENGTH
-            && !response.headers().contains_key(&name)
-        {
-            response.headers_mut().insert(name, value);
-        }
+/// A problem is rendered again with its request id; what other layers added must survive, each value
+/// of it.
+fn keep_foreign_headers(response: &mut Response, mut headers: HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    for name in response.headers().keys() {
+        headers.remove(name);
     }
+    response.headers_mut().extend(headers);
 }
 
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use contract::{Code, ProblemDocument};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use tower::ServiceExt;
 use utoipa::openapi::OpenApi;
 
@@ -26,6 +27,12 @@ async fn refuses() -> Problem {
     Problem::new(Code::SlugTaken).detail("acme is taken.")
 }
 
+/// A refusal to which a layer inside adds two values of one header.
+async fn varies() -> impl IntoResponse {
+    let values = [(header::VARY, "accept-language"), (header::VARY, "origin")];
+    (AppendHeaders(values), Problem::new(Code::SlugTaken))
+}
+
 async fn echo(Json(value): Json<serde_json::Value>) -> Json<serde_json::Value> {
     Json(value)
 }
@@ -35,6 +42,7 @@ fn router() -> Router {
         .route("/slow", get(slow))
         .route("/panics", get(panics))
         .route("/refuses", get(refuses))
+        .route("/varies", get(varies))
         .route("/echo", post(echo));
     let layers = Layers {
         listener: "test",
@@ -148,4 +156,15 @@ async fn browsers_of_other_origins_are_let_in_by_name() {
             .contains_key("access-control-allow-origin");
         assert_eq!(header, allowed, "{origin}");
     }
+}
+
+#[tokio::test]
+async fn every_value_that_another_layer_gave_a_problem_survives() {
+    let response = ask(request("/varies")).await;
+    let values = response.headers().get_all(header::VARY).iter();
+    let said: Vec<&str> = values.map(|value| value.to_str().unwrap()).collect();
+    for value in ["accept-language", "origin", "authorization, x-tenant-id"] {
+        assert!(said.contains(&value), "{value} of {said:?}");
+    }
+    assert_eq!(problem(response).await.code, Code::SlugTaken);
 }

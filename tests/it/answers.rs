@@ -1,0 +1,173 @@
+//! What every answer has in common, whatever was asked: its coding, who may read it, and what is kept
+//! of it.
+//!
+//! Deliberately of one operation each: the layers are the same for all.
+
+use std::io::Read;
+
+use contract::{Code, ProblemDocument};
+use flate2::read::GzDecoder;
+use http::Method;
+use serde_json::{Value, json};
+use world::{Answer, DEADLINE, World, WorldOptions, eventually, until};
+
+use crate::support::entry;
+
+/// The body, as a client reads it that minds `content-encoding`.
+fn decoded(answer: &Answer) -> Vec<u8> {
+    match answer.header("content-encoding") {
+        "" => answer.body().to_vec(),
+        "gzip" => {
+            let mut plain = Vec::new();
+            let read = GzDecoder::new(answer.body()).read_to_end(&mut plain);
+            read.unwrap_or_else(|error| panic!("{error}: {answer}"));
+            plain
+        }
+        other => panic!("{other} was not asked for"),
+    }
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_and_can_be_read_refusals_too() {
+    let world = World::shared().await;
+    let owner = world.tenant("coded").await.owner();
+    let unknown = "x".repeat(2_000);
+    let refused = json!({ "title": "Coded", "body": {}, unknown: 1 });
+    let taken = json!({ "title": "Coded", "body": { "text": "x".repeat(2_000) } });
+    for (body, status) in [(refused, 422), (taken, 201)] {
+        let request = owner.request(Method::POST, "/v1/entries");
+        let request = request.header("accept-encoding", "gzip").json(body);
+        let answer = request.send().await.expect(status);
+        assert_eq!(answer.header("content-encoding"), "gzip", "{answer}");
+        let varies = answer.headers().get_all("vary").iter();
+        let varies: Vec<&str> = varies.map(|value| value.to_str().unwrap()).collect();
+        assert!(varies.contains(&"accept-encoding"), "{varies:?}");
+        let plain = decoded(&answer);
+        assert!(plain.len() > answer.body().len());
+        if status == 422 {
+            let problem: ProblemDocument = serde_json::from_slice(&plain).unwrap();
+            assert_eq!(problem.code, Code::ValidationFailed);
+            let named = answer.header("x-request-id");
+            assert_eq!(problem.request_id.as_deref(), Some(named));
+        } else {
+            serde_json::from_slice::<Value>(&plain).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_has_hides_no_answer() {
+    let world = World::shared().await;
+    let owner = world.tenant("uncoded").await.owner();
+    for accepted in ["identity;q=0", "*;q=0", "br, *;q=0"] {
+        let send = async |body: Value| {
+            let request = owner.request(Method::POST, "/v1/entries");
+            let request = request.header("accept-encoding", accepted);
+            request.json(body).send().await
+        };
+        let made = send(entry(accepted)).await;
+        assert_eq!(made.expect(201).json()["title"], accepted);
+        let refused = send(entry("")).await;
+        refused.expect(422).refused(Code::ValidationFailed);
+    }
+}
+
+#[tokio::test]
+async fn browsers_of_the_origins_that_are_set_are_let_in() {
+    const OURS: &str = "https://app.example.com";
+    let options = WorldOptions::default()
+        .platform_setting("public.cors.allowed_origins", OURS)
+        .app_setting("public.cors.allowed_origins", OURS);
+    let world = World::with(options).await;
+    for speaker in [world.anonymous(), world.visitor()] {
+        for (origin, allowed) in [(OURS, OURS), ("https://evil.example", "")] {
+            let asked = speaker
+                .request(Method::OPTIONS, "/v1/signup")
+                .header("origin", origin)
+                .header("access-control-request-method", "POST")
+                .header("access-control-request-headers", "x-tenant-id");
+            let preflight = asked.send().await.expect(200);
+            let refusal = speaker.request(Method::GET, "/v1/nothing");
+            let refusal = refusal.header("origin", origin).send().await.expect(404);
+            for answer in [preflight, refusal] {
+                let said = answer.header("access-control-allow-origin");
+                assert_eq!(said, allowed, "{origin}: {answer}");
+            }
+        }
+    }
+    // Nobody's browser by default, and never at the internal listeners.
+    let shared = World::shared().await;
+    for speaker in [shared.anonymous(), world.platform(), world.service()] {
+        let request = speaker.request(Method::GET, "/livez");
+        let answer = request.header("origin", OURS).send().await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_access_line_says_who_asked_what_of_whom_and_what_became_of_it() {
+    let world = World::shared().await;
+    let acme = world.tenant("logged").await;
+    let me = acme.owner().get("/v1/me").await.expect(200).json();
+    let request_id = format!("logged-{:08x}", rand::random::<u32>());
+    let request = acme
+        .owner()
+        .request(Method::GET, "/v1/entries/ent_nonsense");
+    let answer = request.header("x-request-id", &request_id).send().await;
+    answer.expect(400).refused(Code::IdMalformed);
+    let line = eventually(DEADLINE, "the request's line is written", || async {
+        let lines = world.logs().with(&request_id);
+        let mut lines = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+        lines.find(|line: &Value| line["target"] == "access")
+    })
+    .await;
+    for (field, value) in [
+        ("level", json!("INFO")),
+        ("listener", json!("public")),
+        ("request.id", json!(request_id)),
+        ("method", json!("GET")),
+        ("route", json!("/v1/entries/{id}")),
+        ("operation", json!("entries.show")),
+        ("status", json!(400)),
+        ("tenant.id", json!(acme.id())),
+        ("tenant.tier", json!("standard")),
+        ("user.id", me["user"]["id"].clone()),
+        ("lookup", json!("hit")),
+        ("code", json!("id-malformed")),
+    ] {
+        assert_eq!(line[field], value, "{field} of {line}");
+    }
+    for field in ["duration_ms", "db_ms"] {
+        assert!(line[field].is_number(), "{field} of {line}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_measured_has_the_names_that_dashboards_know() {
+    let world = World::shared().await;
+    let acme = world.tenant("measured").await;
+    acme.owner().get("/v1/entries").await.expect(200);
+    // One recorder for the process: both services show the same.
+    let names = [
+        "http_request_duration_seconds_bucket{listener=\"public\",operation=\"entries.list\",status=\"2xx\"",
+        "tenants_known ",
+        "tenant_connections{cluster=\"main\",state=\"share\"}",
+        "tenant_connections{cluster=\"main\",state=\"taken\"}",
+        "tenant_connections{cluster=\"main\",state=\"idle\"}",
+        "tenant_connections{cluster=\"main\",state=\"waiting\"}",
+        "tenant_connections_opened_total ",
+        "operations_live{state=",
+        "tenants{status=\"active\"}",
+        "stock_ready{cluster=\"main\"}",
+        "tenants_behind ",
+    ];
+    for speaker in [world.platform(), world.service()] {
+        for name in names {
+            until(name, || async {
+                let page = speaker.get("/metrics").await.expect(200).text();
+                page.lines().any(|line| line.starts_with(name))
+            })
+            .await;
+        }
+    }
+}

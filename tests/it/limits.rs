@@ -1,0 +1,184 @@
+//! Limits and gates that somebody meets who does nothing wrong: of a tier, of a replica, of everybody.
+//!
+//! Deliberately through the doors. What is limited by account and address when signing in is in `auth`.
+
+use std::collections::BTreeMap;
+
+use contract::Code;
+use contract::internal::{Heartbeat, OwnedSchema, ReplicaPhase};
+use futures::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use world::{TenantHandle, World, WorldOptions, until};
+
+use crate::support::{entry, signup, unique};
+
+/// Lays something over what a tenant's tier gives.
+async fn lay_over(world: &World, tenant: &TenantHandle, overrides: Value) {
+    let operator = world.operator();
+    let path = format!("/v1/tenants/{}", tenant.id());
+    let etag = operator.get(&path).await.header("etag").to_owned();
+    let request = operator.request(Method::PATCH, &path);
+    let request = request.header("if-match", &etag);
+    let body = json!({ "overrides": overrides });
+    request.json(body).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_tenant_over_its_requests_per_second_is_told_so_and_nobody_else() {
+    let world = World::shared().await;
+    let (quick, other) = (world.tenant("quick").await, world.tenant("other").await);
+    let limits = json!({ "limits": { "requests_per_second": 5 } });
+    lay_over(&world, &quick, limits).await;
+    until("the new limit is known", || async {
+        let me = quick.owner().get("/v1/me").await;
+        me.status() == 429 || me.json()["limits"]["requests_per_second"] == 5
+    })
+    .await;
+    // Ever so many at once, until even a slow machine sends six in a second.
+    until("somebody is over the limit", || async {
+        let burst = (0..40).map(|_| {
+            let owner = quick.owner();
+            async move { owner.get("/v1/me").await }
+        });
+        let answers = join_all(burst).await;
+        let mut refused = answers.iter().filter(|answer| answer.status() != 200);
+        refused.next().is_some_and(|answer| {
+            answer.clone().expect(429).refused(Code::RateLimited);
+            true
+        })
+    })
+    .await;
+    let burst = (0..40).map(|_| {
+        let owner = other.owner();
+        async move { owner.get("/v1/me").await }
+    });
+    for answer in join_all(burst).await {
+        answer.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn what_the_tier_lacks_is_refused_whoever_asks() {
+    let world = World::shared().await;
+    let acme = world.tenant("featureless").await;
+    acme.owner().get("/v1/entries").await.expect(200);
+    lay_over(&world, &acme, json!({ "features": { "entries": false } })).await;
+    until("the tier has no entries", || async {
+        acme.owner().get("/v1/entries").await.status() != 200
+    })
+    .await;
+    let refused = acme.owner().get("/v1/entries").await.expect(403);
+    refused.refused(Code::FeatureNotInTier);
+    let added = acme.owner().post("/v1/entries", entry("a")).await;
+    added.expect(403).refused(Code::FeatureNotInTier);
+    acme.owner().get("/v1/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_being_made_is_there_soon() {
+    let world = World::shared().await;
+    let acme = world.tenant("in-the-making").await;
+    world.set_status(acme.id(), "provisioning").await;
+    until("the replica has heard of it", || async {
+        acme.owner().get("/v1/me").await.status() != 200
+    })
+    .await;
+    let refused = acme.owner().get("/v1/me").await.expect(503);
+    // With `Retry-After`, as of every 503.
+    assert!(refused.refused(Code::TenantProvisioning).retryable);
+    // Nobody without a token learns that.
+    let body = json!({ "email": acme.email(), "password": world::PASSWORD });
+    let door = acme.anonymous();
+    let answer = door.post("/v1/auth/login", body).await;
+    answer.expect(401).refused(Code::CredentialsWrong);
+    world.set_status(acme.id(), "active").await;
+    until("it is made", || async {
+        acme.owner().get("/v1/me").await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_owner_belongs_to_one_service_as_long_as_that_lives() {
+    let world = World::shared().await;
+    let mut heartbeat = Heartbeat {
+        replica: contract::ReplicaId::new(),
+        service: "usurper".parse().unwrap(),
+        internal_url: "http://127.0.0.1:9".to_owned(),
+        owns: vec![OwnedSchema {
+            owner: "entries".parse().unwrap(),
+            newest: 99,
+            minimum: 0,
+        }],
+        shares: BTreeMap::new(),
+        epoch: None,
+        seen_change: 0,
+        phase: ReplicaPhase::Serving,
+    };
+    let refused = world
+        .service()
+        .post("/internal/heartbeat", &heartbeat)
+        .await;
+    refused.expect(409).refused(Code::OwnerClaimed);
+    let left = "select count(*) from registry.replica where service = 'usurper'";
+    assert_eq!(world.postgres().number("registry", left).await, 0);
+    let owner = "select service from registry.schema_owner where name = 'entries'";
+    let owners = world.postgres().texts("registry", owner).await;
+    assert_eq!(owners, ["app-service"]);
+    // Whoever claims nothing may come and go.
+    heartbeat.owns.clear();
+    for phase in [ReplicaPhase::Serving, ReplicaPhase::Gone] {
+        heartbeat.phase = phase;
+        let taken = world
+            .service()
+            .post("/internal/heartbeat", &heartbeat)
+            .await;
+        taken.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn sign_ups_of_everybody_together_are_limited() {
+    let options = WorldOptions::default().platform_setting("signup.overall", "3/1h");
+    let world = World::with(options).await;
+    for _ in 0..3 {
+        // Not valid, and counted nevertheless; each from an address of its own.
+        let answer = world.visitor().post("/v1/signup", json!({})).await;
+        answer.expect(422);
+    }
+    let slug = unique("late");
+    let refused = world.visitor().post("/v1/signup", signup(&slug)).await;
+    refused.expect(429).refused(Code::RateLimited);
+    // Operators are not meant.
+    let made = world.operator().post("/v1/tenants", signup(&slug)).await;
+    assert!(matches!(made.status(), 201 | 202), "{made}");
+}
+
+#[tokio::test]
+async fn a_replica_knows_no_more_tenants_than_it_may_and_serves_all() {
+    let options = WorldOptions::default().app_setting("tenants.capacity", "2");
+    let world = World::with(options).await;
+    let tenants = [
+        world.tenant("one").await,
+        world.tenant("two").await,
+        world.tenant("three").await,
+        world.tenant("four").await,
+    ];
+    let asked_for_again = || {
+        let lines = world.logs().with("\"operation\":\"users.me\"");
+        let misses = lines.iter().filter(|line| {
+            let of_ours = tenants.iter().any(|one| line.contains(one.id().as_str()));
+            of_ours && line.contains("\"lookup\":\"miss\"")
+        });
+        misses.count()
+    };
+    // Two are known: of four in turn, none is still known when its turn comes again.
+    until("tenants were forgotten and asked for again", || async {
+        for tenant in &tenants {
+            tenant.owner().get("/v1/me").await.expect(200);
+        }
+        asked_for_again() >= 4
+    })
+    .await;
+}
