@@ -10,4 +10,6 @@ use refinery::Migration;
 include!(concat!(env!("OUT_DIR"), "/owners.rs"));
 
 #[cfg(test)]
+mod released;
+#[cfg(test)]
 mod tests;
