@@ -51,9 +51,9 @@ impl Database {
         folder: &Folder,
         port: u16,
     ) -> anyhow::Result<Self> {
-        let (binaries, notice) =
+        let (binaries, notices) =
             Binaries::find_or_fetch(arguments.postgres_bin.as_deref(), &folder.downloads()).await?;
-        let mut notes: Vec<String> = notice.iter().map(ToString::to_string).collect();
+        let mut notes: Vec<String> = notices.iter().map(ToString::to_string).collect();
         let version = binaries.version;
         let config = ServerConfig {
             binaries,
@@ -92,7 +92,7 @@ impl Database {
 
     /// A server whose data is gone with it.
     pub(crate) async fn temporary(arguments: &Arguments, folder: &Folder) -> anyhow::Result<Self> {
-        let (binaries, _) =
+        let (binaries, notices) =
             Binaries::find_or_fetch(arguments.postgres_bin.as_deref(), &folder.downloads()).await?;
         let config = ServerConfig {
             binaries,
@@ -103,7 +103,8 @@ impl Database {
             extra: Vec::new(),
         };
         let (server, _) = Server::start(config).await?;
-        Ok(Self::of(server, Vec::new()))
+        let notes = notices.iter().map(ToString::to_string).collect();
+        Ok(Self::of(server, notes))
     }
 
     fn of(server: Server, notes: Vec<String>) -> Self {

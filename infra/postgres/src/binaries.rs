@@ -85,6 +85,12 @@ pub struct Rejected {
     pub why: String,
 }
 
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.bin_dir.display(), self.why)
+    }
+}
+
 /// Why there are no usable programs. One line each.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
@@ -113,10 +119,7 @@ fn listed(rejected: &[Rejected]) -> String {
     if rejected.is_empty() {
         return String::new();
     }
-    let each: Vec<_> = rejected
-        .iter()
-        .map(|one| format!("{} {}", one.bin_dir.display(), one.why))
-        .collect();
+    let each: Vec<_> = rejected.iter().map(ToString::to_string).collect();
     format!(" ({})", each.join("; "))
 }
 
@@ -136,41 +139,61 @@ impl Binaries {
     /// # Errors
     /// [`FindError::Setting`] or [`FindError::NotFound`], which names what was too old.
     pub fn find(setting: Option<&Path>) -> Result<Self, FindError> {
+        Self::find_telling(setting).map(|(found, _)| found)
+    }
+
+    /// [`Binaries::find`], with what was found besides and will not do.
+    fn find_telling(setting: Option<&Path>) -> Result<(Self, Vec<Notice>), FindError> {
         let account = Account::of_server()?;
         if let Some(bin_dir) = setting {
-            return probe(&account, bin_dir).map_err(FindError::Setting);
+            let found = probe(&account, bin_dir).map_err(FindError::Setting)?;
+            return Ok((found, Vec::new()));
         }
         let mut rejected = Vec::new();
         if let Some(bin_dir) = pg_config() {
             match probe(&account, &bin_dir) {
-                Ok(found) => return Ok(found),
+                Ok(found) => return Ok((found, Vec::new())),
                 Err(one) => rejected.push(one),
             }
         }
         let mut folders = system_folders();
         folders.retain(|folder| rejected.iter().all(|one| one.bin_dir != *folder));
         let probed = folders.iter().map(|dir| probe(&account, dir)).collect();
-        newest(probed, rejected)
+        let (found, rejected) = newest(probed, rejected)?;
+        Ok((found, passed_over(rejected)))
     }
 
     /// [`Binaries::find`]; where nothing is found and nothing was set, the programs of an earlier
-    /// download in the folder `into`, or a new download.
+    /// download in the folder `into`, or a new download. The notices name what was found and will not
+    /// do.
     ///
     /// # Errors
     /// Like [`Binaries::find`], or [`FindError::Fetch`] when nothing could be downloaded within five minutes.
     pub async fn find_or_fetch(
         setting: Option<&Path>,
         into: &Path,
-    ) -> Result<(Self, Option<Notice>), FindError> {
-        match Self::find(setting) {
-            Err(missing @ FindError::NotFound(_)) => match Self::fetch(into).await {
-                Ok(fetched) => Ok(fetched),
-                Err(why) => Err(FindError::Fetch {
-                    missing: Box::new(missing),
-                    why,
-                }),
-            },
-            other => Ok((other?, None)),
+    ) -> Result<(Self, Vec<Notice>), FindError> {
+        match Self::find_telling(setting) {
+            Err(FindError::NotFound(rejected)) => Self::fetch_instead(rejected, into).await,
+            other => other,
+        }
+    }
+
+    /// A download, where all that was found was rejected.
+    async fn fetch_instead(
+        rejected: Vec<Rejected>,
+        into: &Path,
+    ) -> Result<(Self, Vec<Notice>), FindError> {
+        match Self::fetch(into).await {
+            Ok((fetched, elsewhere)) => {
+                let mut notices = passed_over(rejected);
+                notices.extend(elsewhere);
+                Ok((fetched, notices))
+            }
+            Err(why) => Err(FindError::Fetch {
+                missing: Box::new(FindError::NotFound(rejected)),
+                why,
+            }),
         }
     }
 
@@ -182,7 +205,7 @@ impl Binaries {
             .iter()
             .map(|dir| probe(&place.account, dir))
             .collect();
-        if let Ok(earlier) = newest(probed, Vec::new()) {
+        if let Ok((earlier, _)) = newest(probed, Vec::new()) {
             return Ok((earlier, place.notice));
         }
         // `setup` installs, then runs initdb unless its data folder looks ready; initdb is ours to run.
@@ -197,8 +220,7 @@ impl Binaries {
         let installed = &release.settings().installation_dir;
         std::fs::set_permissions(installed, PermissionsExt::from_mode(0o755))
             .map_err(|e| e.to_string())?;
-        let found = probe(&place.account, &installed.join("bin"))
-            .map_err(|one| format!("{} {}", one.bin_dir.display(), one.why))?;
+        let found = probe(&place.account, &installed.join("bin")).map_err(|one| one.to_string())?;
         Ok((found, place.notice))
     }
 
@@ -237,11 +259,15 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string().replace('\n', " ")
 }
 
-/// The newest usable candidate, or everything that was rejected.
+fn passed_over(rejected: Vec<Rejected>) -> Vec<Notice> {
+    rejected.into_iter().map(Notice::PassedOver).collect()
+}
+
+/// The newest usable candidate and what was rejected besides, or everything that was rejected.
 pub(crate) fn newest(
     probed: Vec<Result<Binaries, Rejected>>,
     mut rejected: Vec<Rejected>,
-) -> Result<Binaries, FindError> {
+) -> Result<(Binaries, Vec<Rejected>), FindError> {
     let mut best: Option<Binaries> = None;
     for one in probed {
         match one {
@@ -252,7 +278,10 @@ pub(crate) fn newest(
             Err(one) => rejected.push(one),
         }
     }
-    best.ok_or(FindError::NotFound(rejected))
+    match best {
+        Some(best) => Ok((best, rejected)),
+        None => Err(FindError::NotFound(rejected)),
+    }
 }
 
 /// Looks at one folder, as the user that will run the server.

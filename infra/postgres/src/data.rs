@@ -5,7 +5,7 @@
 
 use crate::account::Account;
 use crate::settings::{Profile, locale};
-use crate::{Binaries, ServerError};
+use crate::{Binaries, Rejected, ServerError};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -43,6 +43,8 @@ pub enum Notice {
         /// The port in use.
         used: u16,
     },
+    /// Programs that were found on this machine and will not do.
+    PassedOver(Rejected),
 }
 
 impl fmt::Display for Notice {
@@ -54,6 +56,7 @@ impl fmt::Display for Notice {
                 wanted.display(),
                 used.display()
             ),
+            Self::PassedOver(rejected) => write!(f, "not used: {rejected}"),
             Self::OtherPort { wanted, used } => {
                 write!(
                     f,

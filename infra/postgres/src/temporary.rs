@@ -104,8 +104,8 @@ impl Drop for Temporary {
 /// Whether servers may keep their files in memory.
 fn has_room(memory: &Path, account: &Account) -> bool {
     let free = nix::sys::statvfs::statvfs(memory)
-        .map(|stat| stat.blocks_available() as u64 * stat.fragment_size() as u64);
-    account.can_enter(memory) && free.is_ok_and(|free| free >= ROOM_IN_MEMORY)
+        .map(|stat| u128::from(stat.blocks_available()) * u128::from(stat.fragment_size()));
+    account.can_enter(memory) && free.is_ok_and(|free| free >= u128::from(ROOM_IN_MEMORY))
 }
 
 /// Removes the folders whose owners are gone, with the servers that may still run there.

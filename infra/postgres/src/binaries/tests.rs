@@ -1,6 +1,7 @@
 //! Version numbers, the choice between candidates, and the words for what will not do.
 
 use super::{Binaries, FindError, Rejected, Version, newest};
+use crate::data::Notice;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -36,12 +37,13 @@ fn the_newest_wins_and_an_older_one_is_named() {
         bin_dir: "/v13".into(),
         why: "is PostgreSQL 13.4, which is older than 15".to_owned(),
     };
-    let best = newest(
+    let (best, rejected) = newest(
         vec![found(9, 9), found(17, 2), Err(old()), found(16, 11)],
         Vec::new(),
     )
     .unwrap();
     assert_eq!(best.version, version(17, 2));
+    assert_eq!(rejected, [old()]);
     let none = newest(vec![Err(old())], Vec::new())
         .unwrap_err()
         .to_string();
@@ -72,6 +74,32 @@ fn an_old_setting_is_refused_by_name() {
         set.to_string()
             .contains("is PostgreSQL 14.9, which is older than 15"),
         "{set}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_download_stands_in_for_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let bin_dir = folder.path().join("17.9.0").join("bin");
+    std::fs::create_dir_all(&bin_dir).unwrap();
+    for open in [folder.path(), &folder.path().join("17.9.0"), &bin_dir] {
+        std::fs::set_permissions(open, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    program(&bin_dir.join("initdb"), "");
+    let version = "echo 'postgres (PostgreSQL) 17.9'";
+    program(&bin_dir.join("postgres"), version);
+    let old = Rejected {
+        bin_dir: "/usr/lib/postgresql/13/bin".into(),
+        why: "is PostgreSQL 13.4, which is older than 15".to_owned(),
+    };
+    let fetched = Binaries::fetch_instead(vec![old.clone()], folder.path()).await;
+    let (found, notices) = fetched.unwrap();
+    assert_eq!(found.bin_dir, bin_dir);
+    let notice = Notice::PassedOver(old);
+    assert!(notices.contains(&notice), "{notices:?}");
+    assert_eq!(
+        notice.to_string(),
+        "not used: /usr/lib/postgresql/13/bin is PostgreSQL 13.4, which is older than 15"
     );
 }
 
