@@ -387,3 +387,52 @@ async fn every_answer_is_safe_to_show_and_to_trace() {
     );
     answer.send().await.expect(200);
 }
+
+/// The environment variables of a service's settings, without those that take a file.
+fn variables(prefix: &str, defaults: &str) -> BTreeSet<String> {
+    fn add(found: &mut BTreeSet<String>, name: &str, value: &toml::Value) {
+        if let Some(table) = value.as_table() {
+            for (key, value) in table {
+                let key = key.to_ascii_uppercase();
+                add(found, &format!("{name}__{key}"), value);
+            }
+        }
+        found.insert(name.to_owned());
+    }
+    let defaults: toml::Table = toml::from_str(defaults).unwrap();
+    let mut found = BTreeSet::new();
+    add(&mut found, prefix, &toml::Value::Table(defaults));
+    found
+}
+
+#[test]
+fn the_settings_that_the_guides_name_are_there() {
+    let mut known = variables("PLATFORM", platform_service::config::SPEC.defaults);
+    known.extend(variables("APP", app_service::config::SPEC.defaults));
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for page in ["README.md", "docs/OPERATIONS.md", "docs/ADD-A-MODULE.md"] {
+        let text = std::fs::read_to_string(format!("{root}/{page}")).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+        let named: BTreeSet<&str> = words
+            .filter(|word| word.starts_with("PLATFORM__") || word.starts_with("APP__"))
+            // What stands for any of them.
+            .filter(|word| !word.ends_with('_'))
+            .collect();
+        for name in &named {
+            let setting = name.strip_suffix("_FILE").unwrap_or(name);
+            assert!(known.contains(setting), "{page}: {name}");
+        }
+        if page == "README.md" {
+            // By default nobody but the machine itself gets in.
+            for listener in [
+                "PLATFORM__PUBLIC",
+                "PLATFORM__INTERNAL",
+                "APP__PUBLIC",
+                "APP__INTERNAL",
+            ] {
+                let listen = format!("{listener}__LISTEN");
+                assert!(named.contains(&*listen), "{listen} is not set in {page}");
+            }
+        }
+    }
+}
