@@ -149,6 +149,8 @@ codes! {
     PlatformUnavailable = 503, "platform-unavailable", "The platform service is not available";
     /// A database did not answer as it should; trying again helps.
     DatabaseUnavailable = 503, "database-unavailable", "The database is not available";
+    /// A database server has no disk or no memory left.
+    DatabaseExhausted = 503, "database-exhausted", "The database server has run out of disk space or memory";
     /// Queues are full.
     Overloaded = 503, "overloaded", "There is more work than can be done now";
     /// Not done in time.

@@ -3,6 +3,7 @@
 //! Deliberately without statements of any feature. Invariant: a password reaches the server only by
 //! SCRAM, never in a statement, an address or a log.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use contract::Code;
@@ -12,6 +13,9 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 
 use crate::error::Problem;
+
+/// So much of a server's message is kept.
+const SAID_CHARS: usize = 300;
 
 /// Where a server is, without who logs in.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +92,8 @@ pub enum Fault {
     DatabaseGone,
     /// The server, database or role has no connection left.
     Full,
+    /// The server has no disk or no memory left.
+    Exhausted,
     /// The server is a standby or was made read-only.
     ReadOnly,
     /// The role lost its rights.
@@ -127,6 +133,7 @@ impl Fault {
             "28P01" | "28000" => Self::LoginRefused,
             "3D000" | "57P04" => Self::DatabaseGone,
             "53300" => Self::Full,
+            "53000" | "53100" | "53200" => Self::Exhausted,
             "25006" => Self::ReadOnly,
             "42501" => Self::RightsLost,
             "55P03" => Self::LockTimeout,
@@ -160,6 +167,7 @@ impl From<sqlx::Error> for Problem {
             | Fault::ReadOnly
             | Fault::RightsLost => Code::DatabaseUnavailable,
             Fault::Full | Fault::LockTimeout | Fault::Conflict => Code::Overloaded,
+            Fault::Exhausted => Code::DatabaseExhausted,
             Fault::Cancelled => Code::Timeout,
             Fault::Unstorable => Code::ValidationFailed,
             Fault::Other => Code::Internal,
@@ -171,6 +179,34 @@ impl From<sqlx::Error> for Problem {
         };
         problem.caused_by(error)
     }
+}
+
+/// What a server said, where an error or one of its causes is a server's: SQLSTATE and primary message,
+/// for operators alone.
+///
+/// Deliberately neither its detail, which quotes rows, nor the statement; and of those errors whose very
+/// message quotes what was sent or stored, the SQLSTATE alone.
+pub fn said(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(sqlx::Error::Database(said)) = error.downcast_ref() {
+            let state = said.code()?;
+            return Some(if quotes(&state) {
+                state.into_owned()
+            } else {
+                let words: String = said.message().chars().take(SAID_CHARS).collect();
+                format!("{state} {words}")
+            });
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Whether the message of an error with this SQLSTATE quotes values: what cannot be converted, what
+/// cannot be parsed, and what functions raise with words of their own.
+fn quotes(state: &str) -> bool {
+    state.starts_with("22") || state.starts_with("P0") || state == "42601"
 }
 
 /// The name of the constraint that a statement broke.
@@ -218,6 +254,8 @@ mod tests {
             ("28P01", Fault::LoginRefused),
             ("3D000", Fault::DatabaseGone),
             ("53300", Fault::Full),
+            ("53100", Fault::Exhausted),
+            ("53200", Fault::Exhausted),
             ("25006", Fault::ReadOnly),
             ("42P01", Fault::Other),
         ] {

@@ -310,6 +310,7 @@ fn after_refusal(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<Stri
         "rate-limited" | "overloaded" | "timeout" | "database-unavailable" | "platform-unavailable" => {
             Some("give the command again in a moment".to_owned())
         }
+        "database-exhausted" => Some("make room on the database server, then give the command again".to_owned()),
         "not-ready" => Some("`tenantctl doctor` shows what is missing".to_owned()),
         "internal" => Some("search the platform's log for the request".to_owned()),
         _ => None,

@@ -59,6 +59,7 @@ impl From<sqlx::Error> for Stop {
             Fault::Unreachable
             | Fault::LoginRefused
             | Fault::Full
+            | Fault::Exhausted
             | Fault::ReadOnly
             | Fault::LockTimeout
             | Fault::Cancelled
@@ -379,17 +380,22 @@ fn later(head: &Head, wait: Duration, reason: &str) -> Turn {
     }
 }
 
+/// What an operation says of a problem: its words, and those of the server that it met.
 pub(super) fn failure_of(problem: &Problem) -> Failure {
     let document = problem.document(None);
     let mut words: Vec<String> = document.detail.into_iter().collect();
     let fields = document.errors.iter();
     words.extend(fields.map(|field| format!("{} {}", field.pointer, field.detail)));
+    if words.is_empty() {
+        words.push(document.title);
+    }
+    let words = words.join("; ");
+    let said = problem.cause().and_then(|cause| kit::db::said(cause));
     Failure {
         code: document.code,
-        detail: if words.is_empty() {
-            document.title
-        } else {
-            words.join("; ")
+        detail: match said {
+            Some(said) => format!("{}; the server said: {said}", words.trim_end_matches('.')),
+            None => words,
         },
     }
 }

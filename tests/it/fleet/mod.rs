@@ -6,6 +6,7 @@
 mod adoptions;
 pub(crate) mod backups;
 mod canaries;
+mod causes;
 mod copies;
 mod drift;
 pub(crate) mod harness;

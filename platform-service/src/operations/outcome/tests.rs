@@ -236,3 +236,76 @@ fn everybody_reads_what_the_code_means_and_no_more() {
     assert_eq!(shown.code, Code::Overloaded);
     assert_eq!(shown.detail, Code::Overloaded.title());
 }
+
+/// A server's error, as one is met over a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Said {
+    state: &'static str,
+    message: &'static str,
+}
+
+impl sqlx::error::DatabaseError for Said {
+    fn message(&self) -> &str {
+        self.message
+    }
+
+    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        Some(self.state.into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> sqlx::error::ErrorKind {
+        sqlx::error::ErrorKind::Other
+    }
+}
+
+#[test]
+fn a_failure_has_the_servers_words_but_those_that_quote_values() {
+    let met = |state, message| {
+        let error = sqlx::Error::Database(Box::new(Said { state, message }));
+        Stop::from(error)
+    };
+    let full = met("53100", "could not extend file: No space left on device");
+    assert!(matches!(full, Stop::Retry(_)), "{full:?}");
+    let shown = failure(&full);
+    assert_eq!(shown.code, Code::DatabaseExhausted);
+    assert!(
+        shown
+            .detail
+            .ends_with("53100 could not extend file: No space left on device"),
+        "{shown:?}"
+    );
+    for state in ["22P02", "42601", "P0001"] {
+        let stop = met(state, "at or near \"canary\"");
+        let detail = failure(&stop).detail;
+        assert!(
+            detail.contains(state) && !detail.contains("canary"),
+            "{detail}"
+        );
+    }
+    // Also where an error of ours has words of its own.
+    let cause = sqlx::Error::Database(Box::new(Said {
+        state: "3D000",
+        message: "database \"t_acme\" does not exist",
+    }));
+    let problem = Problem::new(Code::Conflict)
+        .detail("It is gone.")
+        .caused_by(cause);
+    let detail = failure_of(&problem).detail;
+    assert_eq!(
+        detail,
+        "It is gone; the server said: 3D000 database \"t_acme\" does not exist"
+    );
+}

@@ -1,0 +1,92 @@
+//! What an operation says of why it failed: the server's own words, for operators, and for nobody else.
+//!
+//! Deliberately with servers that refuse by themselves or by a trigger. Invariant: when the cause is gone,
+//! the same operation goes on.
+
+use contract::Code;
+use http::Method;
+use serde_json::{Value, json};
+use world::{World, until};
+
+use super::harness::{operation_of, reaches, try_again};
+use crate::support::entry;
+
+#[tokio::test]
+async fn what_a_server_refuses_is_said_with_its_words_and_goes_on_when_mended() {
+    let world = World::shared().await;
+    let operator = world.operator();
+    let acme = world.tenant("words").await;
+    let id = acme.id();
+    let owner = |role: &str| format!("alter database {id} owner to {role}");
+    world
+        .postgres()
+        .run("postgres", &owner("current_user"))
+        .await;
+    let suspend = format!("/v1/tenants/{id}/suspend");
+    let body = json!({ "wall": "blocked", "reason": "invoice of May" });
+    let refused = operator.post(&suspend, body).await;
+    let operation = operation_of(&refused);
+    reaches(&world, &operation, "stuck", "a wall that is refused").await;
+    let path = format!("/v1/operations/{operation}");
+    let shown: Value = operator.get(&path).await.expect(200).json();
+    let words = shown["failure"]["detail"].as_str().unwrap();
+    assert!(
+        words.contains("42501") && words.contains("permission denied for database"),
+        "{shown:#}"
+    );
+    assert!(!words.contains("revoke"), "no statement is in it: {words}");
+    let log = shown["log"].as_array().unwrap();
+    let failed = log.iter().find(|line| line["event"] == "failed").unwrap();
+    assert_eq!(failed["detail"], words);
+
+    world
+        .postgres()
+        .run("postgres", &owner("tn_platform"))
+        .await;
+    try_again(&world, &operation).await;
+    reaches(&world, &operation, "done", "the same after the mend").await;
+}
+
+#[tokio::test]
+async fn a_server_without_room_is_told_as_such_and_waited_for() {
+    let world = World::shared().await;
+    let acme = world.tenant("no-room").await;
+    let id = acme.id().as_str();
+    let no_room = "create function public.no_room() returns trigger language plpgsql as $$ begin
+             raise exception 'could not extend file \"base/1/2\": No space left on device'
+                 using errcode = '53100', detail = 'secret-detail';
+         end $$;
+         create trigger no_room before insert on entries.entry execute function public.no_room();
+         create trigger no_room before insert on auth.account execute function public.no_room()";
+    world.postgres().run(id, no_room).await;
+    let refused = acme.owner().post("/v1/entries", entry("late")).await;
+    let said = refused.refused(Code::DatabaseExhausted);
+    assert_eq!(said.detail, None, "tenants learn no words of the server");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(said.retryable);
+
+    let operator = world.operator();
+    let body = json!({
+        "to": format!("grace@{}.example", acme.slug()), "password": world::PASSWORD, "others": "keep",
+    });
+    let transfer = format!("/v1/tenants/{id}/transfer?wait=none");
+    let begun = operator.post(&transfer, body).await.expect(202);
+    let operation = operation_of(&begun);
+    until("it says what it waits for", || async {
+        let path = format!("/v1/operations/{operation}");
+        let shown: Value = operator.get(&path).await.expect(200).json();
+        shown["state"] == "running" && shown["failure"]["code"] == "database-exhausted"
+    })
+    .await;
+    world
+        .postgres()
+        .run(id, "drop function public.no_room() cascade")
+        .await;
+    reaches(&world, &operation, "done", "the same when there is room").await;
+    acme.owner()
+        .request(Method::POST, "/v1/entries")
+        .json(entry("later"))
+        .send()
+        .await
+        .expect(201);
+}
