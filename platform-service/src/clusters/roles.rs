@@ -15,6 +15,8 @@ use super::scram::Verifier;
 
 /// The oldest server that copies databases without checkpoints and keeps PUBLIC out of `public`.
 const OLDEST_VERSION: i32 = 150_000;
+/// The first one that marks a database whose drop was interrupted.
+const MARKS_HALF_DROPPED: i32 = 150_004;
 /// Roles know inheritance and admin rights per grant from here on.
 const GRANT_OPTIONS_VERSION: i32 = 160_000;
 /// Connections that stay free beside the tenants' budget: the platform's own and migrations.
@@ -154,6 +156,13 @@ impl Inspection {
     fn warnings(&self, budget: u32) -> Vec<ServerWarning> {
         let facts = &self.facts;
         let checks = [
+            (
+                facts.version >= MARKS_HALF_DROPPED,
+                "server_version",
+                "It is older than 15.4, which does not mark a database whose drop was interrupted \
+                 (datconnlimit = -2): upgrade it."
+                    .to_owned(),
+            ),
             (
                 facts.recovery_init_sync_method == "syncfs",
                 "recovery_init_sync_method",

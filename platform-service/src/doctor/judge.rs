@@ -11,6 +11,8 @@ use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, Skew};
 
 /// The oldest server that is taken.
 const OLDEST_VERSION: i32 = 150_000;
+/// The first one that marks a database whose drop was interrupted.
+const MARKS_HALF_DROPPED: i32 = 150_004;
 /// With thousands of databases a shorter pause keeps a core busy with idle ones.
 const SHORTEST_NAPTIME_SECONDS: i32 = 300;
 /// Connections that stay free beside the tenants' budget: the platform's own, migrations, questions.
@@ -159,11 +161,21 @@ fn databases(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
 }
 
 fn version(version: i32) -> Said {
-    Said {
-        verdict: unless(version >= OLDEST_VERSION, Verdict::Bad),
-        found: format!("PostgreSQL {}.{}", version / 10_000, version % 10_000),
-        why: "Older servers copy databases with checkpoints and let everybody write to `public`.",
-        mend: "-- upgrade the server to PostgreSQL 15 or newer".to_owned(),
+    let found = format!("PostgreSQL {}.{}", version / 10_000, version % 10_000);
+    match version {
+        ..OLDEST_VERSION => Said {
+            verdict: Verdict::Bad,
+            found,
+            why: "Older servers copy databases with checkpoints and let everybody write to `public`.",
+            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
+        },
+        _ => Said {
+            verdict: unless(version >= MARKS_HALF_DROPPED, Verdict::Warn),
+            found,
+            why: "Before 15.4 a database whose drop was interrupted is not marked (datconnlimit = -2): \
+                  it looks whole, is damaged, and nobody finishes its drop.",
+            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
+        },
     }
 }
 
@@ -375,7 +387,9 @@ fn missing(server: &ServerFacts) -> Said {
         found: listed(&names),
         why: "The registry has these tenants here and the server has no database of theirs.",
         mend: names.first().map_or_else(String::new, |name| {
-            format!("tenantctl backups list --tenant {name} -- and restore the newest one")
+            format!(
+                "tenantctl backups list --tenant {name}; tenantctl tenants restore-backup {name} BACKUP"
+            )
         }),
     }
 }

@@ -143,6 +143,12 @@ fn each_fault_of_a_server_has_its_command() {
             "upgrade the server to PostgreSQL 15",
         ),
         (
+            |s| s.settings.version = 150_003,
+            "version",
+            Verdict::Warn,
+            "upgrade the server to PostgreSQL 15.4",
+        ),
+        (
             |s| s.settings.recovery_init_sync_method = "fsync".to_owned(),
             "recovery_init_sync_method",
             Verdict::Warn,

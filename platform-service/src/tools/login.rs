@@ -2,11 +2,12 @@
 //! nothing else.
 //!
 //! Deliberately no password in an argument or a variable, where others on the machine could read it.
-//! Invariant: the file is gone when the program is.
+//! Invariants: the file is gone when the program is; its writer holds a lock on it, so what a killed one
+//! left is known by anybody.
 
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use contract::secret::Secret;
 use contract::tenant::TlsMode;
@@ -16,8 +17,8 @@ use tokio::process::Command;
 
 /// Starts the name of every password file.
 const PREFIX: &str = "tenantry-pass-";
-/// A password file this old is one of a process that was killed.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// Tries to make a file that no sweep takes for a forgotten one before it is locked.
+const MOST_TRIES: usize = 10;
 /// How long a program tries to connect, in seconds.
 const CONNECT_SECONDS: &str = "10";
 /// Where systems keep the certificates that they trust.
@@ -45,11 +46,8 @@ pub(super) struct Passfile(NamedTempFile);
 impl Passfile {
     /// Writes one that only this user can read, and removes what killed processes left.
     pub(super) fn write(folder: &Path, login: &ToolLogin) -> Result<Self, Problem> {
-        remove_forgotten(folder);
-        let mut file = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempfile_in(folder)
-            .map_err(Problem::internal)?;
+        sweep(folder);
+        let mut file = locked(folder).map_err(Problem::internal)?;
         let line = zeroize::Zeroizing::new(format!(
             "*:{}:*:{}:{}\n",
             login.port,
@@ -83,6 +81,19 @@ impl Passfile {
     }
 }
 
+/// A new file that nobody else removes: what is taken for forgotten before it is locked is not used.
+fn locked(folder: &Path) -> io::Result<NamedTempFile> {
+    for _ in 0..MOST_TRIES {
+        let file = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempfile_in(folder)?;
+        if file.as_file().try_lock().is_ok() && file.path().exists() {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("a password file cannot be kept"))
+}
+
 /// The file of trusted certificates, which libpq does not look for by itself.
 fn roots() -> Option<std::ffi::OsString> {
     std::env::var_os("SSL_CERT_FILE").or_else(|| {
@@ -95,24 +106,52 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace(':', "\\:")
 }
 
-fn remove_forgotten(folder: &Path) {
+/// Removes the password files whose writers are no more, which a kill leaves behind.
+pub(crate) fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };
-    let now = SystemTime::now();
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        let age = entry
-            .metadata()
-            .and_then(|file| file.modified())
-            .ok()
-            .and_then(|written| now.duration_since(written).ok());
-        if age.is_some_and(|age| age > FORGOTTEN)
-            && let Err(error) = std::fs::remove_file(entry.path())
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && let Err(error) = remove_forgotten(&entry.path())
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(error = %error, "a forgotten password file cannot be removed");
         }
+    }
+}
+
+fn remove_forgotten(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        // The system lets go of a lock when its process ends, however it ends.
+        Ok(()) => std::fs::remove_file(path),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_file_goes_with_its_writer_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let login = ToolLogin {
+            host: "db.internal".to_owned(),
+            port: 5432,
+            user: "tn_schema",
+            password: Secret::random(),
+            tls: TlsMode::Disable,
+        };
+        let held = Passfile::write(folder.path(), &login).unwrap();
+        let left = folder.path().join(format!("{PREFIX}left"));
+        std::fs::write(&left, "*:5432:*:tn_schema:secret").unwrap();
+        let others = folder.path().join("somebody-elses");
+        std::fs::write(&others, "").unwrap();
+        sweep(folder.path());
+        assert!(held.0.path().exists() && others.exists());
+        assert!(!left.exists());
     }
 }

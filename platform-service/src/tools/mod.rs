@@ -17,7 +17,7 @@ use tokio::process::Command;
 
 use crate::config::ToolSettings;
 
-pub(crate) use login::ToolLogin;
+pub(crate) use login::{ToolLogin, sweep};
 pub(crate) use run::{Compression, DumpOptions, LoadError, dump, load, pipe};
 
 /// Numbers of a major version in `server_version_num`.
