@@ -1,6 +1,6 @@
 //! Taking an archive in, and making a tenant of it.
 //!
-//! Deliberately two requests: an upload may take long, and an import that fails needs none again.
+//! Deliberately two requests: an upload may take long, and an import that is refused needs none again.
 //! Invariant: an archive is there as a whole or not at all.
 
 use axum::body::Body;
@@ -42,8 +42,8 @@ fn object(name: &str) -> Result<String> {
 
 /// Upload an archive to import.
 ///
-/// Send the file as it was exported. An archive of the same name is replaced; one that is a week old is
-/// removed.
+/// Send the file as it was exported. An archive of the same name is replaced; it is removed when its
+/// import is over, or after a day without one.
 #[utoipa::path(
     put,
     path = "/v1/imports/{name}",

@@ -7,6 +7,7 @@ mod clones;
 mod exports;
 pub(crate) mod format;
 mod imports;
+pub(crate) mod store;
 mod tar;
 
 use utoipa_axum::router::OpenApiRouter;

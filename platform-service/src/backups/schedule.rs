@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use contract::operator::backup::{BackupEncryption, BackupKind};
+use contract::operator::backup::BackupKind;
 use kit::error::{Problem, chain};
 use tokio::time::MissedTickBehavior;
 
@@ -59,7 +59,7 @@ async fn look(platform: &Platform) -> Result<(), Problem> {
     for due in due::tenants(&mut transaction, PER_CLUSTER, PER_LOOK).await? {
         let kind = BackupKind::Scheduled;
         let keep_for = Some(DAY * due.keep_days);
-        let encryption = BackupEncryption::None;
+        let encryption = due.encryption;
         let tenant = &due.tenant;
         let plan = BackupPlan::record(&mut transaction, tenant, kind, encryption, keep_for).await?;
         let subject = Subject::Tenant(due.tenant);

@@ -288,7 +288,8 @@ pub(crate) async fn replaced(
     number("tenant.generation", generation)
 }
 
-/// The newest database of a tenant on a cluster that was replaced and is kept, as its name.
+/// The database that a tenant's last restore on a cluster replaced, as its name, as long as it is kept.
+/// What a move left is no such database.
 pub(crate) async fn previous(
     connection: &mut PgConnection,
     tenant: &TenantId,
@@ -297,7 +298,9 @@ pub(crate) async fn previous(
     sqlx::query_scalar!(
         "select name from registry.kept_database
          where tenant_id = $1 and cluster = $2 and name like 'old:%' and drop_after > now()
-         order by drop_after desc, created_at desc limit 1",
+             and not exists (select from registry.operation
+                 where operation.id = kept_database.operation_id and operation.kind = 'move')
+         order by split_part(name, ':', 3)::int desc limit 1",
         tenant.as_str(),
         cluster.as_str(),
     )

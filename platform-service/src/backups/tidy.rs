@@ -1,24 +1,26 @@
-//! What writers that were killed have left in the store, and uploads that nobody imports.
+//! What writers that were killed have left in the store, uploads that nobody imports, and password files
+//! of processes that are no more.
 //!
-//! Deliberately by age alone: a writer that lives has touched its part just now. Invariant: no backup
-//! and no export is ever removed here.
+//! Deliberately parts and uploads by age alone: a writer that lives has touched its part just now.
+//! Invariants: no backup and no export is ever removed here, and no upload that is being imported.
 
 use std::time::Duration;
 
-use adapters::object_store::ObjectError;
-use kit::error::chain;
+use kit::error::{Problem, chain};
 use time::OffsetDateTime;
 use tokio::time::MissedTickBehavior;
 
 use super::archive;
+use crate::archives::store::is_needed;
 use crate::platform::Platform;
+use crate::tools;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(60 * 60);
 /// A part of a file this old has no writer any more.
 const PART_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long an uploaded archive stays.
-const UPLOAD_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long an uploaded archive waits for its import.
+const UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where uploads are.
 pub(crate) const UPLOADS: &str = "imports";
 
@@ -32,25 +34,33 @@ pub(crate) async fn keep(platform: Platform) {
             () = platform.stopping.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = look(&platform).await {
-            tracing::warn!(error = chain(&error), "the object store is not tidied");
+        tools::sweep(&archive::work_dir(&platform.settings));
+        if let Err(problem) = look(&platform).await {
+            tracing::warn!(error = chain(&problem), "the object store is not tidied");
         }
     }
 }
 
-async fn look(platform: &Platform) -> Result<(), ObjectError> {
+async fn look(platform: &Platform) -> Result<(), Problem> {
     let Ok(objects) = archive::objects(&platform.settings) else {
         return Ok(());
     };
-    let parts = objects.tidy(PART_AGE).await?;
+    let failed = |error| archive::object_stop(error).into_problem();
+    let parts = objects.tidy(PART_AGE).await.map_err(failed)?;
     let mut uploads = 0_u64;
     if let Ok(folder) = UPLOADS.parse() {
         let limit = OffsetDateTime::now_utc() - UPLOAD_AGE;
-        for object in objects.list(&folder).await? {
-            if object.modified_at < limit {
-                objects.delete(&object.path).await?;
-                uploads += 1;
+        for object in objects.list(&folder).await.map_err(failed)? {
+            if object.modified_at >= limit {
+                continue;
             }
+            let mut registry = platform.registry.acquire().await?;
+            if is_needed(&mut registry, object.path.as_str(), None).await? {
+                continue;
+            }
+            drop(registry);
+            objects.delete(&object.path).await.map_err(failed)?;
+            uploads += 1;
         }
     }
     if parts + uploads > 0 {

@@ -278,19 +278,30 @@ pub(crate) async fn claim_measuring(
     .collect()
 }
 
-/// Stores how many bytes a cluster's databases take, and whether it can replicate.
+/// What a look at a cluster's server found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    /// Of all its databases.
+    pub(crate) bytes: u64,
+    pub(crate) can_replicate: bool,
+    /// As `server_version_num`.
+    pub(crate) server_version: i32,
+}
+
+/// Stores what was measured of a cluster.
 pub(crate) async fn measured(
     connection: &mut PgConnection,
     name: &ClusterName,
-    bytes: u64,
-    can_replicate: bool,
+    found: &Measured,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update registry.cluster set used_bytes = $2, can_replicate = $3, measured_at = now()
+        "update registry.cluster
+         set used_bytes = $2, can_replicate = $3, server_version = $4, measured_at = now()
          where name = $1",
         name.as_str(),
-        wide(bytes),
-        can_replicate,
+        wide(found.bytes),
+        found.can_replicate,
+        found.server_version,
     )
     .execute(connection)
     .await?;

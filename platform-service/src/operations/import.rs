@@ -1,10 +1,11 @@
 //! Making a tenant of an archive, of this installation or another one.
 //!
-//! Deliberately without new people: the archive has its own. Invariant: every checksum of the archive is
-//! right, and every row of it is loaded, before anybody can reach the tenant.
+//! Deliberately without new people: the archive has its own. Invariants: every checksum of the archive is
+//! right, and every row of it is loaded, before anybody can reach the tenant; the upload goes with the
+//! import, whatever became of it.
 
 use contract::OperationId;
-use kit::error::{Problem, Result};
+use kit::error::{Problem, Result, chain};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -14,9 +15,13 @@ use super::arrive::Arrival;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::archives::format::{self, DUMP, Manifest, RegistryFacts};
+use crate::archives::store as uploads;
 use crate::backups::archive;
 use crate::platform::Platform;
 use crate::tenants::NewTenant;
+
+/// Tries to remove an upload before it is left to be removed for its age.
+const REMOVAL_TRIES: i32 = 5;
 
 /// What was chosen before the first step.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +74,30 @@ impl ImportPlan {
         checked.map_err(Stop::Fail)
     }
 
+    /// Removes the upload, which holds a tenant's data and would outlive its purge; another import may
+    /// still need it. What cannot be removed now goes with its age.
+    async fn remove_upload(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let mut registry = platform.registry.acquire().await?;
+        if uploads::is_needed(&mut registry, &self.object, Some(head.id)).await? {
+            return Ok(());
+        }
+        drop(registry);
+        let path = archive::object_path(&self.object)?;
+        let removed = match archive::objects(&platform.settings) {
+            Ok(objects) => objects.delete(&path).await.map_err(archive::object_stop),
+            Err(problem) => Err(problem.into()),
+        };
+        match removed {
+            Err(stop) if head.attempts >= REMOVAL_TRIES => {
+                let error = chain(&stop.into_problem());
+                tracing::warn!(operation = %head.id, error, "an imported archive is left for its age");
+                Ok(())
+            }
+            Err(Stop::Fail(problem)) => Err(Stop::Retry(problem)),
+            removed => removed,
+        }
+    }
+
     async fn load(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let reader = self.open(platform).await?;
         let entry = self.manifest.entries.get(DUMP);
@@ -91,6 +120,7 @@ impl Saga for ImportPlan {
         Step::Schema,
         Step::Database,
         Step::Activate,
+        Step::Remove,
     ];
 
     fn point_of_no_return(&self) -> Step {
@@ -109,6 +139,7 @@ impl Saga for ImportPlan {
         match head.step {
             Step::Unpack => self.check(platform).await,
             Step::Load => self.load(platform, head).await,
+            Step::Remove => self.remove_upload(platform, head).await,
             _ => self.arrival.act(platform, head).await,
         }
     }
@@ -123,7 +154,10 @@ impl Saga for ImportPlan {
     }
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        self.arrival.undo(platform, head).await
+        match head.step {
+            Step::Unpack => self.remove_upload(platform, head).await,
+            _ => self.arrival.undo(platform, head).await,
+        }
     }
 
     async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {

@@ -4,11 +4,11 @@
 //! alone. Invariants: what is to be destroyed is in the plan before the first of it is; the id and the
 //! slug stay taken for ever.
 
-use adapters::object_store::ObjectPath;
+use adapters::object_store::{ObjectPath, ObjectStore};
 use adapters::secret_store::{SecretError, SecretSubject};
 use contract::operator::backup::BackupId;
 use contract::operator::tenant::{DoomedDatabase, DoomedObjects, FinalBackup, PurgePreview};
-use contract::{ClusterName, TenantId};
+use contract::{ClusterName, Code, TenantId};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -120,7 +120,10 @@ impl Saga for PurgePlan {
                 self.backup = Some(kept);
                 Ok(())
             }
-            Step::Condemn => self.take_stock(platform, tenant).await,
+            Step::Condemn => {
+                self.take_stock(platform, tenant).await?;
+                self.store(platform).map(drop)
+            }
             Step::Drop => self.drop_databases(platform).await,
             Step::Secrets => remove_secrets(platform, tenant).await,
             Step::Objects => self.remove_objects(platform).await,
@@ -215,8 +218,26 @@ impl PurgePlan {
         Ok(())
     }
 
+    /// The store that the objects are in; none where there are no objects.
+    ///
+    /// # Errors
+    /// There are objects, and no store is set: no certificate may say that they are destroyed.
+    fn store(&self, platform: &Platform) -> Result<Option<ObjectStore>, Stop> {
+        if self.objects.is_empty() {
+            return Ok(None);
+        }
+        let store = archive::objects(&platform.settings).map_err(|_| {
+            Stop::Fail(Problem::new(Code::Conflict).detail(format!(
+                "{} objects of the tenant are recorded and no object store is set: set \
+                 objects.folder to the folder that they are in, then try again.",
+                self.objects.len()
+            )))
+        })?;
+        Ok(Some(store))
+    }
+
     async fn remove_objects(&self, platform: &Platform) -> Result<(), Stop> {
-        let Ok(kept) = archive::objects(&platform.settings) else {
+        let Some(kept) = self.store(platform)? else {
             return Ok(());
         };
         for object in &self.objects {

@@ -44,6 +44,20 @@ pub(crate) struct RestorePlan {
     source: RestoreSource,
     /// Of what is swapped in.
     schema_versions: SchemaVersions,
+    /// Known once the role is locked out.
+    #[serde(default)]
+    replaced: Replaced,
+}
+
+/// What has the tenant's name before the swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Replaced {
+    /// A database, which is kept.
+    #[default]
+    Kept,
+    /// Nothing: somebody dropped it behind our back.
+    Missing,
 }
 
 /// Where the data comes from.
@@ -105,6 +119,7 @@ impl RestorePlan {
             keep_old,
             source,
             schema_versions: SchemaVersions::new(),
+            replaced: Replaced::Kept,
         })
     }
 
@@ -182,11 +197,19 @@ impl RestorePlan {
 
     /// Locks the role out and ends every session, in both databases: neither can be renamed otherwise,
     /// and nobody who missed the news writes to what is replaced.
-    async fn lock_out(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+    async fn lock_out(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let tenant = head.tenant()?;
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(tenant.clone());
-        wall::set(&mut *server.acquire().await?, &name, Wall::Blocked).await?;
+        {
+            let mut connection = server.acquire().await?;
+            wall::set(&mut connection, &name, Wall::Blocked).await?;
+            let found = postgres::look(&mut connection, &name).await?;
+            self.replaced = match found.database {
+                Some(_) => Replaced::Kept,
+                None => Replaced::Missing,
+            };
+        }
         wall::empty(&server, &name, Who::Everybody, PATIENCE).await?;
         wall::empty(&server, &self.coming(tenant), Who::Everybody, PATIENCE).await?;
         Ok(())
@@ -198,15 +221,27 @@ impl RestorePlan {
         if self.is_swapped(server, &placed.row.id).await? {
             return Ok(());
         }
-        let (coming, away) = (self.coming(&placed.row.id), self.away(&placed.row.id));
-        // Known before the database has the name.
-        let place = (server.name(), &away);
-        let mut registry = platform.registry.acquire().await?;
-        kept::expect(&mut registry, place, &placed.row.id, head.id).await?;
-        drop(registry);
+        let tenant = &placed.row.id;
+        let (coming, away) = (self.coming(tenant), self.away(tenant));
         let wall = tenants::wall::wanted(&placed.row);
-        self.rename(server, &placed.row.id, &coming, (&away, self.to_copy), wall)
-            .await
+        match self.replaced {
+            Replaced::Kept => {
+                // Known before the database has the name.
+                let place = (server.name(), &away);
+                let mut registry = platform.registry.acquire().await?;
+                kept::expect(&mut registry, place, tenant, head.id).await?;
+                drop(registry);
+                let away = (&away, self.to_copy);
+                self.rename(server, tenant, &coming, away, wall).await
+            }
+            Replaced::Missing => {
+                let name = Name::Tenant(tenant.clone());
+                let marker = server.database(&name, self.to_copy).marker();
+                let mut connection = server.acquire().await?;
+                let named = (&name, marker.as_str());
+                Ok(postgres::moving::switch(&mut connection, &coming, named, wall).await?)
+            }
+        }
     }
 
     /// Gives the tenant's name to `coming`, which is its copy `copy` then; what had it becomes `away`.
@@ -247,9 +282,20 @@ impl RestorePlan {
         let (coming, away) = (self.coming(tenant), self.away(tenant));
         if self.is_swapped(&server, tenant).await? {
             self.lock_out_for_return(&server, tenant, &away).await?;
-            let back = (&coming, self.from_copy);
-            self.rename(&server, tenant, &away, back, Wall::Blocked)
-                .await?;
+            match self.replaced {
+                Replaced::Kept => {
+                    let back = (&coming, self.from_copy);
+                    self.rename(&server, tenant, &away, back, Wall::Blocked)
+                        .await?;
+                }
+                Replaced::Missing => {
+                    let name = Name::Tenant(tenant.clone());
+                    let marker = server.database(&coming, spare::copy_of(&coming)).marker();
+                    let named = (&coming, marker.as_str());
+                    let mut connection = server.acquire().await?;
+                    postgres::moving::switch_back(&mut connection, &name, named).await?;
+                }
+            }
         }
         let place = (server.name(), &away);
         kept::forget(&mut *platform.registry.acquire().await?, place).await?;
@@ -347,8 +393,10 @@ impl Saga for RestorePlan {
         let tenant = head.tenant()?;
         let (coming, away) = (self.coming(tenant), self.away(tenant));
         kept::forget(&mut *connection, (&self.cluster, &coming)).await?;
-        let place = (&self.cluster, &away);
-        kept::keep(&mut *connection, place, tenant, head.id, self.keep_old).await?;
+        if self.replaced == Replaced::Kept {
+            let place = (&self.cluster, &away);
+            kept::keep(&mut *connection, place, tenant, head.id, self.keep_old).await?;
+        }
         let versions = &self.schema_versions;
         let generation = store::replaced(&mut *connection, tenant, self.to_copy, versions).await?;
         // Last in the transaction: see the feed.
@@ -376,9 +424,11 @@ impl Saga for RestorePlan {
             RestoreSource::Backup { id, .. } => json!(id),
             RestoreSource::Previous { copy } => json!({ "copy": copy }),
         };
-        Some(json!({
-            "from": from, "copy": self.to_copy, "kept_copy": self.from_copy,
-            "kept_hours": self.keep_old.as_secs() / 3600,
-        }))
+        let mut result = json!({ "from": from, "copy": self.to_copy });
+        if self.replaced == Replaced::Kept {
+            result["kept_copy"] = json!(self.from_copy);
+            result["kept_hours"] = json!(self.keep_old.as_secs() / 3600);
+        }
+        Some(result)
     }
 }

@@ -10,7 +10,7 @@ use contract::operator::backup::BackupSchedule;
 use sqlx::PgConnection;
 
 use super::TierView;
-use crate::registry::{interval, json, number};
+use crate::registry::{interval, json, number, parsed};
 
 /// All tiers, the smallest first.
 pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<TierView>, sqlx::Error> {
@@ -48,7 +48,7 @@ pub(crate) async fn schedule(
 ) -> Result<Option<BackupSchedule>, sqlx::Error> {
     let found = sqlx::query!(
         "select (extract(epoch from backup_every) / 60)::integer as every_minutes, backup_keep,
-             backup_keep_days
+             backup_keep_days, backup_encryption
          from registry.tier where name = $1",
         name,
     )
@@ -63,6 +63,7 @@ pub(crate) async fn schedule(
                     .transpose()?,
                 keep: number("tier.backup_keep", row.backup_keep)?,
                 keep_days: number("tier.backup_keep_days", row.backup_keep_days)?,
+                encryption: parsed("tier.backup_encryption", &row.backup_encryption)?,
             })
         })
         .transpose()
@@ -76,12 +77,14 @@ pub(crate) async fn set_schedule(
     schedule: &BackupSchedule,
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        "update registry.tier set backup_every = $2, backup_keep = $3, backup_keep_days = $4
+        "update registry.tier set backup_every = $2, backup_keep = $3, backup_keep_days = $4,
+             backup_encryption = $5
          where name = $1",
         name,
         every.map(interval).transpose()?,
         i32::try_from(schedule.keep).unwrap_or(i32::MAX),
         i32::try_from(schedule.keep_days).unwrap_or(i32::MAX),
+        schedule.encryption.as_str(),
     )
     .execute(connection)
     .await?;

@@ -359,7 +359,9 @@ async fn a_schedule_makes_backups_and_keeps_as_many_as_it_says() {
     let world = &keeping.world;
     let operator = world.operator();
     let acme = world.tenant("due").await;
-    let schedule = json!({ "every_minutes": 5, "keep": 2, "keep_days": 30 });
+    let schedule = json!({
+        "every_minutes": 5, "keep": 2, "keep_days": 30, "encryption": "tenant",
+    });
     let put = operator
         .request(Method::PUT, "/v1/tiers/standard/backups")
         .json(&schedule)
@@ -382,7 +384,12 @@ async fn a_schedule_makes_backups_and_keeps_as_many_as_it_says() {
     }
     until("the oldest are removed", || async {
         let left = operator.get(&path).await.json();
-        left["data"].as_array().unwrap().len() == 2
+        let left = left["data"].as_array().unwrap();
+        assert!(
+            left.iter().all(|row| row["encryption"] == "tenant"),
+            "{left:?}"
+        );
+        left.len() == 2
     })
     .await;
     until("their objects as well", || async {

@@ -119,7 +119,16 @@ async fn an_export_is_a_tenant_again_on_another_installation() {
         .await
         .expect(200);
 
-    // Said again it is taken; under another name it is another tenant.
+    // The upload went with its import.
+    assert_eq!(there.objects(), Vec::<std::path::PathBuf>::new());
+    let again = json!({ "archive": "leaver.tar", "slug": "leaver-two" });
+    let gone = operator.post("/v1/imports", again).await;
+    gone.refused(Code::NotFound);
+
+    // Said again it is taken, and the upload stays; under another name it is another tenant.
+    upload(&operator, "leaver.tar", archive.clone())
+        .await
+        .expect(200);
     let again = json!({ "archive": "leaver.tar" });
     operator
         .post("/v1/imports", again)
@@ -155,6 +164,12 @@ async fn an_export_is_a_tenant_again_on_another_installation() {
         let refused = operator.post("/v1/imports", body).await;
         let words = refused.refused(Code::ArchiveCorrupt).detail.unwrap();
         assert!(words.contains(named), "{at}: {words}");
+        if named == "database.dump" {
+            assert_eq!(there.objects(), Vec::<std::path::PathBuf>::new());
+        } else {
+            let path = "/v1/imports/damaged.tar";
+            operator.delete(path).await.expect(204);
+        }
     }
     upload(
         &operator,
@@ -331,6 +346,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 Step::Schema,
                 Step::Database,
                 Step::Activate,
+                Step::Remove,
             ],
             point_of_no_return: Step::Activate,
             prepare: |world| {

@@ -13,6 +13,7 @@ pub(crate) mod harness;
 mod life;
 mod moves;
 mod outages;
+mod recoveries;
 mod rollouts;
 mod upkeep;
 

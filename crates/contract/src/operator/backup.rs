@@ -151,7 +151,9 @@ pub struct BackupView {
 /// How often a tier's tenants are backed up, and how long backups by this schedule are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "every_minutes": 1440, "keep": 7, "keep_days": 35 }))]
+#[schema(example = json!({
+    "every_minutes": 1440, "keep": 7, "keep_days": 35, "encryption": "tenant"
+}))]
 pub struct BackupSchedule {
     /// Minutes between two, 5 to 525600; `null` makes none.
     pub every_minutes: Option<u32>,
@@ -159,6 +161,9 @@ pub struct BackupSchedule {
     pub keep: u32,
     /// None stays longer than so many days, 1 to 3650.
     pub keep_days: u32,
+    /// Which key they are encrypted with.
+    #[serde(default)]
+    pub encryption: BackupEncryption,
 }
 
 /// A tenant's data is to be that of a backup again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use contract::TenantId;
-use contract::operator::backup::{BackupId, BackupSchedule};
+use contract::operator::backup::{BackupEncryption, BackupId, BackupSchedule};
 use reqwest::Method;
 use serde_json::json;
 
@@ -55,6 +55,7 @@ const SCHEDULE: &[Column<'_>] = &[
     plain("minutes between two", "/every_minutes"),
     plain("kept of a tenant", "/keep"),
     plain("kept for days", "/keep_days"),
+    plain("encryption", "/encryption"),
 ];
 
 /// What can be done with backups.
@@ -81,7 +82,7 @@ pub(crate) enum Command {
     /// Say how often a tier's tenants are backed up, and how long backups are kept; alone, show it.
     #[command(after_help = "Examples:
   tenantctl backups schedule premium
-  tenantctl backups schedule premium --every 6h --keep 28 --keep-days 35
+  tenantctl backups schedule premium --every 6h --keep 28 --keep-days 35 --encrypt
   tenantctl backups schedule standard --off")]
     Schedule(Schedule),
 }
@@ -135,6 +136,9 @@ pub(crate) struct Schedule {
     /// None stays longer than so many days.
     #[arg(long, value_name = "DAYS", default_value_t = 35, requires = "change")]
     keep_days: u32,
+    /// Encrypt them with keys of the tenants' own, which a purge destroys.
+    #[arg(long, requires = "change")]
+    encrypt: bool,
 }
 
 impl Command {
@@ -204,6 +208,11 @@ impl Schedule {
             every_minutes: minutes.map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX)),
             keep: self.keep,
             keep_days: self.keep_days,
+            encryption: if self.encrypt {
+                BackupEncryption::Tenant
+            } else {
+                BackupEncryption::None
+            },
         };
         let set = context.api()?.once(Method::PUT, &path, &body).await?;
         context.out.item(SCHEDULE, &set)

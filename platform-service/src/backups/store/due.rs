@@ -4,7 +4,7 @@
 //! operation nothing is due.
 
 use contract::TenantId;
-use contract::operator::backup::BackupId;
+use contract::operator::backup::{BackupEncryption, BackupId};
 use sqlx::PgConnection;
 
 use crate::registry::{number, parsed};
@@ -27,10 +27,13 @@ pub(crate) async fn lock(connection: &mut PgConnection) -> Result<bool, sqlx::Er
 pub(crate) struct Due {
     pub(crate) tenant: TenantId,
     pub(crate) keep_days: u32,
+    pub(crate) encryption: BackupEncryption,
 }
 
 /// Tenants whose last backup by schedule is longer ago than their tier says, the longest ago first; of
-/// each cluster so many as `per_cluster` leaves beside those that are being made.
+/// each cluster so many as `per_cluster` leaves beside those that are being made. One whose backup failed
+/// rests as long as its tier's backups are apart, an hour at most, and comes after those who have waited
+/// since before: what always fails holds nobody up.
 pub(crate) async fn tenants(
     connection: &mut PgConnection,
     per_cluster: i64,
@@ -41,19 +44,27 @@ pub(crate) async fn tenants(
         with last as (
             select tenant_id, max(created_at) as at from registry.backup
             where kind = 'scheduled' group by tenant_id
+        ), failed as (
+            select tenant_id, max(finished_at) as at from registry.operation
+            where kind = 'backup' and state = 'undone' and finished_at > now() - interval '1 day'
+            group by tenant_id
         ), due as (
-            select tenant.id, tenant.cluster, tier.backup_keep_days,
-                coalesce(last.at, tenant.activated_at, tenant.created_at) as since,
+            select tenant.id, tenant.cluster, tier.backup_keep_days, tier.backup_encryption,
+                greatest(last.at, failed.at, tenant.activated_at, tenant.created_at) as since,
                 row_number() over (
                     partition by tenant.cluster
-                    order by coalesce(last.at, tenant.activated_at, tenant.created_at), tenant.id
+                    order by greatest(last.at, failed.at, tenant.activated_at, tenant.created_at),
+                        tenant.id
                 ) as place
             from registry.tenant
             join registry.tier on tier.name = tenant.tier
             left join last on last.tenant_id = tenant.id
+            left join failed on failed.tenant_id = tenant.id
             where tenant.status in ('active', 'suspended') and tenant.cluster is not null
                 and coalesce(last.at, tenant.activated_at, tenant.created_at)
                     < now() - tier.backup_every
+                and (failed.at is null
+                    or failed.at < now() - least(tier.backup_every, interval '1 hour'))
                 and not exists (select from registry.operation
                     where operation.tenant_id = tenant.id
                         and operation.state in ('running', 'unwinding', 'stuck'))
@@ -63,7 +74,7 @@ pub(crate) async fn tenants(
             where operation.kind = 'backup' and operation.state in ('running', 'unwinding')
             group by tenant.cluster
         )
-        select due.id, due.backup_keep_days
+        select due.id, due.backup_keep_days, due.backup_encryption
         from due left join busy on busy.cluster = due.cluster
         where due.place + coalesce(busy.count, 0) <= $1
         order by due.since limit $2
@@ -78,6 +89,7 @@ pub(crate) async fn tenants(
         Ok(Due {
             tenant: parsed("tenant.id", &row.id)?,
             keep_days: number("tier.backup_keep_days", row.backup_keep_days)?,
+            encryption: parsed("tier.backup_encryption", &row.backup_encryption)?,
         })
     })
     .collect()

@@ -282,6 +282,13 @@ pub(crate) async fn can_replicate(connection: &mut PgConnection) -> Result<bool,
     .await
 }
 
+/// Which PostgreSQL it is, as `server_version_num` says: an upgrade in place changes it.
+pub(crate) async fn version(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('server_version_num')::integer")
+        .fetch_one(connection)
+        .await
+}
+
 /// Bytes of all databases that this login may look at.
 pub(crate) async fn used_bytes(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let bytes: i64 = sqlx::query_scalar(

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use contract::Code;
 use contract::tenant::{DATA_ROLE, READ_ROLE, SIGN_IN_ROLE};
+use kit::db::Fault;
 use kit::error::Problem;
 use sqlx::PgConnection;
 
@@ -33,38 +34,52 @@ pub(crate) enum Wall {
     Blocked,
 }
 
-/// Sets the wall of a role of its own database; both have this name.
+/// Sets the wall of a role of its own database; both have this name. Of a tenant whose database is gone
+/// the role alone is walled: what takes the database's place gets its wall with the name.
 pub(crate) async fn set(
     connection: &mut PgConnection,
     name: &Name,
     wall: Wall,
 ) -> Result<(), sqlx::Error> {
-    run(connection, statements(name, wall)).await
+    match run(&mut *connection, statements(name, wall)).await {
+        Err(error) if Fault::of(&error) == Fault::DatabaseGone => {
+            run(connection, on_role(name, wall)).await
+        }
+        set => set,
+    }
 }
 
 /// The statements of [`set`], to be part of a longer message.
 pub(crate) fn statements(name: &Name, wall: Wall) -> String {
+    let role = ident(name);
+    let on_database = match wall {
+        Wall::Open | Wall::ReadOnly => format!("grant connect on database {role} to {role};\n"),
+        Wall::Blocked => format!(
+            "revoke connect on database {role} from {role};\n\
+             {};\n",
+            without_logins(name)
+        ),
+    };
+    on_role(name, wall) + &on_database
+}
+
+fn on_role(name: &Name, wall: Wall) -> String {
     let role = ident(name);
     let (data, read, sign_in) = (ident(DATA_ROLE), ident(READ_ROLE), ident(SIGN_IN_ROLE));
     match wall {
         Wall::Open => format!(
             "grant {data} to {role};\n\
              revoke {read}, {sign_in} from {role};\n\
-             alter role {role} login;\n\
-             grant connect on database {role} to {role};\n"
+             alter role {role} login;\n"
         ),
         Wall::ReadOnly => format!(
             "grant {read}, {sign_in} to {role};\n\
              revoke {data} from {role};\n\
-             alter role {role} login;\n\
-             grant connect on database {role} to {role};\n"
+             alter role {role} login;\n"
         ),
         Wall::Blocked => format!(
             "alter role {role} nologin;\n\
-             revoke {data}, {read}, {sign_in} from {role};\n\
-             revoke connect on database {role} from {role};\n\
-             {};\n",
-            without_logins(name)
+             revoke {data}, {read}, {sign_in} from {role};\n"
         ),
     }
 }
