@@ -430,7 +430,7 @@ async fn with_backup(world: &World) -> TenantHandle {
 
 fn titles(tenant: &TenantHandle) -> String {
     let id = tenant.id();
-    format!("select title from entries.entry where '{id}' <> '' order by 1")
+    format!("select distinct title from entries.entry where '{id}' <> '' order by 1")
 }
 
 /// Every kind of this theme.

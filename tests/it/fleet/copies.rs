@@ -356,17 +356,18 @@ pub(crate) fn cases() -> Vec<Case> {
                     let path = format!("/v1/tenants/{}/export?wait=none", tenant.id());
                     let begun = post(&operator, &path).await.expect(202);
                     harness::reaches(world, &harness::operation_of(&begun), "done", "export").await;
-                    let list = format!("/v1/backups?tenant={}", tenant.id());
-                    let id = operator.get(&list).await.json()["data"][0]["id"].clone();
-                    let path = format!("/v1/exports/{}/archive", id.as_str().unwrap());
-                    let archive = operator.get(&path).await.expect(200).body().to_vec();
-                    upload(&operator, tenant.slug(), archive).await.expect(200);
                     tenant
                 }
                 .boxed()
             },
             begin: |operator, tenant| {
                 async {
+                    // It goes with each import, also with one that is undone.
+                    let list = format!("/v1/backups?tenant={}", tenant.id());
+                    let id = operator.get(&list).await.json()["data"][0]["id"].clone();
+                    let path = format!("/v1/exports/{}/archive", id.as_str().unwrap());
+                    let archive = operator.get(&path).await.expect(200).body().to_vec();
+                    upload(operator, tenant.slug(), archive).await.expect(200);
                     let body = json!({ "archive": tenant.slug(), "slug": copy_slug(tenant) });
                     operator.post("/v1/imports", body).await
                 }
