@@ -45,7 +45,8 @@ pub struct NewAdoption {
     #[serde(default)]
     pub time_zone: Option<String>,
     /// Schemas that are there without a history of migrations, and which version each has. It is held
-    /// against what the migrations make before anything is done.
+    /// against what the migrations make before anything is done. Where a history is there after all, as
+    /// after a try that was undone, it counts and not an older baseline.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, i32>)]
     pub baseline: SchemaVersions,

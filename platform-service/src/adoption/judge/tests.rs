@@ -104,14 +104,15 @@ fn every_way_in_which_a_database_will_not_do_has_its_check() {
 }
 
 #[test]
-fn a_schema_without_a_history_needs_its_baseline_and_no_other_takes_one() {
+fn a_schema_without_a_history_needs_its_baseline_and_a_history_leads() {
     /// What is there, what the baseline says, and whether they fit.
     type Case<'a> = (&'a [(&'a str, Option<i32>)], &'a [(&'a str, i32)], bool);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 10] = [
         (&[], &[], true),
         (&[("auth", Some(1))], &[], true),
         (&[("auth", Some(1))], &[("auth", 1)], true),
         (&[("auth", Some(1))], &[("auth", 2)], false),
+        (&[("auth", Some(2))], &[("auth", 1)], true),
         (&[("auth", Some(3))], &[], false),
         (&[("auth", None)], &[], false),
         (&[("auth", None)], &[("auth", 2)], true),
