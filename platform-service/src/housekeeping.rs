@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::feed;
+use crate::made_once;
 use crate::platform::Platform;
 use crate::sweep;
 
@@ -65,6 +66,7 @@ async fn forget(platform: &Platform) -> Result<(), sqlx::Error> {
     feed::store::prune(&mut connection, platform.settings.feed.retention.get()).await?;
     let retention = platform.settings.signup.idempotency_retention.get();
     store::forget_idempotency_keys(&mut connection, retention).await?;
+    made_once::store::forget(&mut connection, retention).await?;
     let retention = platform.settings.operations.retention.get();
     store::prune_operations(&mut connection, retention, PRUNED_AT_ONCE).await
 }

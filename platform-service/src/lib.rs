@@ -16,6 +16,7 @@ mod feed;
 mod housekeeping;
 mod keys;
 pub mod local;
+mod made_once;
 mod operations;
 mod operators;
 mod platform;

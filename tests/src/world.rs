@@ -80,6 +80,11 @@ impl World {
         &self.inner.postgres
     }
 
+    /// A further server that is no cluster yet.
+    pub async fn server(&self) -> Postgres {
+        Postgres::start(self.inner.options.max_connections).await
+    }
+
     /// A superuser's connection to the registry.
     pub async fn registry(&self) -> PgConnection {
         self.inner.postgres.connect(REGISTRY).await

@@ -93,6 +93,8 @@ codes! {
     Conflict = 409, "conflict", "The current state does not allow this";
     /// The first request with this idempotency key is still being taken in.
     IdempotencyKeyInProgress = 409, "idempotency-key-in-progress", "A request with this Idempotency-Key is in progress";
+    /// The first request with this idempotency key made it, and showed its secret once.
+    SecretShown = 409, "secret-shown", "Its secret was shown once and is not shown again";
     /// Another service claims the schema owner.
     OwnerClaimed = 409, "owner-claimed", "Another service owns this schema";
     /// The operation was cancelled.

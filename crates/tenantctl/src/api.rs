@@ -189,24 +189,31 @@ impl Api {
     pub(crate) async fn patch<B: Serialize + Sync>(
         &self,
         path: &str,
+        query: &Query,
         etag: &str,
         body: &B,
-    ) -> Result<Value, Failure> {
-        let request = self.request(Method::PATCH, path).json(body);
+    ) -> Result<(StatusCode, Value), Failure> {
+        let request = self.request(Method::PATCH, &asked(path, query)).json(body);
         let request = request.header(header::IF_MATCH, etag);
         let route = Route::new(Method::PATCH, path);
         let response = self.send(&route, request, Repeat::Unsent).await?;
-        self.json(response).await
+        let status = response.status();
+        Ok((status, self.json(response).await?))
     }
 
     /// Removes something, with a key as a POST has it.
-    pub(crate) async fn delete(&self, path: &str, query: &Query) -> Result<Value, Failure> {
-        let key = Uuid::now_v7().to_string();
+    pub(crate) async fn delete(
+        &self,
+        path: &str,
+        query: &Query,
+        key: Uuid,
+    ) -> Result<(StatusCode, Value), Failure> {
         let request = self.request(Method::DELETE, &asked(path, query));
-        let request = request.header("idempotency-key", key);
+        let request = request.header("idempotency-key", key.to_string());
         let route = Route::new(Method::DELETE, path);
         let response = self.send(&route, request, Repeat::Safe).await?;
-        self.json(response).await
+        let status = response.status();
+        Ok((status, self.json(response).await?))
     }
 
     /// An answer that is read as it comes, without a deadline.
@@ -232,19 +239,20 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        content_type: &str,
-        body: reqwest::Body,
-    ) -> Result<Value, Failure> {
+        key: Uuid,
+        (content_type, body): (&str, reqwest::Body),
+    ) -> Result<(StatusCode, Value), Failure> {
         let request = self
             .http
             .request(method.clone(), format!("{}{path}", self.base))
             .bearer_auth(self.key.expose())
             .header(header::CONTENT_TYPE, content_type)
-            .header("idempotency-key", Uuid::now_v7().to_string())
+            .header("idempotency-key", key.to_string())
             .body(body);
         let route = Route::new(method, path);
         let response = self.send(&route, request, Repeat::Unsent).await?;
-        self.json(response).await
+        let status = response.status();
+        Ok((status, self.json(response).await?))
     }
 
     /// An operation as it stands.

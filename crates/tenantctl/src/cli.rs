@@ -153,7 +153,7 @@ impl Globals {
 }
 
 /// An address that can be used as it is.
-fn url(text: &str) -> Result<String, String> {
+pub(crate) fn url(text: &str) -> Result<String, String> {
     let is_http = text.starts_with("http://") || text.starts_with("https://");
     let has_host = text.split("//").nth(1).is_some_and(|rest| !rest.is_empty());
     if is_http && has_host && !text.contains(['@', '?', '#', ' ']) {
@@ -204,6 +204,22 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether it changes what replicas know of tenants, and can wait until they have heard of it.
+    pub(crate) fn is_heard_of(&self) -> bool {
+        match self {
+            Self::Tenants(command) => command.is_heard_of(),
+            Self::Clusters(command) => matches!(command, clusters::Command::Drain(_)),
+            Self::Backups(command) => matches!(command, backups::Command::Verify(_)),
+            Self::Rollouts(command) => matches!(command, rollouts::Command::Try(_)),
+            Self::Keys(command) => matches!(
+                command,
+                keys::Command::Reseal | keys::Command::RotateCredentials(_)
+            ),
+            Self::Drift(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Tenants(command) => command.run(context).await,

@@ -10,7 +10,7 @@ use contract::{Secret, TenantId};
 
 use crate::KEY_PREFIX;
 use crate::api::Api;
-use crate::cli::{Globals, Until};
+use crate::cli::{self, Globals, Until};
 use crate::confirm::variable;
 use crate::failure::Failure;
 use crate::output::Reporter;
@@ -31,6 +31,21 @@ impl Context {
             globals,
             api: OnceCell::new(),
         }
+    }
+
+    /// The same, with the profile and the server that a line names.
+    ///
+    /// # Errors
+    /// The server is no address.
+    pub(crate) fn naming(&self, profile: Option<&str>, url: Option<&str>) -> Result<Self, Failure> {
+        let mut globals = self.globals.clone();
+        if let Some(profile) = profile {
+            globals.profile = Some(profile.to_owned());
+        }
+        if let Some(url) = url {
+            globals.url = Some(cli::url(url).map_err(|rule| Failure::usage(&rule))?);
+        }
+        Ok(Self::new(globals))
     }
 
     /// The API of the server that is meant.

@@ -79,6 +79,8 @@ pub(crate) enum Failure {
     Operation(Box<Value>),
     #[error("the {} {} is not over in time; it goes on", .0.what, .0.id)]
     NotInTime(Going),
+    #[error("it is changed, and not every replica has heard of it in time")]
+    Unheard,
     #[error("interrupted; the {} {} goes on", .0.what, .0.id)]
     LeftRunning(Going),
     #[error("not confirmed; nothing was changed")]
@@ -151,7 +153,7 @@ impl Failure {
                 429 | 503 => NOT_READY,
                 _ => FAILED,
             },
-            Self::Unreachable { .. } | Self::NotInTime(_) => NOT_READY,
+            Self::Unreachable { .. } | Self::NotInTime(_) | Self::Unheard => NOT_READY,
             Self::LeftRunning(_) => INTERRUPTED,
             Self::OutputClosed => 0,
             Self::Strange { .. }
@@ -176,7 +178,7 @@ impl Failure {
                 "" => "operation-failed".to_owned(),
                 code => code.to_owned(),
             },
-            Self::NotInTime(_) => "not-in-time".to_owned(),
+            Self::NotInTime(_) | Self::Unheard => "not-in-time".to_owned(),
             Self::LeftRunning(_) => "interrupted".to_owned(),
             Self::NotConfirmed => "not-confirmed".to_owned(),
             Self::Found { .. } => "found".to_owned(),
@@ -255,6 +257,7 @@ impl Failure {
                 "follow it with `tenantctl {} {}`",
                 going.command, going.id
             )],
+            Self::Unheard => vec!["look whether every replica reaches the platform".to_owned()],
             Self::NotConfirmed | Self::File(..) | Self::Io(..)
             | Self::OutputClosed => Vec::new(),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contract::OperationId;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -41,21 +42,37 @@ pub(crate) async fn begun<B: Serialize + Sync>(
 ) -> Result<Value, Failure> {
     let key = Uuid::now_v7();
     let query: Query = vec![("wait", "none".to_owned())];
-    let (_, view) = context.api()?.post(path, &query, body, key).await?;
+    let api = context.api()?;
+    let (_, view) = api.post(path, &query, body, key).await?;
     let view = settled(context, view).await?;
+    heard(context, view, async |query| {
+        api.post(path, &query, body, key).await
+    })
+    .await
+}
+
+/// Waits until every replica has heard of what is done, if the command does. `again` is the same request
+/// with another query: it begins nothing, and answers once every replica has heard.
+pub(crate) async fn heard(
+    context: &Context,
+    view: Value,
+    again: impl AsyncFn(Query) -> Result<(StatusCode, Value), Failure>,
+) -> Result<Value, Failure> {
     if context.until() != Until::Replicas {
         return Ok(view);
     }
     let deadline = Instant::now() + context.timeout();
     loop {
-        // The same request again: it begins nothing, and answers once every replica has heard.
-        let query = vec![("wait", "replicas".to_owned())];
-        let (status, view) = context.api()?.post(path, &query, body, key).await?;
-        if status == reqwest::StatusCode::OK {
+        let (status, view) = again(vec![("wait", "replicas".to_owned())]).await?;
+        if status != StatusCode::ACCEPTED {
             return Ok(view);
         }
         if Instant::now() >= deadline {
-            return Err(Failure::NotInTime(Going::operation(text(&view, "/id"))));
+            let id = match text(&view, "/operation/id") {
+                "" => text(&view, "/id"),
+                id => id,
+            };
+            return Err(Failure::NotInTime(Going::operation(id)));
         }
     }
 }

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Until};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Format, Paint, Reporter};
@@ -63,6 +63,11 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     let context = Context::new(cli.globals);
+    if context.until() == Until::Replicas && !cli.command.is_heard_of() {
+        return Err(Failure::usage(
+            "--wait=replicas: this command changes nothing that replicas hear of; leave it out",
+        ));
+    }
     let outcome = cli.command.run(&context).await;
     match outcome {
         Err(failure) => Err(commands::tenants::propose(&context, failure).await),

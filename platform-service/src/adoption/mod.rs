@@ -137,6 +137,7 @@ impl Candidate {
             tier: new.tier.as_ref().unwrap_or(&settings.default_tier),
             region: Some(&cluster.region),
             time_zone: time_zone.unwrap_or(&settings.default_time_zone),
+            labels: &BTreeMap::new(),
         };
         let tenant = admit(db, wanted).await?;
         let looked = looked(platform, db, &cluster, &new.database).await?;

@@ -62,6 +62,7 @@ pub(crate) async fn clone(
                 tier: &original.tier,
                 region: Some(&original.region),
                 time_zone: &original.time_zone,
+                labels: new.labels.as_ref().unwrap_or(&original.labels),
             };
             let copy = admit(db, wanted).await?;
             let tenants = (&original, &copy);

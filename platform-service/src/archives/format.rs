@@ -70,6 +70,9 @@ pub(crate) struct RegistryFacts {
     pub(crate) region: String,
     pub(crate) time_zone: String,
     pub(crate) overrides: Overrides,
+    /// Labels that its cluster must have; older archives say none.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 impl RegistryFacts {
@@ -82,6 +85,7 @@ impl RegistryFacts {
             region: row.region.clone(),
             time_zone: row.time_zone.clone(),
             overrides: row.overrides.clone(),
+            labels: row.labels.clone(),
         }
     }
 }

@@ -156,6 +156,7 @@ pub(crate) async fn import(
                 tier: new.tier.as_ref().unwrap_or(&registry.tier),
                 region: Some(new.region.as_ref().unwrap_or(&registry.region)),
                 time_zone: &registry.time_zone,
+                labels: new.labels.as_ref().unwrap_or(&registry.labels),
             };
             let tenant = admit(db, wanted).await?;
             let detail = json!({ "archive": new.archive, "archive_of": manifest.tenant });

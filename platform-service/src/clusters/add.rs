@@ -21,6 +21,7 @@ use super::ServerWarning;
 use super::capacity::{Capacity, kept};
 use super::connections::{MAINTENANCE_DATABASE, login_options, open};
 use super::placement::ClusterStatus;
+use super::postgres;
 use super::roles::{self, Inspection, Passwords, Replication};
 use super::store::{self, ClusterRow};
 use crate::audit::{self, Action, Actor};
@@ -118,12 +119,14 @@ pub(super) async fn add(
     warnings.extend(roles::look_back(&mut admin).await.map_err(unusable)?);
     warnings.extend(passwordless(&new).await);
     let replication = roles::replication(&mut admin).await.map_err(unusable)?;
+    let connections = postgres::connections(&mut admin).await.map_err(unusable)?;
     admin.close().await.map_err(unusable)?;
 
     let row = row(platform, new, &inspection, replication, &passwords).await?;
     store::insert(&mut transaction, &row)
         .await
         .on_constraint("cluster_key", || name_taken(&row.name))?;
+    store::set_connections(&mut transaction, &row.name, connections).await?;
     let detail = serde_json::json!({
         "cluster": row.name, "region": row.region, "host": row.host, "port": row.port,
     });

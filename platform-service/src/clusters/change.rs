@@ -22,7 +22,7 @@ use crate::tiers;
 /// Change a cluster's status, labels, tiers, weight or capacity.
 ///
 /// What is on it stays: see the drain for that. A smaller connection budget reaches the services with
-/// their next heartbeat.
+/// their next heartbeat; one that is larger than its server has connections is refused.
 #[utoipa::path(
     patch,
     path = "/v1/clusters/{name}",
@@ -49,14 +49,23 @@ pub(super) async fn update(
     if let Value::Object(fields) = &mut detail {
         fields.insert("cluster".to_owned(), name.to_string().into());
     }
+    let holdings = store::holdings(&mut transaction, &[name.to_string()]).await?;
+    let held: Holdings = holdings.get(name.as_str()).copied().unwrap_or_default();
+    if let (Some(budget), Some(server)) = (patch.connection_budget, held.connections)
+        && budget > server.all
+    {
+        let rule = format!(
+            "is more than the server has: {} connections for ordinary logins (max_connections)",
+            server.all
+        );
+        return Err(Problem::field("/connection_budget", rule));
+    }
     let row = changed(row, patch)?;
     store::update(&mut transaction, &row).await?;
     let action = Action::ClusterUpdated;
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;
-    let holdings = store::holdings(&mut transaction, &[name.to_string()]).await?;
     transaction.commit().await?;
     platform.clusters.nudge();
-    let held: Holdings = holdings.get(name.as_str()).copied().unwrap_or_default();
     Ok(Json(ClusterView::new(row, held)))
 }
 

@@ -1,5 +1,6 @@
-//! How many bytes the databases of each cluster take, whether its tenants can be followed while they move,
-//! and which PostgreSQL it is now, for placement, for programs that must fit, and for operators.
+//! How many bytes the databases of each cluster take, how many connections its server has and how many are
+//! used, whether its tenants can be followed while they move, and which PostgreSQL it is now, for placement,
+//! for programs that must fit, and for operators.
 //!
 //! Deliberately seldom and never in a request: with a thousand databases a look touches half a million
 //! files. Invariant: one process measures a cluster at a time.
@@ -58,14 +59,16 @@ async fn round(platform: &Platform) -> Result<(), sqlx::Error> {
 
 async fn measure(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
     let server = platform.server(cluster).await?;
-    let measured = {
+    let (measured, connections) = {
         let mut connection = server.acquire().await?;
-        store::Measured {
+        let measured = store::Measured {
             bytes: postgres::used_bytes(&mut connection).await?,
             can_replicate: postgres::can_replicate(&mut connection).await?,
             server_version: postgres::version(&mut connection).await?,
-        }
+        };
+        (measured, postgres::connections(&mut connection).await?)
     };
     let mut registry = platform.registry.acquire().await?;
-    Ok(store::measured(&mut registry, cluster, &measured).await?)
+    store::measured(&mut registry, cluster, &measured).await?;
+    Ok(store::set_connections(&mut registry, cluster, connections).await?)
 }

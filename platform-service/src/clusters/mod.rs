@@ -52,7 +52,7 @@ use store::{ClusterRow, Holdings};
     "name": "main", "region": "eu-central-1", "host": "db-1.internal", "port": 5432,
     "tls": "verify-full", "status": "active", "connection_budget": 60, "max_databases": 800,
     "tiers": null, "labels": {"disk": "nvme"}, "weight": 1, "max_disk_bytes": 500_000_000_000_i64,
-    "used_bytes": 91_000_000_000_i64, "server_version": 170002, "can_replicate": true,
+    "used_bytes": 91_000_000_000_i64, "server_connections": 97, "used_connections": 31, "server_version": 170002, "can_replicate": true,
     "tenants": 412, "stock": 2, "created_at": "2026-01-05T09:30:00Z"
 }))]
 pub(crate) struct ClusterView {
@@ -84,6 +84,10 @@ pub(crate) struct ClusterView {
     /// Bytes that its databases took when they were last measured; `null` before that.
     #[schema(value_type = Option<i64>)]
     used_bytes: Option<u64>,
+    /// Connections that its server has for ordinary logins, when it was last measured.
+    server_connections: Option<u32>,
+    /// How many of them were used then; placement chooses it last where it is nine tenths or more.
+    used_connections: Option<u32>,
     /// As `server_version_num` says, e.g. 170002 for 17.2.
     server_version: i32,
     /// Whether big tenants can be moved off it by replication, without a long hold.
@@ -113,6 +117,8 @@ impl ClusterView {
             weight: row.weight,
             max_disk_bytes: row.max_disk_bytes,
             used_bytes: holdings.used_bytes,
+            server_connections: holdings.connections.map(|connections| connections.all),
+            used_connections: holdings.connections.map(|connections| connections.used),
             server_version: row.server_version,
             can_replicate: row.can_replicate,
             tenants: holdings.tenants,

@@ -1,6 +1,7 @@
 //! Where a tenant goes: one pure function, for new ones and for those that move.
 //!
-//! Deliberately without load or history: a cluster's weight is the operator's word for those.
+//! Deliberately without history: a cluster's weight is the operator's word for that. Connections make no
+//! cluster full, because they are shared and come back: one that has few left is the last choice.
 //! Invariant: a cluster that is full, draining, of another region, without a label that is asked for,
 //! or kept for other tiers is never chosen.
 
@@ -9,8 +10,12 @@ use std::collections::BTreeMap;
 use contract::ClusterName;
 pub(crate) use contract::operator::cluster::ClusterStatus;
 
+use super::postgres::ServerConnections;
+
 /// Of a cluster's disk, the part that placement fills: tenants grow where they are. In percent.
 const DISK_PERCENT: u64 = 90;
+/// Of a server's connections, the part that may be used before its cluster is the last choice. In percent.
+const CONNECTIONS_PERCENT: u64 = 90;
 
 /// What placement knows of a cluster.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub(crate) struct Candidate {
     pub(crate) used_bytes: u64,
     /// Bytes that they may take.
     pub(crate) max_disk_bytes: Option<u64>,
+    /// Of its server, when they were last measured.
+    pub(crate) connections: Option<ServerConnections>,
 }
 
 /// What a tenant needs of its cluster.
@@ -68,6 +75,13 @@ pub(crate) enum Unfit {
 }
 
 impl Candidate {
+    /// Whether nearly all connections of its server were used when they were last measured.
+    fn is_crowded(&self) -> bool {
+        self.connections.is_some_and(|connections| {
+            u64::from(connections.used) * 100 >= u64::from(connections.all) * CONNECTIONS_PERCENT
+        })
+    }
+
     /// Whether it takes a tenant.
     pub(crate) fn judge(&self, needs: Needs<'_>) -> Result<(), Unfit> {
         let tier_fits = self
@@ -99,8 +113,8 @@ impl Candidate {
     }
 }
 
-/// The cluster for a tenant: one that is kept for its tier where there is one, and of those the
-/// least loaded by weight; equals go by name.
+/// The cluster for a tenant: one that is kept for its tier where there is one, of those one whose server
+/// has connections left, and of those the least loaded by weight; equals go by name.
 pub(crate) fn place<'a>(candidates: &'a [Candidate], needs: Needs<'_>) -> Option<&'a Candidate> {
     candidates
         .iter()
@@ -113,6 +127,7 @@ pub(crate) fn place<'a>(candidates: &'a [Candidate], needs: Needs<'_>) -> Option
             b.tiers
                 .is_some()
                 .cmp(&a.tiers.is_some())
+                .then_with(|| a.is_crowded().cmp(&b.is_crowded()))
                 .then_with(|| load(a, b).cmp(&load(b, a)))
                 .then_with(|| a.name.cmp(&b.name))
         })

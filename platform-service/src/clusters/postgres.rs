@@ -30,7 +30,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::scram::Verifier;
 pub(crate) use keep::{rename, set_password};
 pub(crate) use name::Name;
-pub(crate) use server::{can_replicate, ensure_registry, used_bytes, version};
+pub(crate) use server::{
+    ServerConnections, can_replicate, connections, ensure_registry, used_bytes, version,
+};
 pub(crate) use sessions::{end_sessions, has_session, has_session_of, marker};
 use sessions::{end_sessions_of, sessions_of};
 pub(crate) use swap::{Marked, is_empty, settle, swap};

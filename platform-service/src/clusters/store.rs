@@ -18,6 +18,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::placement::{Candidate, ClusterStatus};
+use super::postgres::ServerConnections;
 use crate::registry::{interval, json, number, parsed, to_json};
 
 /// Serialises the adding of clusters: an arbitrary number that nothing else in the registry uses.
@@ -308,6 +309,24 @@ pub(crate) async fn measured(
     Ok(())
 }
 
+/// Stores how many connections a cluster's server has, and how many are used.
+pub(crate) async fn set_connections(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+    connections: ServerConnections,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set server_connections = $2, used_connections = $3
+         where name = $1",
+        name.as_str(),
+        narrow(connections.all),
+        narrow(connections.used),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores the port at which a cluster's server is reached.
 pub(crate) async fn set_port(
     connection: &mut PgConnection,
@@ -349,6 +368,8 @@ pub(crate) struct Holdings {
     pub(crate) stock: u32,
     /// Bytes of all its databases when they were last measured.
     pub(crate) used_bytes: Option<u64>,
+    /// Of its server, when they were last measured.
+    pub(crate) connections: Option<ServerConnections>,
 }
 
 /// What the named clusters hold.
@@ -358,7 +379,8 @@ pub(crate) async fn holdings(
 ) -> Result<HashMap<String, Holdings>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select cluster.name, cluster.used_bytes,
+        select cluster.name, cluster.used_bytes, cluster.server_connections,
+            cluster.used_connections,
             (select count(*) from registry.tenant
              where tenant.cluster = cluster.name and tenant.status <> 'deleted') as "tenants!",
             (select count(*) from registry.stock
@@ -378,6 +400,13 @@ pub(crate) async fn holdings(
                     .used_bytes
                     .map(|bytes| number("cluster.used_bytes", bytes))
                     .transpose()?,
+                connections: match row.server_connections.zip(row.used_connections) {
+                    Some((all, used)) => Some(ServerConnections {
+                        all: number("cluster.server_connections", all)?,
+                        used: number("cluster.used_connections", used)?,
+                    }),
+                    None => None,
+                },
             };
             Ok((row.name, holdings))
         })
@@ -412,6 +441,7 @@ pub(crate) async fn lock_candidates(
                 weight: number("cluster.weight", row.weight)?,
                 databases: held.tenants,
                 used_bytes: held.used_bytes.unwrap_or_default(),
+                connections: held.connections,
                 max_disk_bytes: row
                     .max_disk_bytes
                     .map(|most| number("cluster.max_disk_bytes", most))

@@ -2,7 +2,7 @@
 //!
 //! Deliberately made of moves, each an operation of its own. Invariants: a tenant that cannot go, or
 //! whose move fails, stays where it is and does not stop the others; the drain ends when every tenant
-//! has left or was found to stay, and says which and why.
+//! has left or was found to stay twice, and says which and why, and which databases nobody is served from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use super::saga::{Cancel, Head, Progress, Saga, Traits, Wish};
 use super::{Step, Stop, Subject, children};
 use crate::audit::Actor;
 use crate::clusters::store as clusters;
-use crate::clusters::store::moves::{self, Leaver, LeaverState};
+use crate::clusters::store::moves::{self, KeptDatabase, Leaver, LeaverState};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -37,7 +37,7 @@ const AT_ONCE: u32 = 4;
 const MOST_AT_ONCE: u32 = 16;
 /// How long a drain may take.
 const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// Tenants that a result names.
+/// Tenants, and databases, that a result names.
 const NAMED: usize = 100;
 /// Tenants that are looked at together once some could not go.
 const LOOKED_AT: usize = 64;
@@ -60,8 +60,27 @@ pub(crate) struct DrainPlan {
     /// Some of those that are still there, with the reason.
     #[serde(default)]
     staying: Vec<Staying>,
+    /// Whether those that no other cluster took were tried once more.
+    #[serde(default)]
+    again: Again,
+    /// Databases that are there from which no tenant is served.
+    #[serde(default)]
+    kept: u64,
+    /// Some of them.
+    #[serde(default)]
+    kept_databases: Vec<KeptDatabase>,
     #[serde(default)]
     note: Option<String>,
+}
+
+/// Whether tenants that no other cluster took were tried once more, when the others had left: there may
+/// be room by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Again {
+    #[default]
+    ToCome,
+    Tried,
 }
 
 /// A tenant that is still there.
@@ -119,6 +138,8 @@ impl Saga for DrainPlan {
             "moved": self.total.saturating_sub(self.left),
             "left": self.left,
             "remaining": self.staying,
+            "kept": self.kept,
+            "kept_databases": self.kept_databases,
             "note": self.note,
         }))
     }
@@ -178,7 +199,21 @@ impl DrainPlan {
             self.note = Some(CANCELLED.to_owned());
         }
         self.staying = self.reasons(leavers);
-        looked.map(|_| ())
+        looked?;
+        if head.wish == Wish::GoOn && self.again == Again::ToCome && !self.refused.is_empty() {
+            self.again = Again::Tried;
+            self.refused.clear();
+            self.note = None;
+            return Err(Stop::Later {
+                wait: Duration::ZERO,
+                reason: "Those that no other cluster took are tried once more.".into(),
+            });
+        }
+        let mut registry = platform.registry.acquire().await?;
+        let most = i64::try_from(NAMED).unwrap_or(i64::MAX);
+        (self.kept, self.kept_databases) =
+            moves::kept_databases(&mut registry, cluster, most).await?;
+        Ok(())
     }
 
     /// How many tenants are looked at together: where some cannot go, whether others can is found
@@ -307,7 +342,9 @@ impl Batch {
 ///
 /// It gets nothing new from now on. Its operation counts the tenants that have left; a tenant that
 /// cannot be moved, because no other cluster takes it or because its move failed, stays where it is,
-/// and the result names it with the reason (`remaining`). Cancelled, it begins no more moves and ends
+/// and the result names it with the reason (`remaining`). What no tenant is served from stays for its
+/// time: databases of deleted tenants, which can be restored there, and copies that moves and restores
+/// left; the result counts them (`kept`) and names them (`kept_databases`). Cancelled, it begins no more moves and ends
 /// when those that run are over. Give the cluster another status to use it again.
 #[utoipa::path(
     post,
@@ -317,7 +354,7 @@ impl Batch {
     params(("name" = ClusterName, Path, example = "main"), WaitQuery),
     request_body = NewDrain,
     responses(
-        (status = 200, description = "It is empty, or what is left is named.", body = OperationView),
+        (status = 200, description = "No tenant is served from it, or who is left is named; what is kept there is, too.", body = OperationView),
         (
             status = 202,
             description = "It is being emptied.",
@@ -355,6 +392,9 @@ pub(crate) async fn drain(
                 left: 0,
                 refused: BTreeMap::new(),
                 staying: Vec::new(),
+                again: Again::ToCome,
+                kept: 0,
+                kept_databases: Vec::new(),
                 note: None,
             };
             Ok(Planned {

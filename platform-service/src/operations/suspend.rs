@@ -4,7 +4,7 @@
 //! it. Invariant: when it is done, no session is left that could do more than the wall allows, whatever
 //! any replica knows.
 
-use contract::tenant::{Suspension, SuspensionWall};
+use contract::tenant::Suspension;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -41,11 +41,7 @@ impl Saga for SuspendPlan {
             Step::Sessions => {
                 let placed = Placed::find(platform, tenant).await?;
                 let name = Name::Tenant(tenant.clone());
-                let who = match self.suspension.wall {
-                    SuspensionWall::ReadOnly => Who::Tenant,
-                    SuspensionWall::Blocked => Who::People,
-                };
-                wall::end_sessions(&placed.server, &name, who).await
+                wall::end_sessions(&placed.server, &name, Who::People).await
             }
             _ => Ok(()),
         }

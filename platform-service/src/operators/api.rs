@@ -16,7 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use super::store::{self, KeyRow, Revoked};
 use super::{KeysWrite, Operator, OperatorKey, OperatorKeyId, Scope, digest, generate};
 use crate::audit::{self, Action};
+use crate::made_once;
 use crate::platform::Platform;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
 
 const MAX_NAME_CHARS: usize = 100;
 
@@ -99,7 +101,8 @@ pub(crate) async fn list(
 
 /// Make an operator key.
 ///
-/// Its text is in this answer alone. It allows no more than the key that makes it.
+/// Its text is in this answer alone. It allows no more than the key that makes it. The same request with
+/// its `Idempotency-Key` again makes no second one and shows no text (`secret-shown`).
 #[utoipa::path(
     post,
     path = "/v1/operator-keys",
@@ -111,6 +114,7 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     operator: Operator<KeysWrite>,
     State(platform): State<Platform>,
+    key: MaybeIdempotencyKey,
     Json(mut new): Json<NewOperatorKey>,
 ) -> Result<(StatusCode, Json<CreatedOperatorKey>)> {
     let name = new.name.trim();
@@ -124,6 +128,8 @@ pub(crate) async fn create(
     }
     operator.may_grant(&new.scopes)?;
     let text = generate();
+    let claimed = (operator.actor(), key);
+    let request = serde_json::json!({ "operator_key": name, "scopes": new.scopes });
     let key = OperatorKey {
         id: OperatorKeyId::new(),
         name: name.to_owned(),
@@ -131,6 +137,8 @@ pub(crate) async fn create(
     };
     let detail = serde_json::json!({ "key": key.id, "name": key.name, "scopes": key.scopes });
     let mut transaction = platform.registry.begin().await?;
+    let made = format!("the key {}", key.id);
+    made_once::claim(&platform, &mut transaction, claimed, &request, &made).await?;
     store::insert(&mut transaction, &key, &digest(text.expose())).await?;
     let action = Action::OperatorKeyCreated;
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;

@@ -1,7 +1,7 @@
 //! Logins for a person to one tenant's database, for minutes.
 //!
 //! Deliberately a role of its own each time: what it did can be told apart in the server's log, and its
-//! end takes nobody else's sessions. Invariants: it is recorded with its reason before it is made; its
+//! end takes nobody else's sessions. Invariants: it passes no wall that the tenant stands behind; it is recorded with its reason before it is made; its
 //! password is in one answer and nowhere else; it ends by itself, sessions included; nobody gets one
 //! that writes while an operation changes where the database is or who may enter it.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::State;
 use contract::operator::upkeep::{NewPsql, PsqlAccess, PsqlLogin};
 use contract::secret::Secret;
-use contract::{Code, OperationId, TenantId, TenantStatus};
+use contract::{ClusterName, Code, OperationId, TenantId, TenantStatus};
 use http::StatusCode;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path};
@@ -27,12 +27,15 @@ use crate::audit::{self, Action};
 use crate::clusters::connections::As;
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::logins::{self, NewLogin};
+use crate::clusters::postgres::wall::Wall;
 use crate::clusters::scram::Verifier;
 use crate::operations::{OperationKind, Stop, Subject};
 use crate::operators::{Operator, Scope, TenantsQuery};
 use crate::platform::Platform;
+use crate::tenants::TenantRow;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::place::Placed;
-use crate::{operations, tenants};
+use crate::{made_once, operations, tenants};
 
 const TTL_SECONDS: u32 = 900;
 const TTLS_SECONDS: std::ops::RangeInclusive<u32> = 60..=3_600;
@@ -47,7 +50,9 @@ const ENDED_AT_ONCE: i64 = 50;
 /// Get a login to a tenant's database.
 ///
 /// For a person with `psql`: at most an hour, read-only unless asked otherwise, which needs
-/// `tenants:destroy` too. Recorded with the reason.
+/// `tenants:destroy` too. Recorded with the reason. Refused for a tenant that is suspended and blocked
+/// (`tenant-suspended`), and to write for one that may only read (`tenant-read-only`). The same request
+/// with its key again makes no second one and shows no password (`secret-shown`).
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/psql",
@@ -61,6 +66,7 @@ pub(crate) async fn issue(
     operator: Operator<TenantsQuery>,
     State(platform): State<Platform>,
     Path(tenant): Path<TenantId>,
+    key: MaybeIdempotencyKey,
     Json(new): Json<NewPsql>,
 ) -> Result<(StatusCode, Json<PsqlLogin>)> {
     if new.access == PsqlAccess::Write {
@@ -70,14 +76,14 @@ pub(crate) async fn issue(
     let id = Uuid::now_v7();
     let expires_at = OffsetDateTime::now_utc() + ttl;
     let mut transaction = platform.registry.begin().await?;
+    let request = serde_json::json!({ "psql": tenant, "request": new });
+    let claimed = (operator.actor(), key);
+    let made = format!("the login {}", Name::Psql(id));
+    made_once::claim(&platform, &mut transaction, claimed, &request, &made).await?;
     let row = tenants::store::find_for_update(&mut transaction, &tenant)
         .await?
         .ok_or_else(|| Problem::new(Code::NotFound))?;
-    let cluster = match (row.status, row.cluster) {
-        (TenantStatus::Deleted, _) => return Err(Problem::new(Code::TenantDeleted)),
-        (TenantStatus::Active | TenantStatus::Suspended, Some(cluster)) => cluster,
-        _ => return Err(Problem::new(Code::Conflict).detail("The tenant is being made.")),
-    };
+    let cluster = enterable(&row, new.access)?;
     undisturbed(&mut transaction, &tenant, new.access).await?;
     if store::living(&mut transaction, &tenant).await? >= MOST_LOGINS {
         let detail = format!("It has {MOST_LOGINS} logins already; each ends by itself.");
@@ -111,6 +117,28 @@ pub(crate) async fn issue(
     transaction.commit().await?;
     let made = make(&platform, &login).await?;
     Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Where a tenant is whose wall lets such a login in.
+fn enterable(row: &TenantRow, access: PsqlAccess) -> Result<ClusterName> {
+    match (row.status, tenants::wall::wanted(row), access) {
+        (TenantStatus::Deleted, ..) => return Err(Problem::new(Code::TenantDeleted)),
+        (_, Wall::Blocked, _) => {
+            let detail = "Nobody enters its database: resume it, or suspend it read-only.";
+            return Err(Problem::new(Code::TenantSuspended).detail(detail));
+        }
+        (_, Wall::ReadOnly, PsqlAccess::Write) => {
+            let detail = "Ask for a login that reads, or resume the tenant.";
+            return Err(Problem::new(Code::TenantReadOnly).detail(detail));
+        }
+        (TenantStatus::Provisioning, ..) => {}
+        (_, Wall::Open | Wall::ReadOnly, _) => {
+            if let Some(cluster) = &row.cluster {
+                return Ok(cluster.clone());
+            }
+        }
+    }
+    Err(Problem::new(Code::Conflict).detail("The tenant is being made."))
 }
 
 fn checked(new: &NewPsql) -> Result<Duration> {
@@ -167,9 +195,7 @@ async fn make(platform: &Platform, login: &LoginRow) -> Result<PsqlLogin> {
     logins::create(&mut *server.acquire().await?, &new).await?;
     // An operation that was begun meanwhile may have locked out who was there before this login was:
     // whoever begins from now on finds it.
-    let mut registry = platform.registry.acquire().await?;
-    if let Err(problem) = undisturbed(&mut registry, &login.tenant, login.access).await {
-        drop(registry);
+    if let Err(problem) = still_allowed(platform, login).await {
         end(platform, login).await.map_err(refusal)?;
         return Err(problem);
     }
@@ -185,6 +211,15 @@ async fn make(platform: &Platform, login: &LoginRow) -> Result<PsqlLogin> {
         password,
         expires_at: login.expires_at,
     })
+}
+
+/// Whether a login could still be asked for.
+async fn still_allowed(platform: &Platform, login: &LoginRow) -> Result<()> {
+    let mut registry = platform.registry.acquire().await?;
+    undisturbed(&mut registry, &login.tenant, login.access).await?;
+    let row = tenants::store::find(&mut registry, &login.tenant).await?;
+    let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
+    enterable(&row, login.access).map(|_| ())
 }
 
 fn refusal(stop: Stop) -> Problem {

@@ -13,7 +13,9 @@ use serde::Serialize;
 use super::idempotency::PollToken;
 use super::{NewTenant, store};
 use crate::audit::Actor;
+use crate::feed;
 use crate::operations::OperationState;
+use crate::operations::begin::Wait;
 use crate::operations::store::{self as operations_store, OperationRow};
 use crate::platform::Platform;
 
@@ -119,6 +121,7 @@ pub(crate) async fn answer_repeat(
     actor: Actor,
     earlier: &OperationRow,
     token: &PollToken,
+    wait: Wait,
 ) -> Result<Response> {
     let found = {
         let mut connection = platform.registry.acquire().await?;
@@ -138,12 +141,44 @@ pub(crate) async fn answer_repeat(
         tier: row.tier,
         region: row.region,
         time_zone: row.time_zone,
+        labels: row.labels,
     };
     if earlier.state == OperationState::Done {
         let view = SignupView::new(platform, &tenant, row.status);
+        return made(platform, view, (earlier.id, token), wait).await;
+    }
+    let stands = (earlier.id, earlier.state);
+    answer(platform, actor, &tenant, stands, token, wait).await
+}
+
+/// Answers that a tenant is made: 201, or 202 where replicas that are waited for have not heard of it.
+async fn made(
+    platform: &Platform,
+    view: SignupView,
+    (operation, token): (OperationId, &PollToken),
+    wait: Wait,
+) -> Result<Response> {
+    let patience = platform.settings.operations.wait.get();
+    if wait != Wait::Replicas || feed::all_heard(platform, patience).await? {
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
-    answer(platform, actor, &tenant, (earlier.id, earlier.state), token).await
+    accepted(view, operation, token)
+}
+
+/// Answers where to ask how far it is.
+fn accepted(mut view: SignupView, operation: OperationId, token: &PollToken) -> Result<Response> {
+    let path = format!("/v1/operations/{operation}");
+    let location = HeaderValue::from_str(&path).map_err(Problem::internal)?;
+    view.operation = Some(OperationTicket {
+        id: operation,
+        path,
+        token: token.expose().to_owned(),
+    });
+    let headers = [
+        (header::LOCATION, location),
+        (header::RETRY_AFTER, HeaderValue::from_static("1")),
+    ];
+    Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
 }
 
 /// Answers a request whose operation stands there.
@@ -153,11 +188,12 @@ pub(crate) async fn answer(
     tenant: &NewTenant,
     (operation, state): (OperationId, OperationState),
     token: &PollToken,
+    wait: Wait,
 ) -> Result<Response> {
     match state {
         OperationState::Done => {
             let view = SignupView::new(platform, tenant, TenantStatus::Active);
-            Ok((StatusCode::CREATED, Json(view)).into_response())
+            made(platform, view, (operation, token), wait).await
         }
         OperationState::Undone => {
             let mut connection = platform.registry.acquire().await?;
@@ -167,19 +203,8 @@ pub(crate) async fn answer(
             Err(undone(actor, &row))
         }
         OperationState::Running | OperationState::Unwinding | OperationState::Stuck => {
-            let mut view = SignupView::new(platform, tenant, TenantStatus::Provisioning);
-            let path = format!("/v1/operations/{operation}");
-            let location = HeaderValue::from_str(&path).map_err(Problem::internal)?;
-            view.operation = Some(OperationTicket {
-                id: operation,
-                path,
-                token: token.expose().to_owned(),
-            });
-            let headers = [
-                (header::LOCATION, location),
-                (header::RETRY_AFTER, HeaderValue::from_static("1")),
-            ];
-            Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
+            let view = SignupView::new(platform, tenant, TenantStatus::Provisioning);
+            accepted(view, operation, token)
         }
     }
 }

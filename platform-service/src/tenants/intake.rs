@@ -4,6 +4,9 @@
 //! Invariants: everything is checked, and the password hashed, before anything is recorded; and a
 //! request that comes again with its key has no second effect.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::response::Response;
 use contract::{Code, OperationId, Secret, Slug, TenantId};
 use kit::error::{Problem, Result};
@@ -14,9 +17,10 @@ use sqlx::PgConnection;
 
 use super::answer::{answer, answer_repeat};
 use super::idempotency::{MaybeIdempotencyKey, PollToken, fingerprint};
+use super::labelled::Labelled;
 use super::{NewTenant, rules, slug, store};
 use crate::audit::{self, Action, Actor};
-use crate::operations::begin::repeated;
+use crate::operations::begin::{Wait, repeated};
 use crate::operations::store::Idempotency;
 use crate::operations::{NewCreate, NotReserved, Reserved, reserve_create};
 use crate::platform::Platform;
@@ -34,21 +38,25 @@ const MAX_SLUG_CHARS_READ: usize = 100;
 }))]
 pub(crate) struct NewSignup {
     /// The customer's name: 1 to 200 characters.
-    company: String,
+    pub(super) company: String,
     /// What people will type for it: 2 to 39 of a-z, 0-9 and single hyphens. Derived from the
     /// company where it is left out.
-    slug: Option<String>,
+    pub(super) slug: Option<String>,
     /// The owner's e-mail address, with which they log in.
-    email: String,
+    pub(super) email: String,
     /// The owner's password: 8 to 128 characters, not easy to guess.
     #[schema(value_type = String, format = Password)]
-    password: Secret,
+    pub(super) password: Secret,
     /// A name of `GET /v1/tiers`.
-    tier: Option<String>,
+    pub(super) tier: Option<String>,
     /// Where the data must stay.
-    region: Option<String>,
+    pub(super) region: Option<String>,
     /// IANA name.
-    time_zone: Option<String>,
+    pub(super) time_zone: Option<String>,
+    /// Labels that its cluster must have: an operator's to say, see [`super::labelled`].
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 /// Takes a request in, runs its operation, waits for it a little and answers.
@@ -57,11 +65,14 @@ pub(crate) async fn take_in(
     actor: Actor,
     key: MaybeIdempotencyKey,
     signup: NewSignup,
+    wait: Wait,
 ) -> Result<Response> {
     let secret = &platform.settings.internal.platform_key;
+    let labels = (!signup.labels.is_empty()).then(|| format!("{:?}", signup.labels));
+    let fields = signup.fields(labels.as_ref());
     let fingerprint = key
         .0
-        .map(|key| fingerprint(secret, &actor.to_string(), &key, &signup.fields()))
+        .map(|key| fingerprint(secret, &actor.to_string(), &key, &fields))
         .transpose()?;
     let token = PollToken::new(secret, fingerprint.as_ref())?;
     // Held until the operation is recorded and can be found by its key.
@@ -70,7 +81,7 @@ pub(crate) async fn take_in(
         .map(|fingerprint| platform.signups.in_progress.begin(fingerprint))
         .transpose()?;
     if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
-        return answer_repeat(platform, actor, &earlier, &token).await;
+        return answer_repeat(platform, actor, &earlier, &token, wait).await;
     }
     let checked = async {
         let mut connection = platform.registry.acquire().await?;
@@ -95,7 +106,7 @@ pub(crate) async fn take_in(
         Err(NotReserved::Taken | NotReserved::KeyUsed) => {
             // Somebody was faster: the same request on another replica, or another one.
             if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
-                return answer_repeat(platform, actor, &earlier, &token).await;
+                return answer_repeat(platform, actor, &earlier, &token, wait).await;
             }
             let mut connection = platform.registry.acquire().await?;
             return Err(taken(&mut connection, tenant.slug).await?);
@@ -103,11 +114,12 @@ pub(crate) async fn take_in(
     };
     drop(taking_in);
     let id = reserved.id();
-    let state = platform
-        .runner
-        .run(reserved, platform.settings.signup.wait.get())
-        .await;
-    answer(platform, actor, &tenant, (id, state), &token).await
+    let patience = match wait {
+        Wait::None => Duration::ZERO,
+        Wait::Done | Wait::Replicas => platform.settings.signup.wait.get(),
+    };
+    let state = platform.runner.run(reserved, patience).await;
+    answer(platform, actor, &tenant, (id, state), &token, wait).await
 }
 
 async fn reserve(
@@ -181,7 +193,7 @@ impl NewSignup {
     pub(crate) fn without_password(&self) -> Value {
         serde_json::json!({
             "company": self.company, "slug": self.slug, "email": self.email, "tier": self.tier,
-            "region": self.region, "time_zone": self.time_zone,
+            "region": self.region, "time_zone": self.time_zone, "labels": self.labels,
         })
     }
 
@@ -193,20 +205,23 @@ impl NewSignup {
         if let Value::Object(fields) = &mut rest {
             fields.insert("password".to_owned(), password.expose().into());
         }
-        serde_json::from_value(rest).map_err(Problem::internal)
+        let labelled: Labelled = serde_json::from_value(rest).map_err(Problem::internal)?;
+        Ok(labelled.into())
     }
 
-    /// All that the request says, in a fixed order.
-    fn fields(&self) -> [Option<&str>; 7] {
-        [
-            Some(&self.company),
+    /// All that the request says, in a fixed order; labels last, where it has some.
+    fn fields<'a>(&'a self, labels: Option<&'a String>) -> Vec<Option<&'a str>> {
+        let fields = [
+            Some(self.company.as_str()),
             self.slug.as_deref(),
-            Some(&self.email),
+            Some(self.email.as_str()),
             Some(self.password.expose()),
             self.tier.as_deref(),
             self.region.as_deref(),
             self.time_zone.as_deref(),
-        ]
+        ];
+        let labels = labels.map(|labels| Some(labels.as_str()));
+        fields.into_iter().chain(labels).collect()
     }
 }
 
@@ -226,6 +241,7 @@ async fn check(
         tier,
         region: signup.region.as_ref().or(settings.default_region.as_ref()),
         time_zone: time_zone.unwrap_or(&settings.default_time_zone),
+        labels: &signup.labels,
     };
     admit(connection, wanted).await
 }
@@ -242,6 +258,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) region: Option<&'a String>,
     /// IANA name.
     pub(crate) time_zone: &'a str,
+    /// Labels that its cluster must have.
+    pub(crate) labels: &'a BTreeMap<String, String>,
 }
 
 /// The tenant that can be made of what somebody wants.
@@ -252,6 +270,7 @@ pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> 
     let company = rules::company(wanted.company)?;
     let contact_email = rules::email("/email", wanted.email)?;
     let time_zone = rules::time_zone(wanted.time_zone)?;
+    rules::labels("/labels", wanted.labels)?;
     let slug = wanted_slug(&mut *connection, wanted.slug, &company).await?;
     tiers::check(&mut *connection, wanted.tier).await?;
     let region = region(&mut *connection, wanted.region).await?;
@@ -272,6 +291,7 @@ pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> 
         tier: wanted.tier.to_owned(),
         region,
         time_zone,
+        labels: wanted.labels.clone(),
     })
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod due;
 pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub(crate) mod internal;
+pub(crate) mod labelled;
 pub(crate) mod life;
 pub(crate) mod named;
 pub(crate) mod operator;
@@ -45,6 +46,8 @@ pub(crate) struct NewTenant {
     pub(crate) region: String,
     /// IANA name.
     pub(crate) time_zone: String,
+    /// Labels that its cluster must have.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// A tenant as it is stored.

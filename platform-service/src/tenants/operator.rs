@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use contract::ids::InvalidId;
 use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
@@ -21,12 +21,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::answer::SignupView;
 use super::idempotency::MaybeIdempotencyKey;
-use super::intake::{NewSignup, take_in};
+use super::intake::take_in;
+use super::labelled::Labelled;
 use super::overrides::Overrides;
 use super::view::{TenantDetail, TenantView};
 use super::{TenantRow, rules, slug, store};
 use crate::audit::{self, Action};
-use crate::operations::begin::record_done;
+use crate::operations::begin::{Wait, WaitQuery, record_done};
 use crate::operations::{OperationKind, Step, Subject};
 use crate::operators::{Operator, TenantsRead, TenantsWrite};
 use crate::platform::Platform;
@@ -119,7 +120,8 @@ pub(crate) async fn list(
     path = "/v1/tenants",
     operation_id = "tenants.create",
     tag = "tenants",
-    request_body = NewSignup,
+    params(WaitQuery),
+    request_body = Labelled,
     responses(
         (status = 201, description = "The tenant works.", body = SignupView),
         (
@@ -133,10 +135,11 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     operator: Operator<TenantsWrite>,
     State(platform): State<Platform>,
+    Query(query): Query<WaitQuery>,
     key: MaybeIdempotencyKey,
-    Json(signup): Json<NewSignup>,
+    Json(new): Json<Labelled>,
 ) -> Result<Response> {
-    take_in(&platform, operator.actor(), key, signup).await
+    take_in(&platform, operator.actor(), key, new.into(), query.wait).await
 }
 
 /// Show a tenant, with the migrations that fail in its database.
@@ -171,24 +174,33 @@ pub(crate) async fn show(
 
 /// Change a tenant's company, contact, tier, time zone, slug, labels or overrides.
 ///
-/// Reaches every service within a second. `If-Match` names the generation that the change was made
-/// from.
+/// Reaches every service within a second; `wait=replicas` answers when every replica has heard of it.
+/// `If-Match` names the generation that the change was made from.
 #[utoipa::path(
     patch,
     path = "/v1/tenants/{id}",
     operation_id = "tenants.update",
     tag = "tenants",
-    params(("id" = TenantId, Path, example = "t_acme_corp")),
+    params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
     request_body = TenantPatch,
-    responses((status = 200, description = "The tenant after it.", body = TenantView, headers(("etag" = String))))
+    responses(
+        (status = 200, description = "The tenant after it.", body = TenantView, headers(("etag" = String))),
+        (
+            status = 202,
+            description = "It is changed, and not every replica has heard of it yet.",
+            body = TenantView,
+            headers(("etag" = String))
+        ),
+    )
 )]
 pub(crate) async fn update(
     operator: Operator<TenantsWrite>,
     State(platform): State<Platform>,
     Path(id): Path<TenantId>,
+    Query(query): Query<WaitQuery>,
     IfMatch(version): IfMatch,
     Json(patch): Json<TenantPatch>,
-) -> Result<Tagged<TenantView>> {
+) -> Result<(StatusCode, Tagged<TenantView>)> {
     let mut transaction = platform.registry.begin().await?;
     let row = store::find_for_update(&mut transaction, &id)
         .await?
@@ -235,7 +247,13 @@ pub(crate) async fn update(
     feed::store::record(&mut transaction, &id, generation).await?;
     transaction.commit().await?;
     platform.feed.ring();
-    Ok(([(header::ETAG, row.version().etag())], Json(row.into())))
+    let patience = platform.settings.operations.wait.get();
+    let status = match query.wait {
+        Wait::Replicas if !feed::all_heard(&platform, patience).await? => StatusCode::ACCEPTED,
+        Wait::None | Wait::Done | Wait::Replicas => StatusCode::OK,
+    };
+    let tag = [(header::ETAG, row.version().etag())];
+    Ok((status, (tag, Json(row.into()))))
 }
 
 /// Whether a tenant may have the slug that it is to have: nobody else has it, or the id that it gives.

@@ -20,6 +20,7 @@ use super::idempotency::{InProgress, MaybeIdempotencyKey};
 use super::intake::{NewSignup, take_in};
 use crate::audit::Actor;
 use crate::config::{SignupPolicy, SignupSettings};
+use crate::operations::begin::Wait as WaitFor;
 use crate::platform::Platform;
 
 /// Addresses that are remembered.
@@ -107,7 +108,7 @@ pub(crate) async fn signup(
     key: MaybeIdempotencyKey,
     Json(signup): Json<NewSignup>,
 ) -> Result<Response> {
-    take_in(&platform, Actor::Signup, key, signup).await
+    take_in(&platform, Actor::Signup, key, signup, WaitFor::Done).await
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

@@ -102,8 +102,8 @@ pub(crate) async fn insert_provisioning(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into registry.tenant
-             (id, slug, company, contact_email, status, tier, region, time_zone)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, slug, company, contact_email, status, tier, region, time_zone, labels)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         tenant.id.as_str(),
         tenant.slug.as_str(),
         tenant.company,
@@ -112,6 +112,7 @@ pub(crate) async fn insert_provisioning(
         tenant.tier,
         tenant.region,
         tenant.time_zone,
+        to_json(&tenant.labels)?,
     )
     .execute(connection)
     .await?;

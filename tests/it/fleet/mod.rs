@@ -14,7 +14,7 @@ mod life;
 mod moves;
 mod outages;
 mod recoveries;
-mod rollouts;
+pub(crate) mod rollouts;
 mod upkeep;
 
 use world::OperationKind;

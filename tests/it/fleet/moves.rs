@@ -604,8 +604,11 @@ async fn a_suspended_tenant_is_moved_and_stays_suspended() {
 async fn drain_moves_all() {
     let world = World::with(WorldOptions::default().stock_level(1)).await;
     let tenants = join_all((0..5).map(|_| world.tenant("leaver"))).await;
+    let deleted = world.tenant("zzz-deleted").await;
     world.second_cluster().await;
     let operator = world.operator();
+    let path = format!("/v1/tenants/{0}?confirm={0}", deleted.id());
+    operator.delete(&path).await.expect(200);
     let answer = operator
         .post("/v1/clusters/main/drain", json!({ "at_once": 3 }))
         .await;
@@ -616,8 +619,25 @@ async fn drain_moves_all() {
         .await
         .expect(200)
         .json();
-    let expected = json!({ "tenants": 5, "moved": 5, "left": 0, "remaining": [], "note": null });
-    assert_eq!(operation["result"], expected);
+    let mut result = operation["result"].clone();
+    let kept = result.as_object_mut().unwrap().remove("kept_databases");
+    let expected = json!({
+        "tenants": 5, "moved": 5, "left": 0, "remaining": [], "kept": 6, "note": null,
+    });
+    assert_eq!(result, expected);
+    // What nobody is served from stays for its time, and is named.
+    let kept = kept.unwrap();
+    let kept = kept.as_array().unwrap();
+    let named = |database: &str| {
+        let found = kept.iter().find(|one| one["database"] == database);
+        let found = found.unwrap_or_else(|| panic!("{database} is not in {kept:#?}"));
+        assert!(found["until"].is_string(), "{found}");
+        found["why"].clone()
+    };
+    assert_eq!(named(&format!("deleted:{}:1", deleted.id())), "deleted");
+    for tenant in &tenants {
+        assert_eq!(named(&format!("old:{}:1", tenant.id())), "copy");
+    }
     let children = operator
         .get(&format!("/v1/operations?parent={id}"))
         .await
@@ -689,6 +709,38 @@ async fn a_drain_ends_with_those_left_that_no_cluster_takes_and_moves_the_others
     let result = drained(&world, &drain(&world).await).await;
     assert_eq!((&result["left"], &result["moved"]), (&json!(0), &json!(1)));
     assert_eq!(cluster_of(&operator, stays.id()).await, "second");
+}
+
+#[tokio::test]
+async fn a_drain_tries_those_that_no_cluster_took_once_more_at_its_end() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let refused = world.tenant("aaa").await;
+    let busy = world.tenant("bbb").await;
+    world.second_cluster().await;
+    let operator = world.operator();
+    let tiers = async |tiers: Value| {
+        let patch = json!({ "tiers": tiers });
+        operator
+            .patch("/v1/clusters/second", patch)
+            .await
+            .expect(200);
+    };
+    tiers(json!(["premium"])).await;
+    // As if somebody were making it: the drain waits for it.
+    world.set_status(busy.id(), "provisioning").await;
+    let id = drain(&world).await;
+    let path = format!("/v1/operations/{id}");
+    until("the first one was refused", || async {
+        let operation = operator.get(&path).await.expect(200).json();
+        let note = operation["progress"]["note"].as_str().unwrap_or_default();
+        note.starts_with("No other cluster")
+    })
+    .await;
+    tiers(Value::Null).await;
+    world.set_status(busy.id(), "active").await;
+    let result = drained(&world, &id).await;
+    assert_eq!((&result["left"], &result["moved"]), (&json!(0), &json!(2)));
+    assert_eq!(cluster_of(&operator, refused.id()).await, "second");
 }
 
 #[tokio::test]

@@ -21,19 +21,19 @@ const FIRST: &str =
 /// Works unless a tenant has a line that it cannot take.
 const SECOND: &str =
     "-- Bounded.\nalter table ledger.line add constraint line_id_check check (id < 100);";
-const POISON: &str = "insert into ledger.line values (500)";
-const CURE: &str = "delete from ledger.line";
+pub(crate) const POISON: &str = "insert into ledger.line values (500)";
+pub(crate) const CURE: &str = "delete from ledger.line";
 
 /// A fleet of which a new release with a second migration waits for its roll-out.
-struct Fleet {
-    world: World,
+pub(crate) struct Fleet {
+    pub(crate) world: World,
     second: Arc<AtomicBool>,
-    tenants: Vec<TenantHandle>,
+    pub(crate) tenants: Vec<TenantHandle>,
 }
 
 impl Fleet {
     /// So many tenants, in the order of their ids.
-    async fn with(options: WorldOptions, tenants: usize) -> Self {
+    pub(crate) async fn with(options: WorldOptions, tenants: usize) -> Self {
         let second = Arc::new(AtomicBool::new(false));
         let switch = Arc::clone(&second);
         let options = options
@@ -63,19 +63,19 @@ impl Fleet {
     }
 
     /// Replaces app-service by its second release.
-    async fn release(&self) {
+    pub(crate) async fn release(&self) {
         self.second.store(true, Ordering::SeqCst);
         let newer = self.world.add_app_replica().await;
         self.world.take_app_replica(newer - 1).stop().await;
     }
 
-    async fn on(&self, tenant: usize, sql: &str) {
+    pub(crate) async fn on(&self, tenant: usize, sql: &str) {
         let database = self.tenants[tenant].id().as_str();
         self.world.postgres().run(database, sql).await;
     }
 
     /// Lets no migration of a tenant go on until it is released.
-    async fn held_up(&self, tenant: usize) -> OpenTransaction {
+    pub(crate) async fn held_up(&self, tenant: usize) -> OpenTransaction {
         let database = self.tenants[tenant].id().as_str();
         self.world.postgres().lock(database, "ledger.line").await
     }

@@ -631,6 +631,84 @@ async fn a_query_marks_partial_results_and_cannot_write() {
     assert_eq!(world.postgres().number("postgres", attributes).await, 0);
 }
 
+#[tokio::test]
+async fn a_read_only_suspension_takes_writing_from_operators_logins() {
+    let world = World::shared().await;
+    let acme = world.tenant("read-only-psql").await;
+    let entries = acme.owner().post("/v1/entries", entry("kept")).await;
+    entries.expect(201);
+    let writer = psql(&world, &acme, "write").await;
+    let enter = async || {
+        let password = writer.password.expose();
+        let postgres = world.postgres();
+        postgres
+            .connect_as(&writer.role, password, &writer.database)
+            .await
+    };
+    let mut before = enter().await.unwrap();
+    let path = format!("/v1/tenants/{}", acme.id());
+    let suspend = json!({ "wall": "read_only" });
+    let operator = world.operator();
+    let suspending = format!("{path}/suspend");
+    operator.post(&suspending, suspend).await.expect(200);
+    let alive = sqlx::raw_sql("select 1").execute(&mut before).await;
+    assert!(
+        alive.is_err(),
+        "a session that wrote outlived the suspension"
+    );
+    let mut after = enter().await.unwrap();
+    sqlx::raw_sql("select * from entries.entry")
+        .execute(&mut after)
+        .await
+        .unwrap();
+    let write = "set default_transaction_read_only = off; delete from entries.entry";
+    assert!(sqlx::raw_sql(write).execute(&mut after).await.is_err());
+    let body = json!({ "access": "write", "reason": "a test" });
+    let refused = world.operator().post(&format!("{path}/psql"), body).await;
+    refused.refused(Code::TenantReadOnly);
+    psql(&world, &acme, "read").await;
+}
+
+#[tokio::test]
+async fn a_secret_is_made_once_for_a_key_and_never_shown_again() {
+    let world = World::shared().await;
+    let acme = world.tenant("once").await;
+    let psql = format!("/v1/tenants/{}/psql", acme.id());
+    let login = json!({ "access": "read", "reason": "a test" });
+    let other_login = json!({ "access": "read", "reason": "another one" });
+    let name = crate::support::unique("once");
+    let key = json!({ "name": name, "scopes": ["tenants:read"] });
+    let other_key = json!({ "name": name, "scopes": ["tenants:write"] });
+    for (path, body, other) in [
+        (psql.as_str(), login, other_login),
+        ("/v1/operator-keys", key, other_key),
+    ] {
+        let idempotency_key = crate::support::unique("key");
+        let operator = world.operator().header("idempotency-key", &idempotency_key);
+        // However many come at once, one of them makes it.
+        let answers = [(); 4].map(|()| operator.post(path, &body));
+        let answers = futures::future::join_all(answers).await;
+        let made = answers.iter().filter(|answer| answer.status() == 201);
+        assert_eq!(made.count(), 1, "{answers:?}");
+        for answer in answers.iter().filter(|answer| answer.status() != 201) {
+            answer.refused(Code::SecretShown);
+        }
+        operator.post(path, &body).await.refused(Code::SecretShown);
+        operator
+            .post(path, other)
+            .await
+            .refused(Code::IdempotencyKeyReused);
+    }
+    let logins = format!(
+        "select count(*) from registry.psql_login where tenant_id = '{}'",
+        acme.id()
+    );
+    let keys = format!("select count(*) from registry.operator_key where name = '{name}'");
+    for sql in [logins, keys] {
+        assert_eq!(world.postgres().number("registry", &sql).await, 1, "{sql}");
+    }
+}
+
 async fn psql(world: &World, tenant: &TenantHandle, access: &str) -> PsqlLogin {
     let path = format!("/v1/tenants/{}/psql", tenant.id());
     let body = json!({ "access": access, "reason": "a test looks in" });
@@ -730,6 +808,15 @@ async fn psql_logins_end() {
         acme.id()
     );
     assert_eq!(postgres.number("postgres", &left).await, 0);
+    // Nor does anybody get a new one before the wall is gone.
+    let path = format!("/v1/tenants/{}/psql", acme.id());
+    for access in ["read", "write"] {
+        let body = json!({ "access": access, "reason": "a test" });
+        let answer = world.operator().post(&path, body).await;
+        answer.refused(Code::TenantSuspended);
+    }
+    let resume = format!("/v1/tenants/{}/resume", acme.id());
+    world.operator().post(&resume, json!({})).await.expect(200);
     // Whoever looks into it afterwards asks for a login of its own, which ends with its time.
     let reader = psql(&world, &acme, "read").await;
     let mut reading = enter(&reader, &reader.database).await.unwrap();

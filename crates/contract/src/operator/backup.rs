@@ -2,6 +2,8 @@
 //!
 //! Deliberately types alone. Invariant: nothing here carries a password in the clear.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -180,6 +182,22 @@ pub struct NewRestore {
     /// Hours for which the replaced database is kept, 0 to 2160; 72 where it is left out.
     #[serde(default)]
     pub keep_old_hours: Option<u32>,
+    /// Answers what would happen, and does nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a restore would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({ "tenant": "t_acme", "from": "previous", "keep_old_hours": 72 }))]
+pub struct RestorePreview {
+    /// Whose data would be replaced.
+    pub tenant: TenantId,
+    /// By what.
+    #[schema(value_type = String)]
+    pub from: RestoreFrom,
+    /// Hours for which the replaced database would be kept.
+    pub keep_old_hours: u32,
 }
 
 /// What a tenant is restored from.
@@ -228,6 +246,9 @@ pub struct NewClone {
     /// Statements that run in the copy before it is served, in one transaction.
     #[serde(default)]
     pub anonymise_sql: Option<String>,
+    /// Labels that its cluster must have; left out for those of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// An uploaded archive is to become a tenant.
@@ -249,6 +270,9 @@ pub struct NewImport {
     /// Where the data must stay; left out for what the archive says.
     #[serde(default)]
     pub region: Option<String>,
+    /// Labels that its cluster must have; left out for what the archive says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// An uploaded archive.

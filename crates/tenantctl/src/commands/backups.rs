@@ -10,6 +10,7 @@ use contract::TenantId;
 use contract::operator::backup::{BackupEncryption, BackupId, BackupSchedule};
 use reqwest::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::api::Query;
 use crate::confirm;
@@ -190,7 +191,9 @@ impl Delete {
         }
         confirm::destroy(context, &id, &consequence)?;
         let query: Query = vec![("wait", "none".to_owned())];
-        let view = api.delete(&self.named.path(), &query).await?;
+        let (_, view) = api
+            .delete(&self.named.path(), &query, Uuid::now_v7())
+            .await?;
         let view = follow::settled(context, view).await?;
         follow::shown(context, &view)
     }

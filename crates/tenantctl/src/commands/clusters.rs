@@ -48,6 +48,8 @@ pub(crate) const FIELDS: &[Column<'_>] = &[
     plain("most databases", "/max_databases"),
     plain("ready databases", "/stock"),
     plain("connections", "/connection_budget"),
+    plain("server's connections", "/server_connections"),
+    plain("of those used", "/used_connections"),
     plain("tiers", "/tiers"),
     plain("labels", "/labels"),
     plain("weight", "/weight"),
@@ -58,6 +60,15 @@ pub(crate) const FIELDS: &[Column<'_>] = &[
 ];
 
 const WARNINGS: &[Column<'_>] = &[plain("about", "/about"), plain("what to do", "/detail")];
+
+const STAYING: &[Column<'_>] = &[plain("tenant", "/tenant"), plain("why", "/reason")];
+
+const KEPT: &[Column<'_>] = &[
+    plain("database", "/database"),
+    plain("tenant", "/tenant"),
+    plain("why", "/why"),
+    time("until", "/until"),
+];
 
 /// What can be done with clusters.
 #[derive(Debug, Subcommand)]
@@ -89,7 +100,8 @@ kept nowhere. Its password comes from TENANTCTL_ADMIN_PASSWORD, a file or stdin,
   tenantctl clusters drain old --at-once 4
   tenantctl clusters drain old --no-wait
 
-It gets no new tenants from then on; `tenantctl clusters update old --status active` ends that. To stop
+It gets no new tenants from then on; `tenantctl clusters update old --status active` ends that. Databases
+of deleted tenants, and copies that moves left, stay for their time and are listed at the end. To stop
 a drain, cancel its operation: moves that have begun go on.")]
     Drain(Drain),
 }
@@ -244,11 +256,28 @@ impl Drain {
         let path = format!("{}/drain", self.cluster.path());
         let view = follow::begun(context, &path, &body).await?;
         follow::shown(context, &view)?;
-        let left = view["result"]["left"].as_u64().unwrap_or(0);
-        if left == 0 || !follow::is_over(&view) {
+        if !follow::is_over(&view) {
             return Ok(());
         }
-        let name = &self.cluster.name;
+        let result = &view["result"];
+        let list = |name: &str| result[name].as_array().map_or(&[][..], Vec::as_slice);
+        let number = |name: &str| result[name].as_u64().unwrap_or(0);
+        let out = &context.out;
+        out.part("tenants that are still there", STAYING, list("remaining"))?;
+        out.part(
+            "databases that stay for a time",
+            KEPT,
+            list("kept_databases"),
+        )?;
+        let (left, kept, name) = (number("left"), number("kept"), &self.cluster.name);
+        if kept > 0 {
+            out.note(&format!(
+                "{kept} databases stay on {name} for a time, of deleted tenants and copies that were left."
+            ));
+        }
+        if left == 0 {
+            return Ok(());
+        }
         Err(Failure::Found {
             what: format!("{left} tenants are still on {name}"),
             next: vec![

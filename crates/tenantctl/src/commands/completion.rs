@@ -25,7 +25,7 @@ _tenantctl_with_ids() {
     _tenantctl "$@"
     local word="${COMP_WORDS[COMP_CWORD]}"
     if [[ "$word" == t_* ]]; then
-        COMPREPLY=( $(compgen -W "$(tenantctl complete-tenants "$word" 2>/dev/null)" -- "$word") )
+        COMPREPLY=( $(compgen -W "$(tenantctl complete-tenants "$word" "$COMP_LINE" 2>/dev/null)" -- "$word") )
     fi
 }
 complete -F _tenantctl_with_ids -o bashdefault -o default tenantctl
@@ -33,7 +33,7 @@ complete -F _tenantctl_with_ids -o bashdefault -o default tenantctl
 
 const ZSH_IDS: &str = r#"_tenantctl_value() {
     if [[ "$PREFIX" == t_* ]]; then
-        compadd -- ${(f)"$(tenantctl complete-tenants "$PREFIX" 2>/dev/null)"}
+        compadd -- ${(f)"$(tenantctl complete-tenants "$PREFIX" "$words" 2>/dev/null)"}
     else
         _default
     fi
@@ -42,7 +42,7 @@ const ZSH_IDS: &str = r#"_tenantctl_value() {
 "#;
 
 const FISH_IDS: &str = r#"
-complete -c tenantctl -n 'string match -q "t_*" -- (commandline -ct)' -f -a '(tenantctl complete-tenants (commandline -ct) 2>/dev/null)'
+complete -c tenantctl -n 'string match -q "t_*" -- (commandline -ct)' -f -a '(tenantctl complete-tenants (commandline -ct) (commandline -p) 2>/dev/null)'
 "#;
 
 /// Print the completion script of a shell.
@@ -52,7 +52,8 @@ complete -c tenantctl -n 'string match -q "t_*" -- (commandline -ct)' -f -a '(te
   tenantctl completion zsh > ~/.zfunc/_tenantctl
   tenantctl completion fish > ~/.config/fish/completions/tenantctl.fish
 
-In these three, what starts with t_ is completed to the ids of the current profile's server.")]
+In these three, what starts with t_ is completed to the ids of the server that the line names with
+--profile or --url, else of the current profile's.")]
 pub(crate) struct Completion {
     /// The shell.
     shell: Shell,
@@ -63,6 +64,23 @@ pub(crate) struct Completion {
 pub(crate) struct CompleteTenants {
     /// What was typed so far.
     prefix: String,
+    /// The whole line, which may name another profile or server.
+    #[arg(default_value = "")]
+    line: String,
+}
+
+/// What a line says for a flag, as `--flag value` or `--flag=value`; the last one counts.
+fn said<'a>(line: &'a str, flag: &str) -> Option<&'a str> {
+    let mut found = None;
+    let mut words = line.split_whitespace();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(flag) {
+            Some("") => found = words.next(),
+            Some(rest) => found = rest.strip_prefix('=').or(found),
+            None => {}
+        }
+    }
+    found.map(|value| value.trim_matches(['"', '\'']))
 }
 
 impl Completion {
@@ -85,7 +103,11 @@ impl Completion {
 
 impl CompleteTenants {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let found = tokio::time::timeout(PATIENCE, ids(context, &self.prefix)).await;
+        let profile = said(&self.line, "--profile");
+        let Ok(context) = context.naming(profile, said(&self.line, "--url")) else {
+            return Ok(());
+        };
+        let found = tokio::time::timeout(PATIENCE, ids(&context, &self.prefix)).await;
         match found {
             Ok(Ok(ids)) => context.out.raw(&ids),
             // Nothing to propose is no failure.
@@ -107,4 +129,23 @@ async fn ids(context: &Context, prefix: &str) -> Result<String, Failure> {
         .filter(|id| id.starts_with(prefix))
         .map(|id| format!("{id}\n"))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn a_line_says_which_profile_is_meant() {
+        let said = |line| said(line, "--profile");
+        assert_eq!(said("tenantctl --profile far tenants show t_"), Some("far"));
+        assert_eq!(
+            said("tenantctl tenants --profile='far' show t_"),
+            Some("far")
+        );
+        assert_eq!(said("tenantctl --profile a --profile=b show t_"), Some("b"));
+        assert_eq!(said("tenantctl tenants show t_"), None);
+        assert_eq!(said("tenantctl profiles --profiles x"), None);
+        assert_eq!(said("tenantctl --profile"), None);
+    }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use contract::operator::upkeep::NewRotation;
 use reqwest::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::selection::SelectionFlags;
 use crate::api::Query;
@@ -196,7 +197,8 @@ impl Revoke {
         }
         confirm::destroy(context, &self.id, &consequence)?;
         let path = format!("/v1/operator-keys/{}", self.id);
-        context.api()?.delete(&path, &Query::new()).await?;
+        let api = context.api()?;
+        api.delete(&path, &Query::new(), Uuid::now_v7()).await?;
         context.out.note(&format!("{} is revoked.", self.id));
         Ok(())
     }

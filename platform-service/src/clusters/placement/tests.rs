@@ -14,6 +14,7 @@ fn cluster(name: &str) -> Candidate {
         max_databases: None,
         used_bytes: 0,
         max_disk_bytes: None,
+        connections: None,
     }
 }
 
@@ -160,4 +161,31 @@ fn a_disk_keeps_a_reserve() {
         ..nearly
     };
     assert_eq!(unlimited.judge(with(u64::MAX)), Ok(()));
+}
+
+#[test]
+fn a_server_with_few_connections_left_is_the_last_choice_and_not_full() {
+    let with = |name: &str, used| Candidate {
+        connections: Some(ServerConnections { all: 100, used }),
+        ..cluster(name)
+    };
+    // The less loaded one has no connections to spare.
+    let crowded = with("a-crowded", 90);
+    let loaded = Candidate {
+        databases: 500,
+        ..with("loaded", 89)
+    };
+    let both = [crowded.clone(), loaded];
+    assert_eq!(placed(&both, "standard").as_deref(), Some("loaded"));
+    assert_eq!(
+        placed(std::slice::from_ref(&crowded), "standard").as_deref(),
+        Some("a-crowded")
+    );
+    // One that is kept for a tier goes first, all the same.
+    let kept = Candidate {
+        tiers: Some(vec!["premium".to_owned()]),
+        ..crowded
+    };
+    let both = [kept, with("shared", 0)];
+    assert_eq!(placed(&both, "premium").as_deref(), Some("a-crowded"));
 }

@@ -289,6 +289,34 @@ pub(crate) async fn version(connection: &mut PgConnection) -> Result<i32, sqlx::
         .await
 }
 
+/// Connections of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerConnections {
+    /// For ordinary logins.
+    pub(crate) all: u32,
+    /// Of anybody, now.
+    pub(crate) used: u32,
+}
+
+/// How many connections the server has, and how many are used.
+pub(crate) async fn connections(
+    connection: &mut PgConnection,
+) -> Result<ServerConnections, sqlx::Error> {
+    let (all, used): (i32, i32) = sqlx::query_as(
+        "select current_setting('max_connections')::integer - (
+                 select coalesce(sum(setting::integer), 0)::integer from pg_settings
+                 where name in ('superuser_reserved_connections', 'reserved_connections')),
+             (select count(*)::integer from pg_stat_activity
+              where datid is not null and usesysid is not null)",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(ServerConnections {
+        all: u32::try_from(all).unwrap_or(0),
+        used: u32::try_from(used).unwrap_or(0),
+    })
+}
+
 /// Bytes of all databases that this login may look at.
 pub(crate) async fn used_bytes(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let bytes: i64 = sqlx::query_scalar(

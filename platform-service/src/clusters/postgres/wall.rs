@@ -52,12 +52,28 @@ pub(crate) async fn set(
 /// The statements of [`set`], to be part of a longer message.
 pub(crate) fn statements(name: &Name, wall: Wall) -> String {
     let role = ident(name);
+    let (data, read) = (ident(DATA_ROLE), ident(READ_ROLE));
     let on_database = match wall {
-        Wall::Open | Wall::ReadOnly => format!("grant connect on database {role} to {role};\n"),
+        Wall::Open => format!("grant connect on database {role} to {role};\n"),
+        Wall::ReadOnly => format!(
+            "grant connect on database {role} to {role};\n\
+             {};\n",
+            for_logins(
+                name,
+                &format!(
+                    "execute format('revoke {data} from %1$I', login);
+                     execute format('grant {read} to %1$I', login);
+                     execute format('alter role %1$I set default_transaction_read_only = on', login);"
+                )
+            )
+        ),
         Wall::Blocked => format!(
             "revoke connect on database {role} from {role};\n\
              {};\n",
-            without_logins(name)
+            for_logins(
+                name,
+                "execute format('revoke connect on database %I from %I', own, login);"
+            )
         ),
     };
     on_role(name, wall) + &on_database
@@ -84,18 +100,19 @@ fn on_role(name: &Name, wall: Wall) -> String {
     }
 }
 
-/// Takes the right to connect from operators' logins, which are issued anew where they are still needed:
-/// one that may write must not write to a copy that is being left.
-fn without_logins(name: &Name) -> String {
+/// Does something to each operator's `login` that may connect to a database, `own`: what keeps a tenant
+/// from writing or from entering keeps its operators' logins from it, too, which are issued anew where
+/// they are still needed.
+fn for_logins(name: &Name, each: &str) -> String {
     let database = literal(&name.to_string());
     format!(
-        "do $$ declare login text; begin
+        "do $$ declare login text; own text := {database}; begin
              for login in
                  select role.rolname from pg_database database, aclexplode(database.datacl) entry
                  join pg_roles role on role.oid = entry.grantee
-                 where database.datname = {database} and role.rolname like 'psql:%'
+                 where database.datname = own and role.rolname like 'psql:%'
              loop
-                 execute format('revoke connect on database %I from %I', {database}, login);
+                 {each}
              end loop;
          end $$"
     )

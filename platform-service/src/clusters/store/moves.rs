@@ -1,10 +1,12 @@
-//! Which tenants a drained cluster still has: SQL.
+//! What a drained cluster still has: SQL.
 //!
-//! Deliberately those that live: what is deleted or put away goes by its own time. Invariant: a tenant
-//! whose move failed is not tried again by the same drain.
+//! Deliberately tells tenants that live, which leave, from what is deleted or put away, which goes by its
+//! own time. Invariant: a tenant whose move failed is not tried again by the same drain.
 
 use contract::{ClusterName, OperationId, TenantId};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use crate::registry::parsed;
 
@@ -24,6 +26,18 @@ pub(crate) enum LeaverState {
     Busy,
     /// Its move by this drain failed, or an operation of it is stuck: why, in words.
     Failed(String),
+}
+
+/// A database on a cluster from which no tenant is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptDatabase {
+    database: String,
+    tenant: Option<TenantId>,
+    /// `deleted`: of a tenant that can be restored; `copy`: what a move or a restore left.
+    why: String,
+    /// When it goes by itself; unknown while an operation has it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    until: Option<OffsetDateTime>,
 }
 
 /// Marks a cluster as one that is being emptied.
@@ -83,4 +97,42 @@ pub(crate) async fn leavers(
             })
         })
         .collect()
+}
+
+/// The databases on a cluster from which no tenant is served: how many, and the first `most` of them.
+pub(crate) async fn kept_databases(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+    most: i64,
+) -> Result<(u64, Vec<KeptDatabase>), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select kept.name as "name!", kept.tenant as "tenant?", kept.why as "why!",
+            kept.until as "until?", count(*) over () as "all!"
+        from (
+            select kept_name as name, id as tenant, 'deleted' as why, purge_after as until
+            from registry.tenant
+            where cluster = $1 and status = 'deleted' and purged_at is null
+                and kept_name is not null
+            union all
+            select name, tenant_id, 'copy', drop_after from registry.kept_database
+            where cluster = $1
+        ) kept
+        order by kept.why desc, kept.name limit $2
+        "#,
+        cluster.as_str(),
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    let all = rows.first().map_or(0, |row| row.all.unsigned_abs());
+    let kept = rows.into_iter().map(|row| {
+        Ok(KeptDatabase {
+            database: row.name,
+            tenant: row.tenant.map(|id| parsed("tenant.id", &id)).transpose()?,
+            why: row.why,
+            until: row.until,
+        })
+    });
+    Ok((all, kept.collect::<Result<_, sqlx::Error>>()?))
 }

@@ -41,6 +41,7 @@ const SHORT_MS: u64 = 500;
 /// What was seen of a tenant before its move is planned.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
+    /// Of its database.
     bytes: u64,
     tools: Vec<Tool>,
 }
@@ -65,14 +66,14 @@ pub(crate) async fn measure(
         postgres::moving::bytes_of(&mut server, &name).await?
     };
     Ok(Measured {
-        bytes: bytes.saturating_sub(FRAME_BYTES),
+        bytes,
         tools: tools::find(&platform.settings.tools).await,
     })
 }
 
-/// How long copying so many bytes takes, in milliseconds.
+/// How long copying a database of so many bytes takes, in milliseconds.
 fn predicted_ms(bytes: u64) -> u64 {
-    COPY_MS + bytes / BYTES_PER_MS
+    COPY_MS + bytes.saturating_sub(FRAME_BYTES) / BYTES_PER_MS
 }
 
 /// Decides a move under the lock of the tenant and of its region's clusters.

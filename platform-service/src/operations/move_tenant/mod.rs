@@ -72,7 +72,7 @@ pub(crate) struct MovePlan {
     /// Of the copy that is made.
     copy: u32,
     variant: MoveVariant,
-    /// Of its data, when the move was begun.
+    /// Of its database, when the move was begun.
     bytes: u64,
     /// How long its requests may be held at most.
     hold_for: Duration,

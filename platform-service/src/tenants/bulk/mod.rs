@@ -36,7 +36,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Create many tenants from CSV or NDJSON.
 ///
-/// Up to 10,000 rows with the fields of a sign-up; a CSV names them in its first line. Each row succeeds
+/// Up to 10,000 rows with the fields of a sign-up, and `labels`; a CSV names them in its first line, and
+/// writes labels as `disk=nvme rack=7`. Each row succeeds
 /// or fails by itself: `GET /v1/operations/{id}/rows` reports them.
 #[utoipa::path(
     post,

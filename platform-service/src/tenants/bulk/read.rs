@@ -9,6 +9,7 @@ use kit::error::{Problem, Result};
 use kit::passwords::Password;
 
 use crate::tenants::intake::NewSignup;
+use crate::tenants::labelled::Labelled;
 
 /// The most rows of a file.
 const MAX_ROWS: usize = 10_000;
@@ -49,16 +50,20 @@ pub(super) fn rows(format: Format, bytes: &[u8]) -> Result<Vec<NewRow>> {
             let mut reader = csv::ReaderBuilder::new()
                 .trim(csv::Trim::All)
                 .from_reader(bytes);
-            let rows = reader.deserialize().take(MAX_ROWS + 1);
-            rows.map(|row| row.map_err(|error| unreadable(&csv_words(&error))))
-                .collect()
+            let rows = reader.deserialize::<Labelled>().take(MAX_ROWS + 1);
+            rows.map(|row| {
+                let row = row.map_err(|error| unreadable(&csv_words(&error)))?;
+                Ok(row.into())
+            })
+            .collect()
         }
         Format::Ndjson => bytes
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.trim_ascii().is_empty())
             .take(MAX_ROWS + 1)
             .map(|line| {
-                kit::extract::parse(line).map_err(|problem| {
+                let row = kit::extract::parse::<Labelled>(line).map(NewSignup::from);
+                row.map_err(|problem| {
                     let document = problem.document(None);
                     let field = document.errors.first();
                     let words = field.map(|field| format!("{} {}", field.pointer, field.detail));
@@ -143,6 +148,20 @@ mod tests {
         let rows = read(Format::Ndjson, text);
         let failed: Vec<bool> = rows.iter().map(Result::is_err).collect();
         assert_eq!(failed, [false, true, true, true]);
+    }
+
+    #[test]
+    fn labels_are_an_object_or_a_cell() {
+        let text = "company,email,password,labels\nA,a@b.example,correct horse,disk=nvme rack=7\n\
+                    B,b@b.example,correct horse,\nC,c@b.example,correct horse,nvme\n";
+        let rows = read(Format::Csv, text);
+        let labels = |row: &NewRow| row.as_ref().unwrap().without_password()["labels"].to_string();
+        assert_eq!(labels(&rows[0]), r#"{"disk":"nvme","rack":"7"}"#);
+        assert_eq!(labels(&rows[1]), "{}");
+        assert!(rows[2].is_err());
+        let text = r#"{"company":"A","email":"a@b.example","password":"correct horse","labels":{"disk":"nvme"}}"#;
+        let rows = read(Format::Ndjson, text);
+        assert_eq!(labels(&rows[0]), r#"{"disk":"nvme"}"#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Deliberately streams archives: they are as big as tenants. Invariant: an archive is in its file only
 //! when all of it is.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -14,17 +15,25 @@ use contract::operator::cluster::{MoveVariant, NewMove};
 use contract::{ClusterName, OperationId, Slug};
 use hyper::body::{Bytes, Frame};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::life::Explicit;
-use super::{FIELDS, Named, path};
-use crate::api::Query;
+use super::{Named, path};
 use crate::cli::Until;
 use crate::commands::operations;
 use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow::{self, Bar};
+use crate::output::{Column, plain};
+use crate::values;
+
+const RESTORE_PREVIEW: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    plain("from", "/from"),
+    plain("hours for which the old data is kept", "/keep_old_hours"),
+];
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 * 1024;
@@ -69,6 +78,9 @@ pub(crate) struct Clone {
     /// Statements that run in the copy before it is served, in one transaction.
     #[arg(long, value_name = "FILE")]
     anonymise: Option<PathBuf>,
+    /// A label that its cluster must have, name=value; several times for several; else those of the original.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
 }
 
 /// Writes an archive.
@@ -99,12 +111,15 @@ pub(crate) struct Import {
     /// Where the data must stay; else what the archive says.
     #[arg(long)]
     region: Option<String>,
+    /// A label that its cluster must have, name=value; several times for several; else what the archive says.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
 }
 
 /// Makes many tenants.
 #[derive(Debug, Args)]
 pub(crate) struct Bulk {
-    /// CSV with a line of names, or NDJSON; - is stdin: company, slug, email, password, tier, region, time_zone.
+    /// CSV with a line of names, or NDJSON; - is stdin: company, slug, email, password, tier, region, time_zone, labels.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -120,6 +135,11 @@ pub(crate) struct Move {
     /// How: dump or replicate; else what holds requests for less than half a second.
     #[arg(long = "by", value_name = "VARIANT", value_parser = variant)]
     variant: Option<MoveVariant>,
+}
+
+/// Labels, where some are given.
+fn given(labels: Vec<(String, String)>) -> Option<BTreeMap<String, String>> {
+    (!labels.is_empty()).then(|| labels.into_iter().collect())
 }
 
 fn restore_from(text: &str) -> Result<RestoreFrom, String> {
@@ -162,13 +182,11 @@ impl RestoreBackup {
         );
         if self.dry_run {
             let api = context.api()?;
-            context
-                .out
-                .item(FIELDS, &api.get(&path(id), &Query::new()).await?)?;
-            if let RestoreFrom::Backup(backup) = self.from {
-                api.get(&format!("/v1/backups/{backup}"), &Query::new())
-                    .await?;
-            }
+            // The platform looks as it does for a restore: what would be refused is refused.
+            let body = json!({ "from": from, "keep_old_hours": self.keep_old, "dry_run": true });
+            let at = format!("{}/restore-backup", path(id));
+            let preview = api.once(Method::POST, &at, &body).await?;
+            context.out.item(RESTORE_PREVIEW, &preview)?;
             context
                 .out
                 .note(&format!("This {consequence}. Nothing was changed."));
@@ -179,6 +197,7 @@ impl RestoreBackup {
             from: self.from,
             confirm: Some(id.to_string()),
             keep_old_hours: self.keep_old,
+            dry_run: false,
         };
         follow::begin(context, &format!("{}/restore-backup", path(id)), &body).await
     }
@@ -194,6 +213,7 @@ impl Clone {
             slug: self.slug.to_string(),
             company: self.company,
             anonymise_sql,
+            labels: given(self.labels),
         };
         follow::begin(context, &format!("{}/clones", path(&self.tenant.id)), &body).await
     }
@@ -213,12 +233,7 @@ impl Move {
 impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = context.tenant(self.tenant.id.as_ref())?;
-        let view = follow::begun(
-            context,
-            &format!("{}/export", path(&id)),
-            &serde_json::json!({}),
-        )
-        .await?;
+        let view = follow::begun(context, &format!("{}/export", path(&id)), &json!({})).await?;
         if context.until() == Until::Begun {
             return follow::shown(context, &view);
         }
@@ -286,11 +301,16 @@ impl Import {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let failed = Failure::file("reading", &self.file);
         let file = std::fs::File::open(&self.file).map_err(failed)?;
-        let name = uuid::Uuid::now_v7().simple().to_string() + ".tar";
+        let name = Uuid::now_v7().simple().to_string() + ".tar";
         let to = format!("/v1/imports/{name}");
-        let uploaded = context
+        let (_, uploaded) = context
             .api()?
-            .upload(Method::PUT, &to, "application/x-tar", body_of(file))
+            .upload(
+                Method::PUT,
+                &to,
+                Uuid::now_v7(),
+                ("application/x-tar", body_of(file)),
+            )
             .await?;
         let body = NewImport {
             archive: text(&uploaded, "/archive").to_owned(),
@@ -298,6 +318,7 @@ impl Import {
             company: self.company,
             tier: self.tier,
             region: self.region,
+            labels: given(self.labels),
         };
         follow::begin(context, "/v1/imports", &body).await
     }
@@ -319,15 +340,15 @@ impl Bulk {
             "text/csv"
         };
         let api = context.api()?;
-        let view = api
-            .upload(
-                Method::POST,
-                "/v1/tenants/bulk?wait=none",
-                kind,
-                text_of_file.into(),
-            )
-            .await?;
+        let key = Uuid::now_v7();
+        let send = async |wait: &str| {
+            let path = format!("/v1/tenants/bulk?wait={wait}");
+            let body = (kind, text_of_file.clone().into());
+            api.upload(Method::POST, &path, key, body).await
+        };
+        let (_, view) = send("none").await?;
         let view = follow::settled(context, view).await?;
+        let view = follow::heard(context, view, async |_| send("replicas").await).await?;
         if !follow::is_over(&view) {
             return follow::shown(context, &view);
         }

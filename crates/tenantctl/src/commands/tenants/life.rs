@@ -13,6 +13,7 @@ use contract::tenant::SuspensionWall;
 use reqwest::Method;
 use serde_json::json;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Named, path};
 use crate::api::Query;
@@ -149,7 +150,7 @@ impl Delete {
         let api = context.api()?;
         if self.dry_run {
             let query: Query = vec![("dry_run", "true".to_owned())];
-            let preview = api.delete(&path(id), &query).await?;
+            let (_, preview) = api.delete(&path(id), &query, Uuid::now_v7()).await?;
             context.out.item(PREVIEW, &preview)?;
             context.out.note("Nothing was changed.");
             return Ok(());
@@ -159,9 +160,16 @@ impl Delete {
              until its retention is over"
         );
         confirm::destroy(context, id.as_str(), &consequence)?;
-        let query: Query = vec![("confirm", id.to_string()), ("wait", "none".to_owned())];
-        let view = api.delete(&path(id), &query).await?;
+        let (path, key) = (path(id), Uuid::now_v7());
+        let mut query: Query = vec![("confirm", id.to_string()), ("wait", "none".to_owned())];
+        let (_, view) = api.delete(&path, &query, key).await?;
         let view = follow::settled(context, view).await?;
+        query.truncate(1);
+        let view = follow::heard(context, view, async |wait| {
+            let query = [query.clone(), wait].concat();
+            api.delete(&path, &query, key).await
+        })
+        .await?;
         follow::shown(context, &view)
     }
 }

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use contract::{ClusterName, Secret, Slug, TenantId, TenantStatus};
+use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api::Query;
+use crate::cli::Until;
 use crate::confirm::{Source, secret};
 use crate::context::Context;
 use crate::failure::{Failure, text};
@@ -202,7 +204,7 @@ Requests wait for a moment. The replaced database is kept for a time: `previous`
   tenantctl tenants bulk tenants.csv
   tenantctl tenants bulk tenants.ndjson -o ndjson
 
-The first line of a CSV names the columns: company,slug,email,password,tier,region,time_zone.")]
+The first line of a CSV names the columns: company,slug,email,password,tier,region,time_zone,labels (disk=nvme rack=7).")]
     Bulk(data::Bulk),
 }
 
@@ -258,6 +260,9 @@ pub(crate) struct Create {
     /// IANA name, such as Europe/Berlin.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
+    /// A label that its cluster must have, name=value; several times for several.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
     #[command(flatten)]
     password: OwnerPassword,
 }
@@ -322,6 +327,11 @@ fn object(text: &str) -> Result<Value, String> {
 }
 
 impl Command {
+    /// Whether it changes what replicas know of tenants.
+    pub(crate) fn is_heard_of(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Show(_) | Self::Certificate(_))
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(context).await,
@@ -415,6 +425,14 @@ impl Create {
                 body[name] = value.into();
             }
         }
+        if !self.labels.is_empty() {
+            let labels: Map<String, Value> = self
+                .labels
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect();
+            body["labels"] = Value::Object(labels);
+        }
         let key = Uuid::now_v7();
         let (_, mut made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
         if let Ok(operation) = text(&made, "/operation/id").parse() {
@@ -424,6 +442,10 @@ impl Create {
                 (_, made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
             }
         }
+        made = follow::heard(context, made, async |query| {
+            api.post("/v1/tenants", &query, &body, key).await
+        })
+        .await?;
         // Whoever sees the answer may not need to read the operation by its token: keys can.
         if let Some(ticket) = made["operation"].as_object_mut() {
             ticket.remove("token");
@@ -444,8 +466,16 @@ impl Update {
         let body = self.change.body();
         let api = context.api()?;
         let (_, etag) = api.tagged(&path(&id)).await?;
-        let changed = api.patch(&path(&id), &etag, &body).await?;
-        context.out.item(FIELDS, &changed)
+        let query: Query = match context.until() {
+            Until::Replicas => vec![("wait", "replicas".to_owned())],
+            Until::Begun | Until::Done => Query::new(),
+        };
+        let (status, changed) = api.patch(&path(&id), &query, &etag, &body).await?;
+        context.out.item(FIELDS, &changed)?;
+        match status {
+            StatusCode::ACCEPTED => Err(Failure::Unheard),
+            _ => Ok(()),
+        }
     }
 }
 

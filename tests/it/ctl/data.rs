@@ -1,0 +1,144 @@
+//! A tenant's data: backups, restores, copies, archives, files of tenants.
+
+use world::{PASSWORD, WorldOptions};
+
+use super::Ctl;
+use crate::fleet::backups::{Keeping, write};
+use crate::support::unique;
+
+async fn titles(keeping: &Keeping, tenant: &str) -> Vec<String> {
+    let sql = "select title from entries.entry order by 1";
+    keeping.world.postgres().texts(tenant, sql).await
+}
+
+#[tokio::test]
+async fn a_backup_is_made_shown_tried_restored_and_deleted() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    let tenant = keeping.world.tenant("backed").await;
+    let id = tenant.id().as_str();
+    write(&tenant, &["kept"]).await;
+    let made = ctl.json(&["tenants", "backup", id, "--encrypt"]);
+    let backup = made["result"]["backup"].as_str().unwrap();
+    ctl.lists(&["backups", "list", "--tenant", id], backup);
+    let shown = ctl.shows(&["backups", "show", backup], backup);
+    assert_eq!(
+        (&shown["tenant"], &shown["encryption"]),
+        (&id.into(), &"tenant".into())
+    );
+    assert_eq!(ctl.json(&["backups", "verify", backup])["state"], "done");
+    assert!(ctl.json(&["backups", "show", backup])["verified_at"].is_string());
+
+    write(&tenant, &["later"]).await;
+    let restore = ["tenants", "restore-backup", id, backup];
+    let preview = ctl.run(&[&restore[..], &["--dry-run"]].concat()).expect(0);
+    preview.says("Nothing was changed");
+    // What a restore would refuse, a dry run refuses.
+    let previous_dry = ["tenants", "restore-backup", id, "previous", "--dry-run"];
+    ctl.run(&previous_dry).expect(3);
+    let other = keeping.world.tenant("other").await;
+    let foreign = ["tenants", "restore-backup", other.id().as_str(), backup];
+    let refused = ctl.run(&[&foreign[..], &["--yes"]].concat());
+    let dry = ctl.run(&[&foreign[..], &["--dry-run"]].concat());
+    assert_ne!(dry.code, Some(0), "{}", dry.out);
+    assert_eq!(dry.code, refused.code, "{}", dry.err);
+    ctl.run(&restore).expect(2).says("--yes");
+    assert_eq!(titles(&keeping, id).await, ["kept", "later"]);
+    let previous = ["tenants", "restore-backup", id, "previous", "--yes"];
+    ctl.run(&previous).expect(3);
+    ctl.run(&[&restore[..], &["--yes"]].concat()).expect(0);
+    assert_eq!(titles(&keeping, id).await, ["kept"]);
+    assert_eq!(ctl.json(&previous_dry)["from"], "previous");
+    assert_eq!(titles(&keeping, id).await, ["kept"]);
+    ctl.run(&previous).expect(0);
+    assert_eq!(titles(&keeping, id).await, ["kept", "later"]);
+
+    let schedule = ["backups", "schedule", "premium"];
+    assert!(ctl.json(&schedule)["every_minutes"].is_null());
+    let every = [
+        &schedule[..],
+        &["--every", "6h", "--keep", "28", "--keep-days", "40"],
+    ]
+    .concat();
+    let set = ctl.shows(&every, "360");
+    assert_eq!((&set["keep"], &set["keep_days"]), (&28.into(), &40.into()));
+    ctl.run(&[&schedule[..], &["--off"]].concat()).expect(0);
+    assert!(ctl.json(&schedule)["every_minutes"].is_null());
+
+    let delete = ["backups", "delete", backup];
+    ctl.run(&[&delete[..], &["--dry-run"]].concat())
+        .expect(0)
+        .says("Nothing was changed");
+    ctl.run(&delete).expect(2).says("--yes");
+    ctl.run(&[&delete[..], &["--yes"]].concat()).expect(0);
+    ctl.run(&["backups", "show", backup]).expect(3);
+}
+
+#[tokio::test]
+async fn a_tenant_is_copied_taken_along_and_brought_back() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    let tenant = keeping.world.tenant("copied").await;
+    let id = tenant.id().as_str();
+    write(&tenant, &["secret"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scrub = folder.path().join("scrub.sql");
+    std::fs::write(&scrub, "update entries.entry set title = 'scrubbed'").unwrap();
+    let slug = unique("copy");
+    let scrub = scrub.to_str().unwrap();
+    let cloned = ctl.json(&["tenants", "clone", id, "--as", &slug, "--anonymise", scrub]);
+    let copy = format!("t_{}", slug.replace('-', "_"));
+    assert_eq!(cloned["state"], "done");
+    assert_eq!(titles(&keeping, &copy).await, ["scrubbed"]);
+    ctl.run(&["tenants", "clone", id, "--as", &slug]).expect(5);
+
+    let archive = folder.path().join("acme.tar");
+    let archive = archive.to_str().unwrap();
+    let exported = ctl.run(&["tenants", "export", id, "--to", archive, "-o", "json"]);
+    exported.expect(0).json();
+    let slug = unique("import");
+    let imported = ctl.json(&[
+        "tenants", "import", archive, "--slug", &slug, "--tier", "premium",
+    ]);
+    assert_eq!(imported["state"], "done");
+    let copy = format!("t_{}", slug.replace('-', "_"));
+    assert_eq!(titles(&keeping, &copy).await, ["secret"]);
+    assert_eq!(ctl.json(&["tenants", "show", &copy])["tier"], "premium");
+    let bytes = std::fs::read(archive).unwrap();
+    std::fs::write(archive, &bytes[..bytes.len() / 2]).unwrap();
+    let torn = ctl.run(&["tenants", "import", archive, "--slug", &unique("torn")]);
+    torn.expect(1).says("it breaks off");
+    ctl.run(&["tenants", "import", "/nowhere.tar"]).expect(1);
+}
+
+#[tokio::test]
+async fn a_file_of_tenants_is_made_with_a_report_per_row() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    let file = format!(
+        "company,slug,email,password\nOne,row-one,one@rows.example,{PASSWORD}\n\
+         Two,row-one,two@rows.example,{PASSWORD}\n"
+    );
+    let command = ctl.command(&["tenants", "bulk", "-", "-o", "json"]);
+    let ran = ctl.piped(command, &file).expect(1);
+    ran.says("1 of 2 rows failed");
+    let rows = ran.json();
+    assert_eq!(
+        (&rows[0]["tenant"], &rows[0]["state"]),
+        (&"t_row_one".into(), &"done".into())
+    );
+    assert_eq!(rows[1]["failure"]["code"], "slug-taken");
+    let operation = ctl.json(&["operations", "list", "--kind", "bulk_create"])[0]["id"].clone();
+    ctl.lists(
+        &["operations", "rows", operation.as_str().unwrap()],
+        "t_row_one",
+    );
+    let good = file
+        .lines()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("one", "two");
+    let command = ctl.command(&["tenants", "bulk", "-"]);
+    ctl.piped(command, &good).expect(0);
+}

@@ -1,0 +1,110 @@
+//! Many tenants at once: roll-outs of migrations, and how schemas differ.
+
+use serde_json::Value;
+use world::WorldOptions;
+
+use super::Ctl;
+use crate::fleet::rollouts::{CURE, Fleet, POISON};
+
+#[tokio::test]
+async fn a_roll_out_is_started_halts_and_is_mended() {
+    let fleet = Fleet::with(WorldOptions::default(), 3).await;
+    let ctl = Ctl::new(&fleet.world);
+    let sick = fleet.tenants[0].id().as_str();
+    fleet.on(0, POISON).await;
+    fleet.release().await;
+    let tried = ctl.run(&["rollouts", "try", sick]).expect(1);
+    tried.says("would fail");
+    let start = ["rollouts", "start", "--title", "Bounded", "--canary", sick];
+    let halted = ctl.run(&start).expect(1);
+    halted.says("halted");
+    halted.says("tenantctl rollouts retry op_");
+    let listed = ctl.lists(&["rollouts", "list"], "Bounded");
+    let id = listed[0]["id"].as_str().unwrap();
+    let shown = ctl.run(&["rollouts", "show", id]).expect(0).out;
+    assert!(
+        shown.contains(id) && shown.contains("V2__bounded"),
+        "{shown}"
+    );
+    assert_eq!(ctl.json(&["rollouts", "show", id])["state"], "halted");
+    let failed = ctl.lists(&["rollouts", "show", id, "--tenants", "failed"], sick);
+    assert_eq!(failed.len(), 1);
+    ctl.run(&["rollouts", "watch", id]).expect(1).says("halted");
+    // Another one has to wait.
+    ctl.run(&["rollouts", "start", "--title", "Too soon"])
+        .expect(5);
+
+    fleet.on(0, CURE).await;
+    let mended = ctl.run(&["rollouts", "retry", id, "-o", "json"]).expect(0);
+    let tally = mended.json()["tally"].clone();
+    assert_eq!((&tally["done"], &tally["failed"]), (&3.into(), &0.into()));
+    ctl.run(&["rollouts", "watch", id]).expect(0);
+    ctl.run(&["rollouts", "start", "--wave", "percent=101"])
+        .expect(2)
+        .says("percent=1..100");
+    let again = ctl.run(&["rollouts", "start", "-o", "json"]).expect(0);
+    assert_eq!(again.json()["tally"]["skipped"], 3);
+}
+
+#[tokio::test]
+async fn a_roll_out_is_paused_resumed_and_aborted() {
+    let fleet = Fleet::with(WorldOptions::default(), 2).await;
+    let ctl = Ctl::new(&fleet.world);
+    fleet.release().await;
+    let held = fleet.held_up(0).await;
+    let start = [
+        "rollouts",
+        "start",
+        "--at-once",
+        "1",
+        "--no-wait",
+        "-o",
+        "json",
+    ];
+    let begun = ctl.run(&start).expect(0);
+    begun.says("tenantctl rollouts watch op_");
+    let begun = begun.json();
+    let id = begun["id"].as_str().unwrap();
+    let paused = ctl.shows(&["rollouts", "pause", id], id);
+    assert_eq!(paused["state"], "paused");
+    ctl.run(&["rollouts", "watch", id]).expect(1).says("paused");
+    let resumed = ctl.run(&["rollouts", "resume", id, "--no-wait", "-o", "json"]);
+    assert_eq!(resumed.expect(0).json()["state"], "running");
+    let late = ctl
+        .run(&["rollouts", "watch", id, "--timeout", "1s"])
+        .expect(6);
+    late.says("tenantctl rollouts watch op_");
+    let aborted = ctl.run(&["rollouts", "abort", id, "-o", "json"]).expect(0);
+    assert_eq!(aborted.json()["state"], "aborted");
+    held.commit().await;
+    ctl.run(&["rollouts", "watch", id])
+        .expect(1)
+        .says("aborted");
+    ctl.run(&["rollouts", "resume", id]).expect(5);
+    ctl.run(&["rollouts", "show", "op_nothing"]).expect(2);
+}
+
+#[tokio::test]
+async fn what_differs_is_shown_and_rights_are_mended() {
+    let world = world::World::start().await;
+    let ctl = Ctl::new(&world);
+    let tenant = world.tenant("drifted").await;
+    let id = tenant.id().as_str();
+    let same: Value = ctl.json(&["drift"]);
+    assert_eq!(same["differing"], 0, "{same}");
+    let spoilt = "revoke insert on entries.entry from tn_data";
+    world.postgres().run(id, spoilt).await;
+    let drift = ctl.run(&["drift", "--tenant", id]).expect(1);
+    assert!(
+        drift.out.contains(id) && drift.out.contains("entries.entry"),
+        "{}",
+        drift.out
+    );
+    drift.says("--repair-grants");
+    let lines = ctl.run(&["drift", "-o", "ndjson"]).expect(1).out;
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["tenant"], id);
+    ctl.run(&["drift", "--repair-grants", "-o", "json"])
+        .expect(0);
+    assert_eq!(ctl.json(&["drift"])["differing"], 0);
+}
