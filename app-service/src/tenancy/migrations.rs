@@ -19,14 +19,14 @@ use contract::{
     ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId, TenantRoute,
 };
 use kit::error::{Problem, chain};
-use kit::migrate::{Applied, Grants, MigrateError, Opened, Opening, RunLimits};
+use kit::migrate::{Applied, Grants, MigrateError, Opening, QuickRun, RunLimits};
 use moka::sync::Cache;
 use refinery::Migration;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Semaphore;
 
-use super::open::{OpenError, open_as_schema_owner};
+use super::open::{Migrating, OpenError, open_as_schema_owner};
 use crate::module::OwnedMigrations;
 
 /// A run that has not come to an end by then is given up; the server's own limits end its
@@ -189,22 +189,30 @@ impl Migrator {
                 (*owned, Leg { from, target })
             })
             .collect();
-        let (mut database, opened) = self.open(&route.database, &legs).await.map_err(|error| {
+        let migrating = self.open(&route.database, &legs).await.map_err(|error| {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
             MigrateRefusal::Unavailable
         })?;
+        let Migrating {
+            postgres: mut database,
+            opened,
+            reached,
+        } = migrating;
         let lock_wait = match urgency {
             Urgency::Needed => LOCK_WAIT_ON_DEMAND,
             Urgency::Wanted => Duration::ZERO,
         };
-        let mut applied = match opened.locked(&mut database, lock_wait).await {
+        let applied = match opened.locked(&mut database, lock_wait).await {
             Ok(applied) => applied,
             Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
             Err(_) => return Err(MigrateRefusal::Unavailable),
         };
+        let mut first = First { reached, applied };
         let mut outcome = Ok(());
         for (owned, leg) in legs {
-            let run = self.run(&mut database, owned, leg, applied.take()).await;
+            let run = self
+                .run(&mut database, owned, leg, std::mem::take(&mut first))
+                .await;
             let told = match &run {
                 Ok(version) => MigrationOutcome::Migrated { version: *version },
                 Err(error) => {
@@ -257,16 +265,22 @@ impl Migrator {
         }
         let slots = self.slots(&database.cluster.name);
         let _slot = slots.acquire().await;
-        let (mut connection, opened) = self
+        let Migrating {
+            postgres: mut connection,
+            opened,
+            reached,
+        } = self
             .open(database, &behind)
             .await
             .map_err(|error| Problem::new(Code::TenantUnavailable).caused_by(error))?;
-        let mut applied = opened
+        let applied = opened
             .locked(&mut connection, self.0.limits.lock_wait)
             .await
             .map_err(refused)?;
+        let mut first = First { reached, applied };
         for (owned, leg) in behind {
-            match self.run(&mut connection, owned, leg, applied.take()).await {
+            let first = std::mem::take(&mut first);
+            match self.run(&mut connection, owned, leg, first).await {
                 Ok(version) => {
                     answer.schema_versions.insert(owned.owner.clone(), version);
                 }
@@ -283,18 +297,21 @@ impl Migrator {
         Ok(answer)
     }
 
-    /// Runs what is missing of an owner; `applied` is of the first one's history, where that was read.
+    /// Runs what is missing of an owner.
     async fn run(
         &self,
         connection: &mut PgConnection,
         owned: &OwnedMigrations,
         leg: Leg,
-        applied: Option<Applied>,
+        first: First,
     ) -> Result<i32, MigrateError> {
+        if let Some(reached) = first.reached {
+            return Ok(reached);
+        }
         let started = std::time::Instant::now();
         let (owner, limits, grants) = (&owned.owner, self.0.limits, Grants::TenantRoles);
         let files = files(owned, leg.target);
-        let version = match (leg.from, applied) {
+        let version = match (leg.from, first.applied) {
             (Standing::Known(_), Some(applied)) => {
                 kit::migrate::run_from(connection, owner, &files, applied).await?
             }
@@ -309,8 +326,7 @@ impl Migrator {
                 kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
             }
         };
-        metrics::histogram!("tenant_migration_seconds", "owner" => owned.owner.to_string())
-            .record(started.elapsed().as_secs_f64());
+        record(owner, started);
         Ok(version)
     }
 
@@ -322,19 +338,24 @@ impl Migrator {
         Arc::clone(slots)
     }
 
-    /// Opens a database for a run of these legs.
+    /// Opens a database for a run of these legs, and begins with the first.
     async fn open(
         &self,
         database: &DatabaseRef,
         legs: &[(&OwnedMigrations, Leg)],
-    ) -> Result<(PgConnection, Opened), OpenError> {
+    ) -> Result<Migrating, OpenError> {
+        let limits = self.0.limits;
+        let known = legs.first().and_then(|(owned, leg)| match leg.from {
+            Standing::Known(Some(at @ 1..)) => Some((owned, at, files(owned, leg.target))),
+            Standing::Known(_) | Standing::Baseline(_) => None,
+        });
         let opening = Opening {
-            owner: legs.first().and_then(|(owned, leg)| match leg.from {
-                Standing::Known(Some(1..)) => Some(&owned.owner),
-                Standing::Known(_) | Standing::Baseline(_) => None,
-            }),
-            limits: self.0.limits,
+            owner: known.as_ref().map(|(owned, ..)| &owned.owner),
+            limits,
         };
+        let quick = known
+            .as_ref()
+            .and_then(|(owned, at, files)| QuickRun::new(&owned.owner, files, *at, limits));
         let cluster = &database.cluster;
         let subject = SecretSubject::Cluster(cluster.name.clone(), ClusterRole::Schema);
         let secret = self
@@ -342,8 +363,13 @@ impl Migrator {
             .seal
             .open(&subject, &cluster.schema_credential)
             .await?;
-        let application = &self.0.application;
-        open_as_schema_owner(database, &secret, application, opening, OPEN_LIMIT).await
+        let login = (&secret, self.0.application.as_str());
+        let started = std::time::Instant::now();
+        let migrating = open_as_schema_owner(database, login, opening, quick, OPEN_LIMIT).await?;
+        if let (Some(_), Some((owned, ..))) = (migrating.reached, known) {
+            record(&owned.owner, started);
+        }
+        Ok(migrating)
     }
 
     async fn close(&self, connection: PgConnection) {
@@ -380,6 +406,18 @@ impl Migrator {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a migration was not reported");
         }
     }
+}
+
+/// What opening the database has done and seen of the first leg.
+#[derive(Default)]
+struct First {
+    reached: Option<i32>,
+    applied: Option<Applied>,
+}
+
+fn record(owner: &SchemaOwner, started: std::time::Instant) {
+    metrics::histogram!("tenant_migration_seconds", "owner" => owner.to_string())
+        .record(started.elapsed().as_secs_f64());
 }
 
 /// Which migrations of an owner are run.

@@ -12,7 +12,7 @@ use contract::secret::{Secret, SecretRef};
 use contract::tenant::{DatabaseRef, SCHEMA_ROLE};
 use contract::{TenantId, TenantRoute};
 use kit::db::{Fault, Login, Server, connect_options};
-use kit::migrate::{Opened, Opening};
+use kit::migrate::{Opened, Opening, QuickRun};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
 use tokio::sync::OnceCell;
@@ -210,23 +210,48 @@ impl Opener {
     }
 }
 
-/// A connection of the migration runner's login, and what a run asks first; the caller closes it.
+/// A connection of the migration runner's login, with what is known of the run in it.
+pub(crate) struct Migrating {
+    /// The caller closes it.
+    pub(crate) postgres: PgConnection,
+    pub(crate) opened: Opened,
+    /// The version to which the quick run has brought its schema, where that went through.
+    pub(crate) reached: Option<i32>,
+}
+
+/// Connects as the migration runner and begins: with the quick run where there is one, which proves the
+/// database in the same message, and with what a run asks first where there is none or it was refused.
+/// Connecting and proving have `limit`; migrations have their own.
 pub(crate) async fn open_as_schema_owner(
     database: &DatabaseRef,
-    secret: &Secret,
-    application: &str,
+    login: (&Secret, &str),
     opening: Opening<'_>,
+    quick: Option<QuickRun<'_>>,
     limit: Duration,
-) -> Result<(PgConnection, Opened), OpenError> {
+) -> Result<Migrating, OpenError> {
+    let (password, application) = login;
     let login = Login {
         role: SCHEMA_ROLE,
-        password: secret,
+        password,
         database: &database.name,
         application,
     };
-    let connecting = async {
-        let mut postgres = dial(database, login).await?;
-        let opened = match prove_and_open(&mut postgres, database, opening).await {
+    let mut postgres = tokio::time::timeout(limit, dial(database, login))
+        .await
+        .map_err(|_| OpenError::TimedOut)??;
+    if let Some(quick) = quick {
+        let marker = database.marker().replace('\'', "''");
+        let condition = format!("({MARKER}) = '{marker}'");
+        if let Some(reached) = quick.run(&mut postgres, &condition).await? {
+            return Ok(Migrating {
+                postgres,
+                opened: Opened::held(),
+                reached: Some(reached),
+            });
+        }
+    }
+    let proving = async {
+        match prove_and_open(&mut postgres, database, opening).await {
             Err(OpenError::Database(error)) if opening.found_no_history(&error) => {
                 let opening = Opening {
                     owner: None,
@@ -235,12 +260,16 @@ pub(crate) async fn open_as_schema_owner(
                 prove_and_open(&mut postgres, database, opening).await
             }
             opened => opened,
-        };
-        Ok((postgres, opened?))
+        }
     };
-    tokio::time::timeout(limit, connecting)
+    let opened = tokio::time::timeout(limit, proving)
         .await
-        .unwrap_or(Err(OpenError::TimedOut))
+        .unwrap_or(Err(OpenError::TimedOut))?;
+    Ok(Migrating {
+        postgres,
+        opened,
+        reached: None,
+    })
 }
 
 /// The marker and what a run asks first, in one message.

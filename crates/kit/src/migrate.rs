@@ -8,10 +8,12 @@
 
 mod history;
 mod opening;
+mod quick;
 mod statements;
 mod step;
 
 pub use opening::{Applied, Opened, Opening};
+pub use quick::QuickRun;
 
 use std::time::{Duration, Instant};
 
@@ -91,9 +93,9 @@ pub enum Grants {
     None,
 }
 
-/// Tries to take the lock of a database: one row for [`Lock::read`].
+/// Tries to take the lock of a database: whether the session has it now.
 // The key spells the name of this project; advisory locks are per database, so one number serves all.
-const TRY_LOCK: &str = "select pg_try_advisory_lock(8387231245791425145) as locked";
+const LOCK: &str = "pg_try_advisory_lock(8387231245791425145)";
 
 /// Whether a session has the lock of runs in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,11 @@ enum Lock {
 }
 
 impl Lock {
+    /// The statement that tries to take it: one row for [`Lock::read`].
+    fn attempt() -> String {
+        format!("select {LOCK} as locked")
+    }
+
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let held: bool = row.try_get("locked")?;
         Ok(if held { Self::Held } else { Self::Busy })
@@ -119,7 +126,9 @@ pub async fn lock(connection: &mut PgConnection, wait: Duration) -> Result<(), M
     loop {
         // Polled and not waited for: a session that waits in pg_advisory_lock holds a snapshot,
         // which deadlocks with `create index concurrently` of the one that holds the lock.
-        let row = sqlx::raw_sql(TRY_LOCK).fetch_one(&mut *connection).await?;
+        let row = sqlx::raw_sql(AssertSqlSafe(Lock::attempt()))
+            .fetch_one(&mut *connection)
+            .await?;
         if Lock::read(&row)? == Lock::Held {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use refinery_core::Migration;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::{Lock, MigrateError, RunLimits, TRY_LOCK, history, lock, settings};
+use super::{Lock, MigrateError, RunLimits, history, lock, settings};
 
 /// The lock of a database and, where its schema is known to be there, the history of an owner.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +23,12 @@ impl Opening<'_> {
     /// Statements that give the rows which [`Opening::read`] takes.
     #[must_use]
     pub fn statements(&self) -> String {
+        let attempt = Lock::attempt();
         let Some(owner) = self.owner else {
-            return format!("{TRY_LOCK};");
+            return attempt;
         };
         format!(
-            "{TRY_LOCK}; {} {}",
+            "{attempt}; {} {}",
             settings(self.limits),
             history::query(owner)
         )
@@ -66,6 +67,15 @@ pub struct Opened {
 pub struct Applied(pub(super) Vec<Migration>);
 
 impl Opened {
+    /// Of a session that has the lock already.
+    #[must_use]
+    pub fn held() -> Self {
+        Self {
+            lock: Lock::Held,
+            applied: None,
+        }
+    }
+
     /// Waits for the lock where the session does not have it; gives the history, where it was read
     /// under it.
     ///

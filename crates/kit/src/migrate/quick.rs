@@ -1,0 +1,100 @@
+//! A run in one message, where a schema's version is known beforehand: a guard, the missing migrations,
+//! their lines of the history, commit.
+//!
+//! Deliberately only the usual case: what stands in its way is left for [`super::run`] to find out and to
+//! tell. Invariant: nothing is changed unless the caller's condition holds, the session has the lock, and
+//! the history is the beginning of the files.
+
+use contract::SchemaOwner;
+use refinery_core::Migration;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{LOCK, NO_TRANSACTION, RunLimits, history_table, settings, step};
+
+/// What brings a schema from one known version to the newest one.
+#[derive(Debug)]
+pub struct QuickRun<'a> {
+    owner: &'a SchemaOwner,
+    applied: Vec<&'a Migration>,
+    missing: Vec<&'a Migration>,
+    limits: RunLimits,
+}
+
+impl<'a> QuickRun<'a> {
+    /// From version `at` through these files; `None` where that is not the usual case.
+    #[must_use]
+    pub fn new(
+        owner: &'a SchemaOwner,
+        migrations: &'a [Migration],
+        at: i32,
+        limits: RunLimits,
+    ) -> Option<Self> {
+        let mut files: Vec<&Migration> = migrations.iter().collect();
+        files.sort();
+        let split = files.iter().position(|file| file.version() > at)?;
+        let missing = files.split_off(split);
+        let is_known = files.last().is_some_and(|last| last.version() == at);
+        let in_transaction = missing.iter().all(|file| {
+            file.sql()
+                .is_some_and(|sql| !sql.starts_with(NO_TRANSACTION))
+        });
+        (is_known && in_transaction).then_some(Self {
+            owner,
+            applied: files,
+            missing,
+            limits,
+        })
+    }
+
+    /// Runs it under a condition in SQL, and takes the lock; gives the version that was reached, or
+    /// nothing where something stood in the way: then nothing but the lock is changed.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub async fn run(
+        &self,
+        connection: &mut PgConnection,
+        condition: &str,
+    ) -> Result<Option<i32>, sqlx::Error> {
+        let message = self.message(condition)?;
+        match sqlx::raw_sql(AssertSqlSafe(message))
+            .execute(&mut *connection)
+            .await
+        {
+            Ok(_) => Ok(self.missing.last().map(|last| last.version())),
+            Err(sqlx::Error::Database(_)) => {
+                sqlx::raw_sql("rollback").execute(connection).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn message(&self, condition: &str) -> Result<String, sqlx::Error> {
+        let history = history_table(self.owner);
+        let lines: Vec<String> = self
+            .applied
+            .iter()
+            .map(|file| format!("{}:{}", file.version(), file.checksum()))
+            .collect();
+        // What is refused by dividing by zero ends the transaction. Two statements, because the
+        // history is to be read after the lock was taken.
+        let mut message = format!(
+            "{}begin;
+             select 1 / (({condition}) and {LOCK})::int;
+             select 1 / (string_agg(version || ':' || checksum, ',' order by version) = '{}')::int
+                 from {history};\n",
+            settings(self.limits),
+            lines.join(","),
+        );
+        for migration in &self.missing {
+            // The line break ends a comment, the semicolon a statement.
+            message += migration.sql().unwrap_or_default();
+            message += "\n;";
+            message += &step::note(&history, migration)?;
+            message += ";\n";
+        }
+        message += "commit";
+        Ok(message)
+    }
+}
