@@ -33,9 +33,14 @@ async fn patient(stock: u32) -> World {
     World::with(roomy(stock).platform_setting("operations.lease", "30s")).await
 }
 
-/// A world that notices dead replicas soon.
-async fn impatient() -> World {
-    World::with(roomy(1).platform_setting("operations.lease", "1s")).await
+/// As if the time had passed for which a dead runner has the sign-up of a tenant.
+async fn run_out(world: &World, slug: &str) {
+    let sql = format!(
+        "update registry.operation set leased_until = now()
+         where tenant_id = '{}' and leased_until is not null",
+        id_of(slug)
+    );
+    world.postgres().run("registry", &sql).await;
 }
 
 /// Waits until the planted fault has stopped the replica's runner.
@@ -232,7 +237,7 @@ async fn every_step_and_every_undo_may_run_twice() {
 
 #[tokio::test]
 async fn a_killed_platform_is_taken_over_at_every_instruction() {
-    let world = impatient().await;
+    let world = patient(1).await;
     let halts = [
         Fault::HaltBeforeAct,
         Fault::HaltAfterAct,
@@ -252,6 +257,7 @@ async fn a_killed_platform_is_taken_over_at_every_instruction() {
         sign_up_at(&world, &replica, &slug).await;
         halted(&world, &replica).await;
         drop(replica);
+        run_out(&world, &slug).await;
         reaches(&world, &slug, "done").await;
         owner_logs_in(&world, &slug).await;
     }
@@ -260,7 +266,7 @@ async fn a_killed_platform_is_taken_over_at_every_instruction() {
 
 #[tokio::test]
 async fn a_platform_killed_while_it_undoes_is_taken_over_too() {
-    let world = impatient().await;
+    let world = patient(1).await;
     let halts = [
         Fault::HaltBeforeUndo,
         Fault::HaltAfterUndo,
@@ -281,6 +287,7 @@ async fn a_platform_killed_while_it_undoes_is_taken_over_too() {
         sign_up_at(&world, &replica, &slug).await;
         halted(&world, &replica).await;
         drop(replica);
+        run_out(&world, &slug).await;
         reaches(&world, &slug, "undone").await;
         let left = traces(&world, &slug).await;
         assert_eq!(left, Vec::<String>::new(), "{step:?} {halt:?}");

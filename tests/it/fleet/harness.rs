@@ -62,9 +62,9 @@ pub(crate) fn patient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "30s")
 }
 
-/// A world that notices dead replicas soon.
+/// A world that notices dead replicas soon, and does not take a busy one for dead.
 pub(crate) fn impatient() -> WorldOptions {
-    roomy().platform_setting("operations.lease", "1s")
+    roomy().platform_setting("operations.lease", "3s")
 }
 
 /// A tenant that an undone operation left as it was.
@@ -156,11 +156,12 @@ async fn killed(
 ) {
     let (tenant, id, replica) = begun(world, case, faults, spare).await;
     let speaker = world.visitor().at(&replica.url());
-    until("the runner has halted", || async {
+    until(&format!("{here}: the runner has halted"), || async {
         speaker.get("/readyz").await.status() != 200
     })
     .await;
     drop(replica);
+    run_out(world, &id).await;
     reaches(world, &id, end, here).await;
     match end {
         "done" => (case.after_done)(world, &tenant).await,
@@ -169,6 +170,16 @@ async fn killed(
             *spare = Some(tenant);
         }
     }
+}
+
+/// As if the time had passed for which a dead runner has an operation.
+pub(crate) async fn run_out(world: &World, id: &str) {
+    let id: contract::OperationId = id.parse().expect("an id");
+    let sql = format!(
+        "update registry.operation set leased_until = now() where id = '{}' and leased_until is not null",
+        id.uuid()
+    );
+    world.postgres().run("registry", &sql).await;
 }
 
 /// An undo that fails is stuck and seen, and goes on when it is tried again.

@@ -107,7 +107,8 @@ async fn pause(random: &mut StdRng, milliseconds: std::ops::RangeInclusive<u64>)
 async fn kills_at_random_lose_no_tenant_and_no_row_and_leave_nothing_behind() {
     let measure = Measure::of_environment();
     let started = Instant::now();
-    let options = harness::impatient()
+    let options = harness::roomy()
+        .platform_setting("operations.lease", "1s")
         .app_replicas(2)
         .max_connections(200)
         .platform_setting("purge.window", "00:00-00:00");
