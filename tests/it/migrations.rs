@@ -118,6 +118,21 @@ async fn a_broken_migration_hurts_its_tenant_alone_and_operators_see_it() {
 }
 
 #[tokio::test]
+async fn a_history_that_was_emptied_lets_no_migration_through() {
+    let (world, second) = with_releases().await;
+    let emptied = world.tenant("emptied").await;
+    let empty = "delete from ledger.refinery_schema_history";
+    world.postgres().run(emptied.id().as_str(), empty).await;
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    let owner = emptied.owner().at(&world.app_url(newer));
+    let refused = owner.get("/v1/entries").await;
+    refused.expect(503).refused(Code::MigrationFailed);
+    let history = versions(&world, emptied.id().as_str()).await;
+    assert_eq!(history, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_new_release_makes_new_tenants_with_its_schema() {
     let (world, second) = with_releases().await;
     let before = world.tenant("before").await;

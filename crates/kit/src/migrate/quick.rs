@@ -77,12 +77,14 @@ impl<'a> QuickRun<'a> {
             .iter()
             .map(|file| format!("{}:{}", file.version(), file.checksum()))
             .collect();
-        // What is refused by dividing by zero ends the transaction. Two statements, because the
-        // history is to be read after the lock was taken.
+        // What is refused by dividing by zero ends the transaction; null would divide without a word, and
+        // an empty history gives null. Two statements, because the history is to be read after the lock
+        // was taken.
         let mut message = format!(
             "{}begin;
-             select 1 / (({condition}) and {LOCK})::int;
-             select 1 / (string_agg(version || ':' || checksum, ',' order by version) = '{}')::int
+             select 1 / coalesce(({condition}) and {LOCK}, false)::int;
+             select 1 / coalesce(
+                 string_agg(version || ':' || checksum, ',' order by version) = '{}', false)::int
                  from {history};\n",
             settings(self.limits),
             lines.join(","),
