@@ -462,3 +462,26 @@ async fn one_tenant_in_a_black_hole_one_in_a_lock_and_one_dropped_are_nobody_els
         .await;
     }
 }
+
+#[tokio::test]
+async fn daily_work_leaves_no_warning_in_the_servers_log() {
+    const LOG: &str = "pg_read_file(current_setting('data_directory') || '/../server.log')";
+    let world = World::start().await;
+    // With the first tenant come the roles and the template.
+    world.tenant("before").await;
+    let before = format!("select length({LOG})::bigint");
+    let before = world.postgres().number("postgres", &before).await;
+    let acme = world.tenant("daily").await;
+    let owner = acme.owner();
+    for number in 0..5 {
+        let title = format!("Entry {number}");
+        let request = owner.request(Method::POST, "/v1/entries");
+        assert_eq!(request.json(entry(&title)).send().await.status(), 201);
+    }
+    let warnings = format!(
+        "select line from regexp_split_to_table(substr({LOG}, {before}::int), E'\\n') line
+         where line ~ ' (WARNING|ERROR|FATAL|PANIC):'"
+    );
+    let warnings = world.postgres().texts("postgres", &warnings).await;
+    assert_eq!(warnings, Vec::<String>::new());
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 use contract::Code;
 use contract::secret::Secret;
 use contract::tenant::TlsMode;
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{Connection, PgConnection};
 
 use crate::error::Problem;
 
@@ -62,8 +62,7 @@ pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions
 ///
 /// A request that is dropped between BEGIN and its answer leaves an open transaction that sqlx does
 /// not know of, and the next borrower's writes would be lost. So every connection is rolled back on
-/// its way back to the pool, off the request's path. The server's warning that there mostly is
-/// nothing to roll back is switched off.
+/// its way back to the pool, off the request's path.
 pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
     let options = options.options([("client_min_messages", "error")]);
     PgPoolOptions::new()
@@ -73,12 +72,26 @@ pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
         .test_before_acquire(false)
         .after_release(|connection, _| {
             Box::pin(async move {
-                sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+                end_transaction(connection).await?;
                 connection.shrink_buffers();
                 Ok(true)
             })
         })
         .connect_lazy_with(options)
+}
+
+/// Rolls back whatever is open. Mostly nothing is, and then a bare ROLLBACK would put a warning into the
+/// server's log each time.
+async fn end_transaction(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let ended = sqlx::raw_sql("begin; rollback")
+        .execute(&mut *connection)
+        .await;
+    if let Err(sqlx::Error::Database(_)) = ended {
+        // A transaction that has failed takes nothing but its end.
+        sqlx::raw_sql("rollback").execute(connection).await?;
+        return Ok(());
+    }
+    ended.map(|_| ())
 }
 
 /// What a database error means to who has to go on.
