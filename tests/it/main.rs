@@ -18,6 +18,7 @@ mod architecture;
 mod auth;
 mod budget;
 mod callers;
+mod clusters;
 mod ctl;
 mod directory;
 mod documents;

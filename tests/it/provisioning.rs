@@ -76,6 +76,7 @@ async fn a_hundred_racing_posts_with_one_key_make_one_tenant() {
         "{statuses:?}"
     );
     for answer in answers.iter().filter(|answer| answer.status() == 409) {
+        assert!(answer.headers().contains_key("retry-after"), "{answer}");
         answer.refused(Code::IdempotencyKeyInProgress);
     }
     assert!(answers.iter().any(|answer| answer.status() != 409));

@@ -164,7 +164,7 @@ codes! {
 impl Code {
     /// Whether the same request may succeed later.
     pub const fn is_retryable(self) -> bool {
-        matches!(self.status(), 429 | 503)
+        matches!(self.status(), 429 | 503) || matches!(self, Self::IdempotencyKeyInProgress)
     }
 
     /// The URN that identifies the kind of problem.

@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     #[arg(conflicts_with = "fresh")]
     pub(crate) database_url: Option<String>,
 
+    /// Take that server over from an installation that is gone for good; the refusal without it names it.
+    #[arg(long, value_name = "INSTALLATION", requires = "database_url")]
+    pub(crate) take_over_from: Option<String>,
+
     /// The folder with PostgreSQL's programs; otherwise they are looked for, then downloaded.
     #[arg(long, value_name = "FOLDER", env = "TENANTRY_POSTGRES_BIN")]
     pub(crate) postgres_bin: Option<PathBuf>,

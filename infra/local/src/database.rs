@@ -41,6 +41,8 @@ pub(crate) struct Database {
     pub(crate) admin: Admin,
     /// Which it is, and what there is to say about its start.
     pub(crate) notes: Vec<String>,
+    /// Whose cluster an existing server was, where it is to be ours.
+    pub(crate) takes_over_from: Option<String>,
 }
 
 impl Database {
@@ -121,11 +123,12 @@ impl Database {
             own: Some(server),
             admin,
             notes,
+            takes_over_from: None,
         }
     }
 
     /// An existing server.
-    pub(crate) async fn existing(url: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn existing(url: &str, takes_over_from: Option<&str>) -> anyhow::Result<Self> {
         let admin = Admin::of_url(url).await?;
         let notes = vec![format!(
             "the server at {}:{}, as {}",
@@ -135,6 +138,7 @@ impl Database {
             own: None,
             admin,
             notes,
+            takes_over_from: takes_over_from.map(str::to_owned),
         })
     }
 

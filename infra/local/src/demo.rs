@@ -26,12 +26,12 @@ pub(crate) const SHOWN: Demo = Demo {
     what: "200 entries",
     others: &["editor", "viewer"],
 };
-/// The tenant whose requests are refused.
+/// The tenant whose writes are refused. One that is blocked would not even let its people log in.
 const SUSPENDED: Demo = Demo {
     id: "t_paused",
     slug: "paused",
     company: "Paused Ltd",
-    what: "suspended: every request is refused with 403 tenant-suspended",
+    what: "suspended, may only be read: each write is refused with 403 tenant-read-only",
     others: &[],
 };
 /// The tenant that the examples' token is not for.
@@ -152,7 +152,7 @@ impl Seeder<'_> {
     /// Holds a tenant back.
     async fn suspend(&self) -> anyhow::Result<()> {
         let path = format!("/v1/tenants/{}/suspend", SUSPENDED.id);
-        let suspension = json!({ "wall": "blocked", "reason": "To show how that looks." });
+        let suspension = json!({ "wall": "read_only", "reason": "To show how that looks." });
         let operator = self.visitor.bearer(self.operator_key);
         operator.post(&path, &suspension).await?.expect(200)?;
         Ok(())

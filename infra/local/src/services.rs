@@ -44,6 +44,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) api_url: Option<&'a str>,
     /// Where backups and archives are kept; none where nobody makes any.
     pub(crate) objects: Option<&'a str>,
+    /// Whose cluster the server was, where it is to be ours.
+    pub(crate) takes_over_from: Option<&'a str>,
 }
 
 /// A running service.
@@ -239,6 +241,7 @@ impl Wiring<'_> {
         let cluster = json!({
             "name": CLUSTER, "region": REGION, "host": host, "port": port, "tls": tls,
             "admin_user": user, "admin_password": password.expose(), "connection_budget": BUDGET,
+            "takes_over_from": self.takes_over_from,
         });
         operator.post("/v1/clusters", &cluster).await?.expect(201)?;
         Ok(())

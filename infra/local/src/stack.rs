@@ -92,7 +92,8 @@ async fn open_database(
     credentials: &mut Credentials,
 ) -> anyhow::Result<Database> {
     if let Some(url) = &arguments.database_url {
-        return step("PostgreSQL", Database::existing(url)).await;
+        let existing = Database::existing(url, arguments.take_over_from.as_deref());
+        return step("PostgreSQL", existing).await;
     }
     let own = Database::own(arguments, folder, credentials.postgres_port);
     let database = step("PostgreSQL", own).await?;
@@ -118,6 +119,7 @@ async fn serve(
         credentials,
         api_url: Some(&url),
         objects: objects.to_str(),
+        takes_over_from: database.takes_over_from.as_deref(),
     };
     let started = tokio::select! {
         started = Running::start(&wiring, age, front, folder) => started,

@@ -57,6 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         credentials: &credentials,
         api_url: None,
         objects: None,
+        takes_over_from: None,
     };
     let (platform, app) = step("Registry, services, template", async {
         wiring.ensure_registry().await?;

@@ -22,7 +22,7 @@ use super::capacity::{Capacity, kept};
 use super::connections::{MAINTENANCE_DATABASE, login_options, open};
 use super::placement::ClusterStatus;
 use super::postgres;
-use super::roles::{self, Inspection, Passwords, Replication};
+use super::roles::{self, Inspection, Mark, Passwords, Replication};
 use super::store::{self, ClusterRow};
 use crate::audit::{self, Action, Actor};
 use crate::platform::Platform;
@@ -74,6 +74,9 @@ pub(crate) struct NewCluster {
     /// Bytes that its databases may take; left out for no limit.
     #[schema(value_type = Option<i64>, minimum = 1)]
     max_disk_bytes: Option<u64>,
+    /// The installation whose cluster the server was, where that one is gone for good: it loses its
+    /// logins there, and its ready copies are dropped. The refusal without it names it.
+    takes_over_from: Option<String>,
 }
 
 /// Checks a server, makes it a cluster and says what it should change.
@@ -93,11 +96,8 @@ pub(super) async fn add(
 
     let mut admin = log_in(&new).await?;
     let inspection = roles::inspect(&mut admin).await.map_err(unusable)?;
-    if let Some(taken) = cluster_of(&mut transaction, &inspection).await? {
-        return Err(Problem::new(Code::Conflict).detail(format!(
-            "This server is the cluster {taken} already, under another address."
-        )));
-    }
+    let mark = Mark::new(&new.name, store::installation(&mut transaction).await?);
+    check_unmarked(&mut transaction, &new, &inspection, &mark).await?;
     let (failures, mut warnings) = inspection.judge(new.connection_budget);
     if !failures.is_empty() {
         return Err(failures.into_iter().fold(
@@ -109,7 +109,7 @@ pub(super) async fn add(
     roles::ensure(
         &mut admin,
         &inspection,
-        &new.name,
+        &mark,
         &passwords,
         registry_database.as_ref(),
     )
@@ -184,15 +184,36 @@ async fn check_new(registry: &mut PgConnection, new: &NewCluster) -> Result<()> 
     }
 }
 
-/// The cluster that a server says it is, if the registry has it.
-async fn cluster_of(
+/// Refuses a server that is a cluster already: one of ours, or one of another installation, which would
+/// be locked out of it.
+async fn check_unmarked(
     registry: &mut PgConnection,
+    new: &NewCluster,
     inspection: &Inspection,
-) -> Result<Option<ClusterName>> {
-    let Some(name) = inspection.cluster() else {
-        return Ok(None);
+    ours: &Mark,
+) -> Result<()> {
+    let Some(found) = inspection.mark() else {
+        return Ok(());
     };
-    Ok(store::find(registry, &name).await?.map(|row| row.name))
+    let refused = |detail: String| Err(Problem::new(Code::Conflict).detail(detail));
+    if found.installation == ours.installation || found.names_nobody() {
+        return match store::find(registry, &found.cluster).await? {
+            Some(row) => refused(format!(
+                "This server is the cluster {} already, under another address.",
+                row.name
+            )),
+            None => Ok(()),
+        };
+    }
+    let other = &found.installation;
+    if new.takes_over_from.as_ref() == Some(other) {
+        return Ok(());
+    }
+    refused(format!(
+        "This server is the cluster {} of another installation, {other}, which would be locked out of its \
+         tenants' databases. Only if that one is gone for good: send its id as takes_over_from.",
+        found.cluster
+    ))
 }
 
 async fn log_in(new: &NewCluster) -> Result<PgConnection> {

@@ -4,10 +4,13 @@
 //! fails has a field and words; the roles are ensured, so that an attempt that broke off is taken up
 //! by the next one; after it nobody but our logins may enter the maintenance databases.
 
+use std::fmt;
+
 use adapters::secret_store::ClusterRole;
 use contract::ClusterName;
 use contract::secret::Secret;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::ServerWarning;
 use super::postgres::server::{self, Facts};
@@ -23,7 +26,7 @@ const GRANT_OPTIONS_VERSION: i32 = 160_000;
 const OWN_CONNECTIONS: u32 = 20;
 /// With thousands of databases a shorter pause keeps a core busy with idle ones.
 const SHORTEST_NAPTIME_SECONDS: i32 = 300;
-/// What the comment on `tn_platform` starts with; the cluster's name follows.
+/// What the comment on `tn_platform` starts with; the cluster's name and the installation follow.
 const CLUSTER_MARK: &str = "tenantry:cluster:";
 
 /// New passwords of the logins that the platform makes.
@@ -91,11 +94,47 @@ pub(super) async fn inspect(admin: &mut PgConnection) -> Result<Inspection, sqlx
 /// A check that failed: the field of the request that it is about, and words.
 pub(super) type Failure = (&'static str, String);
 
+/// What an earlier addition has made of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) cluster: ClusterName,
+    /// Whose cluster it is; empty where that was not written down.
+    pub(super) installation: String,
+}
+
+impl Mark {
+    pub(super) fn new(cluster: &ClusterName, installation: Uuid) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            installation: installation.to_string(),
+        }
+    }
+
+    /// Whether it does not say whose cluster the server is.
+    pub(super) fn names_nobody(&self) -> bool {
+        self.installation.is_empty()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(CLUSTER_MARK)?;
+        let (cluster, installation) = rest.split_once(':').unwrap_or((rest, ""));
+        Some(Self {
+            cluster: cluster.parse().ok()?,
+            installation: installation.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{CLUSTER_MARK}{}:{}", self.cluster, self.installation)
+    }
+}
+
 impl Inspection {
-    /// The cluster that the server was made by an earlier addition.
-    pub(super) fn cluster(&self) -> Option<ClusterName> {
-        let mark = self.facts.platform_mark.as_deref()?;
-        mark.strip_prefix(CLUSTER_MARK)?.parse().ok()
+    /// The cluster that the server was made by an earlier addition, here or elsewhere.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        Mark::parse(self.facts.platform_mark.as_deref()?)
     }
 
     /// The checks that fail, and what works but should be otherwise.
@@ -212,7 +251,7 @@ impl Inspection {
 pub(super) async fn ensure(
     admin: &mut PgConnection,
     inspection: &Inspection,
-    cluster: &ClusterName,
+    mark: &Mark,
     passwords: &Passwords,
     registry: Option<&RegistryDatabase>,
 ) -> Result<(), sqlx::Error> {
@@ -227,8 +266,7 @@ pub(super) async fn ensure(
     ] {
         server::ensure_login(admin, role, &Verifier::of(password)).await?;
     }
-    let mark = format!("{CLUSTER_MARK}{cluster}");
-    server::ensure_groups(admin, grants, &mark).await?;
+    server::ensure_groups(admin, grants, &mark.to_string()).await?;
     let registry = registry.filter(|registry| registry.server == inspection.facts.server);
     server::close_to_public(
         admin,

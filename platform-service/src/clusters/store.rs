@@ -16,6 +16,7 @@ use contract::tenant::TlsMode;
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::placement::{Candidate, ClusterStatus};
 use super::postgres::ServerConnections;
@@ -164,6 +165,13 @@ pub(crate) async fn lock_adding(connection: &mut PgConnection) -> Result<(), sql
     .fetch_one(connection)
     .await?;
     Ok(())
+}
+
+/// Who this registry is to the servers that it manages.
+pub(crate) async fn installation(connection: &mut PgConnection) -> Result<Uuid, sqlx::Error> {
+    sqlx::query_scalar!("select installation from registry.feed")
+        .fetch_one(connection)
+        .await
 }
 
 /// The cluster that has this address.

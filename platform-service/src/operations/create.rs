@@ -259,16 +259,16 @@ async fn make_database(
     head: &Head,
     plan: &mut CreatePlan,
 ) -> Result<(), Stop> {
-    let (claimed, services, route) = {
+    let claimed = derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
+        .await?
+        .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
+    let asked = async {
         let mut registry = platform.registry.acquire().await?;
-        let claimed = derived::claimed_by(&mut registry, head.id)
-            .await?
-            .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
         let services = replicas::store::live_services(&mut registry).await?;
-        let route = route(&mut registry, head).await?;
-        (claimed, services, route)
+        Ok::<_, Stop>((services, route(&mut registry, head).await?))
     };
-    claim_copy(platform, head, &claimed, &plan.password).await?;
+    let claiming = claim_copy(platform, head, &claimed, &plan.password);
+    let ((services, route), ()) = tokio::try_join!(asked, claiming)?;
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
     // In the same breath, so that nothing is written between: a step that needs no act ends with the
@@ -316,6 +316,10 @@ async fn claim_copy(
     }
     if !stock::is_complete(&server, claimed.number, &copy) {
         stock::ensure(&server, claimed.number, claimed.template).await?;
+        // It may have been dropped by who has taken the operation over, and is there again. From now
+        // on that runner either drops it, and then there is nothing to claim, or sees what was claimed;
+        // as it does with a copy that was there all the time.
+        still_ours(platform, head).await?;
     }
     let password = open_password(platform, head, password).await?;
     let claim = Claim {
@@ -325,9 +329,6 @@ async fn claim_copy(
         verifier: &Verifier::of(&password),
         connection_limit: server.connection_budget(),
     };
-    // After the copy is known to be there: whoever takes the operation over from now on either
-    // drops the copy, and then there is nothing to claim, or sees what was claimed.
-    still_ours(platform, head).await?;
     stock::claim(&server, claimed.number, &claim).await
 }
 

@@ -158,6 +158,9 @@ pub(crate) struct Add {
     /// Its share of new tenants, relative to the others of the region.
     #[arg(long)]
     weight: Option<u32>,
+    /// Take the server over from an installation that is gone for good; the refusal without it names it.
+    #[arg(long, value_name = "INSTALLATION")]
+    take_over_from: Option<String>,
     #[command(flatten)]
     administrator: Administrator,
 }
@@ -354,6 +357,9 @@ impl Add {
         }
         if let Some(weight) = self.weight {
             body["weight"] = json!(weight);
+        }
+        if let Some(other) = self.take_over_from {
+            body["takes_over_from"] = json!(other);
         }
         let added = api.once(Method::POST, "/v1/clusters", &body).await?;
         context.out.item(FIELDS, &added)?;

@@ -145,18 +145,21 @@ fn each_setting_that_hurts_is_warned_of() {
 }
 
 #[test]
-fn a_server_says_which_cluster_it_is() {
-    let marked = |mark: Option<&str>| Inspection {
-        version: 150_018,
-        facts: Facts {
-            platform_mark: mark.map(str::to_owned),
-            ..good()
-        },
+fn a_server_says_whose_cluster_it_is() {
+    let marked = |mark: Option<&str>| {
+        let inspection = Inspection {
+            version: 150_018,
+            facts: Facts {
+                platform_mark: mark.map(str::to_owned),
+                ..good()
+            },
+        };
+        inspection.mark()
     };
-    assert_eq!(
-        marked(Some("tenantry:cluster:main")).cluster(),
-        "main".parse().ok()
-    );
-    assert_eq!(marked(Some("somebody's role")).cluster(), None);
-    assert_eq!(marked(None).cluster(), None);
+    let mark = Mark::new(&"main".parse().unwrap(), Uuid::from_u128(7));
+    assert_eq!(marked(Some(&mark.to_string())), Some(mark));
+    let unnamed = marked(Some("tenantry:cluster:main")).unwrap();
+    assert!(unnamed.names_nobody());
+    assert_eq!(marked(Some("somebody's role")), None);
+    assert_eq!(marked(None), None);
 }

@@ -19,6 +19,9 @@ use crate::stats::{median, percentile};
 
 const STOCK: u32 = 2;
 const AT_ONCE: usize = 32;
+/// Sign-ups before the first that counts: each of the platform's connections prepares its statements once
+/// in its life.
+const WARM_UP: usize = 10;
 /// What the databases of a baseline are called, before their number.
 const BASELINE: &str = "bench:baseline";
 
@@ -30,7 +33,7 @@ fn milliseconds(since: Instant) -> f64 {
 pub(super) async fn from_stock(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.platform(STOCK).await?;
-    stage.tenants(1).await?;
+    stage.tenants(WARM_UP).await?;
     let samples = stage.options.sized(10, 30);
     let (mut rounds, mut all) = (Vec::new(), Vec::new());
     for number in 0..stage.options.rounds {
@@ -66,7 +69,7 @@ pub(super) async fn from_stock(stage: &mut Stage) -> anyhow::Result<Figure> {
 pub(super) async fn from_template(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.platform(0).await?;
-    stage.tenants(1).await?;
+    stage.tenants(WARM_UP).await?;
     use_up_stock(stage).await?;
     let template = stage.template().await?;
     let samples = stage.options.sized(10, 30);
