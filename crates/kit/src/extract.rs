@@ -2,7 +2,8 @@
 //!
 //! Deliberately thin over axum's own. Invariant: no refusal of axum's reaches a client as text.
 
-use axum::body::Bytes;
+use axum::RequestExt as _;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(request.headers()) {
             return Err(Problem::new(Code::ContentTypeUnsupported));
         }
-        let bytes = Bytes::from_request(request, state)
+        let bytes = Bytes::from_request(within_limit(request)?, state)
             .await
             .map_err(|rejection| {
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -39,6 +40,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 }
             })?;
         parse(&bytes).map(Self)
+    }
+}
+
+/// Nobody waits for a body that is announced to be too large.
+fn within_limit(request: Request) -> Result<Request, Problem> {
+    let announced = request.body().size_hint().lower();
+    let request = request.with_limited_body();
+    match request.body().size_hint().upper() {
+        Some(most) if announced > most => Err(Problem::new(Code::BodyTooLarge)),
+        _ => Ok(request),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What every answer of a dressed router has, whatever happened inside.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -8,6 +11,7 @@ use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use contract::{Code, ProblemDocument};
 use http::{Request, Response, StatusCode, header};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tower::ServiceExt;
 use utoipa::openapi::OpenApi;
 
@@ -137,6 +141,47 @@ async fn bodies_are_limited() {
             .body(Body::from(body.to_owned()))
             .unwrap();
         assert_eq!(problem(ask(request).await).await.code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_too_large_is_not_waited_for() {
+    let never = Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+    let sized = Body::new(Announced {
+        bytes: 257,
+        inner: never,
+    });
+    // It would come to nothing until the deadline.
+    let request = Request::post("/echo").header("content-type", "application/json");
+    let answer = ask(request.body(sized).unwrap()).await;
+    assert_eq!(problem(answer).await.code, Code::BodyTooLarge);
+    // One that says nothing of its size is read as far as it may be.
+    let piece = || Ok::<_, Infallible>(Bytes::from_static(&[b' '; 64]));
+    let endless = Body::from_stream(futures::stream::repeat_with(piece));
+    let request = Request::post("/echo").header("content-type", "application/json");
+    let answer = ask(request.body(endless).unwrap()).await;
+    assert_eq!(problem(answer).await.code, Code::BodyTooLarge);
+}
+
+/// A body that says how long it will be.
+struct Announced {
+    bytes: u64,
+    inner: Body,
+}
+
+impl HttpBody for Announced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Rules of passwords: what is accepted, what is stored, what is found.
 
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
 use super::*;
 
 fn secret(text: &str) -> Secret {
@@ -123,6 +126,91 @@ async fn full_queue_is_refused() {
     ));
     drop(taken);
     hasher.verify_nobody(&secret("x")).await.unwrap();
+}
+
+/// Who is at work, and whether they may end.
+#[derive(Default)]
+struct Workshop {
+    inside: Mutex<(usize, usize)>,
+    open: (Mutex<bool>, Condvar),
+}
+
+impl Workshop {
+    /// Works until the workshop is opened.
+    fn work(&self) {
+        {
+            let mut inside = self.inside.lock().unwrap();
+            inside.0 += 1;
+            inside.1 = inside.1.max(inside.0);
+        }
+        let (open, opened) = &self.open;
+        let closed = open.lock().unwrap();
+        drop(opened.wait_while(closed, |open| !*open).unwrap());
+        self.inside.lock().unwrap().0 -= 1;
+    }
+
+    fn open(&self) {
+        *self.open.0.lock().unwrap() = true;
+        self.open.1.notify_all();
+    }
+
+    fn at_once(&self) -> usize {
+        self.inside.lock().unwrap().1
+    }
+}
+
+/// Nobody is kept in a workshop whose test has failed.
+struct OpenAtLast(Arc<Workshop>);
+
+impl Drop for OpenAtLast {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+#[tokio::test]
+async fn two_hashes_per_core_run_at_once_whoever_waits_and_whoever_goes_away() {
+    const LOG_INS: usize = 200;
+    let hasher = weak();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let at_most = 2 * cores;
+    let workshop = Arc::new(Workshop::default());
+    let _open = OpenAtLast(Arc::clone(&workshop));
+    let log_ins: Vec<_> = (0..LOG_INS + at_most)
+        .map(|_| {
+            let (hasher, workshop) = (hasher.clone(), Arc::clone(&workshop));
+            tokio::spawn(async move {
+                let work = move |_: &Argon2<'static>| {
+                    workshop.work();
+                    Ok(())
+                };
+                hasher.run(work).await
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    while workshop.at_once() < at_most {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::task::yield_now().await;
+    }
+    // Whoever goes away leaves its place to nobody before its work is done.
+    let (gone, stayed) = log_ins.split_at(at_most);
+    for log_in in gone {
+        log_in.abort();
+    }
+    while !gone.iter().all(tokio::task::JoinHandle::is_finished) {
+        tokio::task::yield_now().await;
+    }
+    // Whoever had such a place by now would be before this in the workers' queue.
+    tokio::task::yield_now().await;
+    tokio::task::spawn_blocking(|| ()).await.unwrap();
+    assert_eq!(workshop.at_once(), at_most);
+    assert!(stayed.iter().all(|log_in| !log_in.is_finished()));
+    workshop.open();
+    for log_in in log_ins.into_iter().skip(at_most) {
+        log_in.await.unwrap().unwrap();
+    }
+    assert_eq!(workshop.at_once(), at_most);
 }
 
 #[test]

@@ -116,6 +116,46 @@ async fn half_open_connections_are_closed() {
     assert_eq!(running.stop().await, DrainReport { cut: 0 });
 }
 
+/// Sends a head that never ends, a piece at a time, for as long as somebody listens.
+async fn drip(running: &Running) {
+    let mut stream = running.send(b"GET / HTTP/1.1\r\nhost: x\r\n").await;
+    let began = Instant::now();
+    loop {
+        let mut answer = [0; 64];
+        let patience = quick().header_timeout.get() / 4;
+        let read = tokio::time::timeout(patience, stream.read(&mut answer)).await;
+        if matches!(read, Ok(Ok(0) | Err(_))) || stream.write_all(b"x-slow: 1\r\n").await.is_err() {
+            return;
+        }
+        assert!(began.elapsed() < AT_MOST, "somebody goes on listening");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_half_open_heads_are_closed_in_time_and_keep_nobody_out() {
+    const AT_ONCE: usize = 250;
+    let usual = ServeLimits::default().header_timeout.get();
+    assert!(usual <= Duration::from_secs(10), "{usual:?}");
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let running = Running::start(router, quick(), AT_MOST).await;
+    for _ in 0..4 {
+        let mut open = Vec::new();
+        for _ in 0..AT_ONCE - 10 {
+            open.push(running.send(b"GET / HTTP/1.1\r\nhost: x\r\n").await);
+        }
+        let drips = futures::future::join_all((0..10).map(|_| drip(&running)));
+        let other = async {
+            let asks = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            rest(running.send(asks).await).await
+        };
+        let closed = futures::future::join_all(open.into_iter().map(rest));
+        let (answer, closed, _) = tokio::join!(other, closed, drips);
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert!(closed.iter().all(|answer| !answer.contains("200 OK")));
+    }
+    assert_eq!(running.stop().await, DrainReport { cut: 0 });
+}
+
 #[tokio::test]
 async fn idle_keep_alive_is_closed() {
     let router = Router::new().route("/", get(|| async { "hello" }));
