@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 use world::{Answer, DEADLINE, World, WorldOptions, eventually, until};
 
-use crate::support::entry;
+use crate::support::{entry, unique};
 
 /// The body, as a client reads it that minds `content-encoding`.
 fn decoded(answer: &Answer) -> Vec<u8> {
@@ -139,6 +139,89 @@ async fn an_access_line_says_who_asked_what_of_whom_and_what_became_of_it() {
     }
     for field in ["duration_ms", "db_ms"] {
         assert!(line[field].is_number(), "{field} of {line}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_request_holds_it_is_one_line_and_forges_none() {
+    const FORGED: &str = r#"{"level":"ERROR","target":"access","status":200}"#;
+    let world = World::shared().await;
+    let acme = world.tenant("forger").await;
+    let me = acme.owner().get("/v1/me").await.expect(200).json();
+    let mark = unique("mark");
+    let mut sent = Vec::new();
+    let broken = format!("\r\n{FORGED}\r\n");
+    for nasty in [
+        broken.as_str(),
+        "\u{1b}[2J\u{1b}]0;owned\u{7}",
+        "\u{202e}\u{2066}",
+        "\u{2028}\u{2029}\u{85}",
+        "\"}\\u000a{\"",
+        "=cmd|' /C calc'!A0",
+    ] {
+        let text = format!("{mark}{nasty}{mark}");
+        let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let hostile = [
+            (Method::POST, "/v1/entries".to_owned(), entry(&text)),
+            (
+                Method::POST,
+                "/v1/entries".to_owned(),
+                json!({ "title": "a", "body": { &text: &text } }),
+            ),
+            (Method::GET, format!("/v1/entries?q={escaped}"), json!(0)),
+            (Method::GET, format!("/v1/entries/{escaped}"), json!(0)),
+            (
+                Method::POST,
+                "/v1/users".to_owned(),
+                json!({ "email": &text, "password": &text, "role": &text, &text: 1 }),
+            ),
+        ];
+        for (method, path, body) in hostile {
+            let id = unique("forged");
+            let request = acme.owner().request(method, &path).json(body);
+            let request = request.header("x-request-id", &id);
+            // What a header may hold of it.
+            let printable = text.replace(|c: char| c.is_ascii_control(), "");
+            let answer = request.header_bytes("user-agent", printable.as_bytes());
+            assert!(answer.send().await.status() < 500, "{path}");
+            sent.push(id);
+        }
+        let email = json!({ "email": &text, "password": &text });
+        let door = acme.anonymous();
+        door.post("/v1/auth/login", email).await.expect(401);
+        let company = json!({ "company": &text, "email": &text, "password": &text, "slug": &text });
+        let refused = world.visitor().post("/v1/signup", company).await;
+        refused.expect(422);
+        let asked = format!("/v1/tenants?text={escaped}");
+        assert!(world.operator().get(&asked).await.status() < 500);
+        let nowhere = world.anonymous().get(&format!("/{escaped}")).await;
+        nowhere.expect(404);
+    }
+    for id in &sent {
+        let lines = eventually(DEADLINE, "the request's line is written", || async {
+            let lines = world.logs().with(id);
+            let access = lines
+                .iter()
+                .filter(|line| line.contains(r#""target":"access""#));
+            let lines: Vec<Value> = access
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            (!lines.is_empty()).then_some(lines)
+        })
+        .await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["request.id"], json!(id));
+        assert_eq!(lines[0]["tenant.id"], json!(acme.id()));
+        assert_eq!(lines[0]["user.id"], me["user"]["id"]);
+    }
+    assert_eq!(world.logs().with(FORGED), Vec::<String>::new());
+    // Where any of it is told at all.
+    for line in world.logs().with(&mark) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
+        assert!(
+            event.is_object() && !line.chars().any(char::is_control),
+            "{line:?}"
+        );
     }
 }
 

@@ -460,3 +460,60 @@ async fn passwords_are_kept_as_argon2id_and_shown_nowhere() {
         );
     }
 }
+
+/// A setting of a service's defaults.
+fn default_of(defaults: &str, path: &[&str]) -> toml::Value {
+    let table: toml::Table = toml::from_str(defaults).unwrap();
+    let mut found = toml::Value::Table(table);
+    for name in path {
+        found = found[*name].clone();
+    }
+    found
+}
+
+#[test]
+fn a_password_costs_the_attacker_what_was_promised() {
+    let app = app_service::config::SPEC.defaults;
+    let platform = platform_service::config::SPEC.defaults;
+    let number = |defaults, path: &[&str]| default_of(defaults, path).as_integer().unwrap();
+    for (defaults, place) in [
+        (app, &["auth", "passwords"][..]),
+        (platform, &["passwords"][..]),
+    ] {
+        let of = |name| number(defaults, &[place, &[name]].concat());
+        assert!(of("memory_kib") >= 19 * 1024, "{place:?}");
+        assert!(of("iterations") >= 2, "{place:?}");
+        assert!(of("parallelism") >= 1, "{place:?}");
+    }
+    let tries = default_of(app, &["auth", "sign_in_per_account"]);
+    assert_eq!(tries.as_str(), Some("10/1m"));
+}
+
+#[tokio::test]
+async fn a_hash_of_another_cost_is_made_anew_by_the_next_log_in() {
+    let world = World::shared().await;
+    let acme = world.tenant("rehash").await;
+    let id = acme.id().as_str();
+    let stored = async || {
+        let sql = "select password_hash from auth.account";
+        world.postgres().texts(id, sql).await.remove(0)
+    };
+    let today = stored().await;
+    let cost = |hash: &str| hash.split('$').nth(3).unwrap().to_owned();
+    let hasher = kit::passwords::Hasher::new(kit::passwords::PasswordCost::default()).unwrap();
+    let password = contract::Secret::new(PASSWORD.to_owned());
+    let other = hasher.hash_verified(&password).await.unwrap();
+    assert_ne!(cost(&other), cost(&today));
+    let sql = format!("update auth.account set password_hash = '{other}'");
+    world.postgres().run(id, &sql).await;
+    acme.anonymous()
+        .post("/v1/auth/login", credentials(acme.email(), "wrong"))
+        .await
+        .expect(401);
+    assert_eq!(stored().await, other, "a wrong password changes nothing");
+    log_in(&acme.anonymous(), acme.email()).await;
+    let renewed = stored().await;
+    assert_eq!(cost(&renewed), cost(&today));
+    log_in(&acme.anonymous(), acme.email()).await;
+    assert_eq!(stored().await, renewed, "what is as it should be stays");
+}

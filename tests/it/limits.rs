@@ -9,14 +9,14 @@ use contract::internal::{Heartbeat, OwnedSchema, ReplicaPhase};
 use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use world::{TenantHandle, World, WorldOptions, until};
+use world::{World, WorldOptions, until};
 
 use crate::support::{entry, signup, unique};
 
 /// Lays something over what a tenant's tier gives.
-async fn lay_over(world: &World, tenant: &TenantHandle, overrides: Value) {
+pub(crate) async fn lay_over(world: &World, tenant: &str, overrides: Value) {
     let operator = world.operator();
-    let path = format!("/v1/tenants/{}", tenant.id());
+    let path = format!("/v1/tenants/{tenant}");
     let etag = operator.get(&path).await.header("etag").to_owned();
     let request = operator.request(Method::PATCH, &path);
     let request = request.header("if-match", &etag);
@@ -29,7 +29,7 @@ async fn a_tenant_over_its_requests_per_second_is_told_so_and_nobody_else() {
     let world = World::shared().await;
     let (quick, other) = (world.tenant("quick").await, world.tenant("other").await);
     let limits = json!({ "limits": { "requests_per_second": 5 } });
-    lay_over(&world, &quick, limits).await;
+    lay_over(&world, quick.id().as_str(), limits).await;
     until("the new limit is known", || async {
         let me = quick.owner().get("/v1/me").await;
         me.status() == 429 || me.json()["limits"]["requests_per_second"] == 5
@@ -63,7 +63,12 @@ async fn what_the_tier_lacks_is_refused_whoever_asks() {
     let world = World::shared().await;
     let acme = world.tenant("featureless").await;
     acme.owner().get("/v1/entries").await.expect(200);
-    lay_over(&world, &acme, json!({ "features": { "entries": false } })).await;
+    lay_over(
+        &world,
+        acme.id().as_str(),
+        json!({ "features": { "entries": false } }),
+    )
+    .await;
     until("the tier has no entries", || async {
         acme.owner().get("/v1/entries").await.status() != 200
     })

@@ -7,7 +7,7 @@ use contract::Code;
 use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use world::{DEADLINE, PASSWORD, World, WorldOptions, eventually};
+use world::{DEADLINE, Faults, PASSWORD, World, WorldOptions, eventually, until};
 
 use crate::support::{signup, unique};
 
@@ -105,6 +105,49 @@ async fn a_hundred_racing_posts_with_one_key_make_one_tenant() {
         .post("/v1/signup", other)
         .await;
     refused.expect(422).refused(Code::IdempotencyKeyReused);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_remembered_for_a_day_and_no_longer() {
+    let world = World::shared().await;
+    let send = async |key: &str, slug: &str| {
+        let visitor = world.visitor().header("idempotency-key", key);
+        let answer = visitor.post("/v1/signup", signup(slug)).await;
+        if answer.status() == 202 {
+            assert_eq!(world.operation(&answer).await["state"], "done");
+        }
+        answer
+    };
+    let (young, old) = (unique("young"), unique("old"));
+    for (slug, age) in [(&young, "23:59:00"), (&old, "24:00:01")] {
+        let made = send(slug, slug).await;
+        assert!(matches!(made.status(), 201 | 202), "{made}");
+        let passes = format!(
+            "update registry.operation set finished_at = now() - interval '{age}'
+             where tenant_id = (select id from registry.tenant where slug = '{slug}')"
+        );
+        world.postgres().run("registry", &passes).await;
+    }
+    // Whoever starts forgets at once.
+    let replica = world.platform_replica(Faults::none()).await;
+    let known = format!(
+        "select count(*) from registry.operation o join registry.tenant t on t.id = o.tenant_id
+         where slug = '{old}' and idempotency_key is not null"
+    );
+    until("a day is over", || async {
+        world.postgres().number("registry", &known).await == 0
+    })
+    .await;
+    replica.stop().await;
+    let other = unique("other");
+    let refused = send(&young, &other).await;
+    refused.expect(422).refused(Code::IdempotencyKeyReused);
+    assert_eq!(send(&young, &young).await.expect(201).json()["slug"], young);
+    // The same request is a new one, and so is another.
+    send(&old, &old).await.expect(409).refused(Code::SlugTaken);
+    let made = send(&old, &other).await;
+    assert!(matches!(made.status(), 201 | 202), "{made}");
+    assert_eq!(made.json()["slug"], other);
 }
 
 #[tokio::test]

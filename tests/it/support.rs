@@ -4,7 +4,7 @@ use adapters::secret_store::{KeyRing, SealedStore, SecretStore, SecretSubject};
 use contract::TenantId;
 use contract::secret::{Secret, SecretRef};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use world::{PASSWORD, Speaker, World};
 
 /// A slug that nobody else has.
@@ -81,4 +81,58 @@ pub(crate) fn operations(document: &Value) -> Vec<Described> {
 
 pub(crate) async fn document(speaker: &Speaker) -> Value {
     speaker.get("/openapi.json").await.expect(200).json()
+}
+
+/// The fields that a schema describes, with those of all its parts; none where it takes any.
+fn described_fields(document: &Value, schema: &Value) -> Option<Map<String, Value>> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return described_fields(document, document.pointer(&reference[1..]).unwrap());
+    }
+    let parts = schema["allOf"].as_array().into_iter().flatten();
+    let mut known: Option<Map<String, Value>> = schema["properties"].as_object().cloned();
+    for fields in parts.filter_map(|part| described_fields(document, part)) {
+        known.get_or_insert_default().extend(fields);
+    }
+    known
+}
+
+/// Fields of a value that its schema does not have, by where they are.
+pub(crate) fn undescribed(
+    document: &Value,
+    schema: &Value,
+    value: &Value,
+    at: &str,
+) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let leads_to = document.pointer(&reference[1..]).unwrap();
+        return undescribed(document, leads_to, value, at);
+    }
+    for several in ["oneOf", "anyOf"] {
+        if let Some(variants) = schema[several].as_array() {
+            let of_each = variants.iter().filter(|one| one["type"] != "null");
+            let of_each = of_each.map(|one| undescribed(document, one, value, at));
+            return of_each.min_by_key(Vec::len).unwrap_or_default();
+        }
+    }
+    let inner = |schema: &Value, value: &Value, name: &str| {
+        undescribed(document, schema, value, &format!("{at}/{name}"))
+    };
+    match (value, described_fields(document, schema)) {
+        (Value::Array(items), _) => items
+            .iter()
+            .flat_map(|item| inner(&schema["items"], item, "-"))
+            .collect(),
+        (Value::Object(fields), Some(known)) => fields
+            .iter()
+            .flat_map(|(name, field)| match known.get(name) {
+                Some(property) => inner(property, field, name),
+                None => vec![format!("{at}/{name}")],
+            })
+            .collect(),
+        (Value::Object(fields), None) => fields
+            .iter()
+            .flat_map(|(name, field)| inner(&schema["additionalProperties"], field, name))
+            .collect(),
+        _ => Vec::new(),
+    }
 }

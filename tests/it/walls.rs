@@ -1,6 +1,7 @@
 //! The last wall: what the database itself refuses, whatever our code does.
 
 use contract::Code;
+use futures::future::join_all;
 use sqlx::{Connection, PgConnection};
 use world::{TenantHandle, World, until};
 
@@ -68,6 +69,31 @@ async fn a_tenants_role_enters_its_own_database_alone() {
     let stranger = world.postgres().connect_as(id, "wrong", id).await;
     assert_eq!(sqlstate(&stranger.unwrap_err()), "28P01");
     drop(beta);
+}
+
+#[tokio::test]
+async fn of_a_hundred_pairs_of_tenants_no_role_enters_the_others_database() {
+    const TENANTS: usize = 11;
+    let world = World::shared().await;
+    let names: Vec<String> = (0..TENANTS).map(|n| format!("pair{n}")).collect();
+    let tenants = join_all(names.iter().map(|name| world.tenant(name))).await;
+    let mut refused = 0;
+    for tenant in &tenants {
+        let id = tenant.id().as_str();
+        let password = role_password(&world, tenant.id()).await;
+        let enters = async |database: &str| {
+            let server = world.postgres();
+            server.connect_as(id, password.expose(), database).await
+        };
+        enters(id).await.expect("its own");
+        let others = tenants.iter().filter(|other| other.id() != tenant.id());
+        for outcome in join_all(others.map(|other| enters(other.id().as_str()))).await {
+            let refusal = outcome.expect_err("a wall");
+            assert_eq!(sqlstate(&refusal), "42501", "{refusal:?}");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 100, "{refused} pairs");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Inner {
         Logs::of_process();
         let keys = Keys::random();
         let postgres = Postgres::start(options.max_connections).await;
-        make_registry(&postgres, &keys).await;
+        make_registry(&postgres, &keys, REGISTRY).await;
         let links = Process::new("links");
         let server = SocketAddr::from((postgres.superuser().host, postgres.superuser().port));
         let database_link = match options.database_link {
@@ -128,11 +128,7 @@ impl Inner {
     /// The settings of platform-service, as variables of a process.
     pub(crate) fn platform_environment(&self) -> Vec<(String, String)> {
         let keys = &self.keys;
-        let superuser = self.postgres.superuser();
-        let registry = format!(
-            "postgres://platform:{}@{}:{}/{REGISTRY}",
-            keys.registry_password, superuser.host, superuser.port
-        );
+        let registry = self.registry_url(REGISTRY);
         let level = self.options.stock_level.to_string();
         let given = [
             ("registry.url", registry.as_str()),
@@ -146,6 +142,14 @@ impl Inner {
             ("stock.level", &level),
         ];
         environment("PLATFORM", &given, &self.options.platform_settings)
+    }
+
+    /// How the platform reaches a registry on the world's server.
+    pub(crate) fn registry_url(&self, database: &str) -> String {
+        let superuser = self.postgres.superuser();
+        let password = &self.keys.registry_password;
+        let (host, port) = (superuser.host, superuser.port);
+        format!("postgres://platform:{password}@{host}:{port}/{database}")
     }
 
     fn platform_settings(&self) -> platform_service::config::Settings {
@@ -246,10 +250,10 @@ async fn start_link(links: &Process, target: SocketAddr) -> FaultProxy {
     started.await.expect("a proxy starts")
 }
 
-async fn make_registry(postgres: &Postgres, keys: &Keys) {
+pub(crate) async fn make_registry(postgres: &Postgres, keys: &Keys, database: &str) {
     let password = Secret::new(keys.registry_password.clone());
     let mut admin = postgres.connect("postgres").await;
-    platform_service::local::ensure_registry(&mut admin, REGISTRY, "platform", &password)
+    platform_service::local::ensure_registry(&mut admin, database, "platform", &password)
         .await
         .expect("a database for the registry");
 }

@@ -25,10 +25,9 @@ pub struct PlatformProcess {
 }
 
 impl PlatformProcess {
-    async fn start(program: &Path, environment: Vec<(String, String)>) -> Self {
-        let mut child = Command::new(program)
+    async fn start(mut command: Command) -> Self {
+        let mut child = command
             .arg("serve")
-            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -70,8 +69,29 @@ impl PlatformProcess {
 impl World {
     /// Starts platform-service as a process: `program` is `platform-service` or what serves like it.
     pub async fn platform_process(&self, program: impl AsRef<Path>) -> PlatformProcess {
-        let environment = self.inside().platform_environment();
-        PlatformProcess::start(program.as_ref(), environment).await
+        self.platform_process_with(program, &[]).await
+    }
+
+    /// The same with further environment variables.
+    pub async fn platform_process_with(
+        &self,
+        program: impl AsRef<Path>,
+        variables: &[(&str, &str)],
+    ) -> PlatformProcess {
+        PlatformProcess::start(self.platform_command(program, variables)).await
+    }
+
+    /// The program with this world's settings and further environment variables, to be given a command.
+    pub fn platform_command(
+        &self,
+        program: impl AsRef<Path>,
+        variables: &[(&str, &str)],
+    ) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .envs(self.inside().platform_environment())
+            .envs(variables.iter().copied());
+        command
     }
 
     /// Directs app-service to a process of platform-service.

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::answer::Answer;
-use crate::inside::{Inner, REGISTRY, http_client, ready};
+use crate::inside::{Inner, REGISTRY, http_client, make_registry, ready};
 use crate::logs::Logs;
 use crate::options::WorldOptions;
 use crate::postgres::Postgres;
@@ -88,6 +88,12 @@ impl World {
     /// A superuser's connection to the registry.
     pub async fn registry(&self) -> PgConnection {
         self.inner.postgres.connect(REGISTRY).await
+    }
+
+    /// A further, empty database for a registry; gives its URL.
+    pub async fn empty_registry(&self, database: &str) -> String {
+        make_registry(&self.inner.postgres, &self.inner.keys, database).await;
+        self.inner.registry_url(database)
     }
 
     /// The link over which app-service reaches the platform's internal listener.

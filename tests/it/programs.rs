@@ -1,0 +1,54 @@
+//! platform-service as operators start it: its commands, and what it says when it cannot serve.
+
+use world::{DEADLINE, World};
+
+use crate::support::unique;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_world-platform");
+
+#[tokio::test]
+async fn a_registry_that_is_left_to_a_command_is_migrated_by_that_alone() {
+    let world = World::shared().await;
+    let database = unique("by-command");
+    let url = world.empty_registry(&database).await;
+    let variables = [
+        ("PLATFORM__REGISTRY__URL", url.as_str()),
+        ("PLATFORM__REGISTRY__MIGRATE", "by_command"),
+    ];
+    let run = async |command: &str| {
+        let mut program = world.platform_command(PROGRAM, &variables);
+        let ended = program.arg(command).kill_on_drop(true).output();
+        let ended = tokio::time::timeout(DEADLINE, ended).await;
+        ended.expect("it ends by itself").unwrap()
+    };
+    let refuses = async || {
+        let refused = run("serve").await;
+        assert!(!refused.status.success());
+        let words = String::from_utf8(refused.stderr).unwrap();
+        assert!(words.contains("run `platform-service migrate`"), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    };
+    refuses().await;
+    let tables = "select count(*) from pg_tables where schemaname = 'registry'";
+    assert_eq!(world.postgres().number(&database, tables).await, 0);
+    let newest = platform_migrations::migrations().len();
+    let history = "select count(*) from registry.refinery_schema_history";
+    for _ in 0..2 {
+        let migrated = run("migrate").await;
+        assert!(migrated.status.success(), "{migrated:?}");
+        let ran = world.postgres().number(&database, history).await;
+        assert_eq!(usize::try_from(ran).unwrap(), newest);
+    }
+    let serving = world.platform_process_with(PROGRAM, &variables).await;
+    let visitor = world.visitor().at(&serving.url());
+    visitor.get("/v1/tiers").await.expect(200);
+    serving.terminate().await;
+    // As the release before left it.
+    let older = format!("delete from registry.refinery_schema_history where version = {newest}");
+    world.postgres().run(&database, &older).await;
+    refuses().await;
+    let ran = world.postgres().number(&database, history).await;
+    assert_eq!(usize::try_from(ran).unwrap(), newest - 1);
+    let drop = format!("drop database \"{database}\" with (force)");
+    world.postgres().run("postgres", &drop).await;
+}
