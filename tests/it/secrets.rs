@@ -1,11 +1,18 @@
 //! Secrets: looked for everywhere where they must not be.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use adapters::secret_store::{ClusterRole, SecretSubject};
 use contract::Code;
+use contract::secret::SecretRef;
 use http::Method;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use world::{Faults, PASSWORD, StopMode, World, WorldOptions, until};
 
-use crate::support::{entry, role_password, signup, unique};
+use crate::fleet::backups::{Keeping, back_up, write};
+use crate::support::{entry, role_password, seal, signup, unique};
 
 #[tokio::test]
 async fn no_secret_is_logged_shown_or_said_to_a_database() {
@@ -162,6 +169,119 @@ fn command_lines() -> Vec<String> {
         .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
         .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
         .collect()
+}
+
+/// What `pg_restore` makes of the dump in these bytes, as text; none where there is no dump.
+fn dumped(bytes: &[u8]) -> Option<String> {
+    let at = bytes.windows(5).position(|window| window == b"PGDMP")?;
+    let binaries = postgres_server::Binaries::find(None).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &bytes[at..]).unwrap();
+    let written = std::process::Command::new(binaries.bin_dir.join("pg_restore"))
+        .args(["--file", "-"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    Some(String::from_utf8_lossy(&written.stdout).into_owned())
+}
+
+/// Every row of every table of a database, as text.
+async fn rows(world: &World, database: &str) -> String {
+    let tables = "select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables
+         where schemaname !~ '^pg_' and schemaname <> 'information_schema'";
+    let mut all = String::new();
+    for table in world.postgres().texts(database, tables).await {
+        let sql = format!("select row_to_json(held)::text from {table} held");
+        all.extend(world.postgres().texts(database, &sql).await);
+    }
+    all
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_dump_an_archive_a_copy_or_the_list_of_processes() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("taken-along").await;
+    write(&acme, &["kept in plain sight"]).await;
+    let login = json!({ "email": acme.email(), "password": PASSWORD });
+    let tokens = acme.anonymous().post("/v1/auth/login", login).await;
+    let tokens = tokens.expect(200).json();
+    let mut canaries = world.secrets();
+    canaries.push(PASSWORD.to_owned());
+    canaries.push(role_password(world, acme.id()).await.expose().to_owned());
+    canaries.push(acme.owner().token().to_owned());
+    canaries.push(tokens["refresh_token"].as_str().unwrap().to_owned());
+    let cluster: contract::ClusterName = "main".parse().unwrap();
+    for (role, column) in [
+        (ClusterRole::Platform, "platform_credential"),
+        (ClusterRole::Schema, "schema_credential"),
+    ] {
+        let sql = format!("select {column} from registry.cluster where name = 'main'");
+        let reference = world.postgres().texts("registry", &sql).await.remove(0);
+        let subject = SecretSubject::Cluster(cluster.clone(), role);
+        let password = seal(world).open(&subject, &SecretRef(reference)).await;
+        canaries.push(password.unwrap().expose().to_owned());
+    }
+
+    // Whoever looks at the processes while they run.
+    let over = CancellationToken::new();
+    let looking = tokio::spawn({
+        let over = over.clone();
+        async move {
+            let mut seen = BTreeSet::new();
+            let mut looks = tokio::time::interval(Duration::from_millis(10));
+            while !over.is_cancelled() {
+                looks.tick().await;
+                let lines = command_lines().into_iter();
+                seen.extend(lines.filter(|line| line.contains("pg_dump") || line.contains("psql")));
+            }
+            seen
+        }
+    });
+    for encryption in ["none", "tenant"] {
+        back_up(&operator, &acme, encryption).await;
+    }
+    let export = format!("/v1/tenants/{}/export", acme.id());
+    let export = operator.request(Method::POST, &export).send().await;
+    let export = export.expect(200).json()["result"]["export"].clone();
+    let path = format!("/v1/exports/{}/archive", export.as_str().unwrap());
+    let archive = operator.get(&path).await.expect(200).body().to_vec();
+    let slug = format!("{}-copy", acme.slug());
+    let clones = format!("/v1/tenants/{}/clones", acme.id());
+    let cloned = operator.post(&clones, json!({ "slug": slug })).await;
+    cloned.expect(200);
+    over.cancel();
+    let processes = looking.await.unwrap();
+    if std::path::Path::new("/proc/self/cmdline").exists() {
+        assert!(!processes.is_empty(), "the look finds what is there");
+    }
+
+    let copy = format!("t_{}", slug.replace('-', "_"));
+    let mut places = vec![("rows of the copy".to_owned(), rows(world, &copy).await)];
+    let mut dumps = 0;
+    let objects = keeping.objects();
+    let objects = objects.iter().map(|file| {
+        let name = file.display().to_string();
+        (name, std::fs::read(file).unwrap())
+    });
+    for (name, bytes) in objects.chain([("export".to_owned(), archive)]) {
+        if let Some(text) = dumped(&bytes) {
+            assert!(text.contains("kept in plain sight"), "{name}: {text}");
+            dumps += 1;
+            places.push((format!("dump of {name}"), text));
+        }
+        places.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    assert!(dumps >= 2, "a backup and an export can be read: {dumps}");
+    places.extend(processes.iter().map(|line| (line.clone(), line.clone())));
+    for canary in &canaries {
+        let short: String = canary.chars().take(6).collect();
+        for (name, text) in &places {
+            assert!(!text.contains(canary.as_str()), "{short}... in {name}");
+        }
+        assert_eq!(world.logs().with(canary).len(), 0, "{short}... is logged");
+    }
 }
 
 #[tokio::test]

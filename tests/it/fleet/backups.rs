@@ -3,7 +3,10 @@
 //! Deliberately with the programs of PostgreSQL that are installed beside the server. Invariant: what
 //! a test calls restored has the rows, table by table, that were backed up.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::Code;
@@ -15,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use world::{Mode, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions, until};
 
 use super::harness::{self, Case};
+use super::moves::unlimited;
 use crate::support::entry;
 
 /// A world that keeps objects.
@@ -204,6 +208,99 @@ async fn writers_to_the_old_copy_are_refused() {
     .await;
     write(&acme, &["two"]).await;
     assert_eq!(hashes(world, &old).await, kept);
+}
+
+/// What was acknowledged to somebody who wrote and read what was written, in order.
+#[derive(Default)]
+struct Acknowledged {
+    ids: Vec<String>,
+    /// How often what was written was not there to be read: it is in the copy that was put away.
+    put_away: usize,
+    strange: Vec<String>,
+}
+
+async fn writing(
+    speaker: Speaker,
+    count: Arc<AtomicUsize>,
+    stop: CancellationToken,
+) -> Acknowledged {
+    let mut met = Acknowledged::default();
+    while !stop.is_cancelled() {
+        let written = speaker.post("/v1/entries", entry("steady")).await;
+        if written.status() != 201 {
+            met.strange.push(written.to_string());
+            continue;
+        }
+        let read = speaker.get(written.header("location")).await;
+        match read.status() {
+            200 => {}
+            404 => met.put_away += 1,
+            _ => met.strange.push(read.to_string()),
+        }
+        met.ids
+            .push(written.json()["id"].as_str().unwrap().to_owned());
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    met
+}
+
+#[tokio::test]
+async fn a_restore_under_load_loses_no_acknowledged_write_and_serves_no_stale_one() {
+    let keeping = Keeping::start(WorldOptions::default().app_replicas(2)).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("loaded").await;
+    unlimited(world, &acme).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let (stop, count) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+    let writers: Vec<_> = (0..4)
+        .map(|number| {
+            let owner = acme.owner().at(&world.app_url(number % 2));
+            tokio::spawn(writing(owner, Arc::clone(&count), stop.clone()))
+        })
+        .collect();
+    let more = async || {
+        let wanted = count.load(Ordering::SeqCst) + 20;
+        until("the load goes on", || async {
+            count.load(Ordering::SeqCst) >= wanted
+        })
+        .await;
+    };
+    more().await;
+    operator
+        .post(&restore_path(&acme), restore_body(&acme, &backup))
+        .await
+        .expect(200);
+    more().await;
+    stop.cancel();
+    let ids = "select 'ent_' || replace(id::text, '-', '') from entries.entry";
+    let of = async |database: &str| -> BTreeSet<String> {
+        world
+            .postgres()
+            .texts(database, ids)
+            .await
+            .into_iter()
+            .collect()
+    };
+    let old = of(&format!("old:{}:1", acme.id())).await;
+    let mut found = 0;
+    for writer in writers {
+        let met = writer.await.unwrap();
+        let new = of(acme.id().as_str()).await;
+        assert_eq!(met.strange, Vec::<String>::new());
+        assert!(met.put_away <= 1, "{} were not there", met.put_away);
+        let put_away = met.ids.iter().take_while(|id| old.contains(*id)).count();
+        let (before, after) = met.ids.split_at(put_away);
+        for id in before {
+            assert!(!new.contains(id), "{id} was written before the restore");
+        }
+        for id in after {
+            assert!(new.contains(id), "{id} was acknowledged and is lost");
+            assert!(!old.contains(id), "{id} was written to the old copy");
+        }
+        found += before.len().min(1) + after.len().min(1);
+    }
+    assert_eq!(found, 8, "everybody wrote before and after");
 }
 
 #[tokio::test]

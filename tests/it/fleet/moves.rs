@@ -317,7 +317,7 @@ impl Load {
 }
 
 /// Lifts the rate limit of a tenant: a load is to be as fast as it can.
-async fn unlimited(world: &World, tenant: &TenantHandle) {
+pub(super) async fn unlimited(world: &World, tenant: &TenantHandle) {
     let path = format!("/v1/tenants/{}", tenant.id());
     let operator = world.operator();
     let shown = operator.get(&path).await.expect(200);
