@@ -358,11 +358,22 @@ async fn an_undo_that_fails_is_stuck_and_seen_and_can_be_tried_again() {
     no_orphans(&world).await;
 }
 
+/// Notes who claims which of the ready copies.
+const NOTE_CLAIMS: &str = "create table public.claim (stock bigint, operation uuid);
+     create function public.note_claim() returns trigger language plpgsql security definer as $$
+         begin insert into public.claim values (new.number, new.claimed_by); return null; end $$;
+     create trigger claim after update on registry.stock for each row
+         when (new.claimed_by is not null and new.claimed_by is distinct from old.claimed_by)
+         execute function public.note_claim()";
+
 #[tokio::test]
-async fn many_sign_ups_at_once_all_end_active() {
-    let world = patient(2).await;
+async fn many_sign_ups_at_once_all_end_active_and_none_takes_a_copy_of_another() {
+    const STOCK: u32 = 8;
+    const SIGN_UPS: usize = 32;
+    let world = patient(STOCK).await;
+    world.postgres().run("registry", NOTE_CLAIMS).await;
     let other = world.platform_replica(Faults::none()).await;
-    let slugs: Vec<String> = (0..16).map(|_| unique("many")).collect();
+    let slugs: Vec<String> = (0..SIGN_UPS).map(|_| unique("many")).collect();
     let asked = slugs.iter().enumerate().map(|(n, slug)| {
         let visitor = world.visitor();
         let visitor = if n % 2 == 0 {
@@ -379,6 +390,12 @@ async fn many_sign_ups_at_once_all_end_active() {
         reaches(&world, slug, "done").await;
     }
     let owners = "select count(distinct id) from registry.tenant where status = 'active'";
-    assert_eq!(world.postgres().number("registry", owners).await, 16);
+    assert_eq!(world.postgres().number("registry", owners).await, 32);
+    let twice = "select stock::text from public.claim group by stock having count(*) > 1";
+    let twice = world.postgres().texts("registry", twice).await;
+    assert_eq!(twice, Vec::<String>::new(), "claimed by two");
+    let claims = "select count(*) from public.claim";
+    let claims = world.postgres().number("registry", claims).await;
+    assert!(claims >= i64::from(STOCK), "{claims} of the ready copies");
     no_orphans(&world).await;
 }
