@@ -156,7 +156,7 @@ impl Server {
     }
 
     /// A connection of its own; close it when done.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         database: Database<'_>,
     ) -> Result<PgConnection, sqlx::Error> {
@@ -311,7 +311,7 @@ pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, sql
 
 /// What a connection of its own is opened to.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Database<'a> {
+pub(crate) enum Database<'a> {
     /// Where databases and roles are managed from.
     Maintenance,
     /// A database of ours.

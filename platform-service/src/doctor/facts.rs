@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::store;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{As, Database, Server};
 use crate::clusters::postgres::{Name, inventory};
 use crate::housekeeping;
 use crate::keys;
@@ -154,7 +154,8 @@ fn words(stop: &Stop) -> String {
 
 async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts, Stop> {
     let server = platform.server(cluster).await?;
-    let mut connection = server.acquire().await?;
+    // Not of the pool: what was idle there while the server was restarted says nothing of the server now.
+    let mut connection = server.connect(Database::Maintenance).await?;
     let databases = inventory::databases(&mut connection).await?;
     let there: HashSet<&str> = databases.iter().map(|one| one.name.as_str()).collect();
     let expected = {
@@ -172,24 +173,30 @@ async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts,
         .filter(|slot| !slot.active)
         .map(|slot| (slot.name, slot.kept_bytes.unsigned_abs()))
         .collect();
+    let (settings, public) = (
+        settings(&mut connection).await?,
+        public(&mut connection).await?,
+    );
+    let open_templates = open_templates(&mut connection).await?;
+    let skew = skew(&mut connection).await?;
+    connection.close().await?;
     Ok(ServerFacts {
-        settings: settings(&mut connection).await?,
+        settings,
         databases: databases.len() as u64,
-        public: public(&mut connection).await?,
-        open_templates: open_templates(&mut connection).await?,
+        public,
+        open_templates,
         half_dropped: databases
             .iter()
             .filter(|one| one.half_dropped)
             .map(|one| one.name.clone())
             .collect(),
         idle_slots,
-        skew: skew(&mut connection).await?,
+        skew,
         files_each: match expected
             .iter()
             .find(|tenant| there.contains(tenant.id.as_str()))
         {
             Some(tenant) => {
-                drop(connection);
                 // One database that cannot be entered just now says nothing of its server.
                 let files = files_of(platform, &server, tenant).await;
                 files.unwrap_or_else(|stop| {

@@ -16,7 +16,8 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Source};
 use crate::clusters::connections::As;
-use crate::clusters::postgres::{Name, anonymise};
+use crate::clusters::postgres::Name;
+use crate::clusters::postgres::anonymise::{self, AnonymiseError};
 use crate::clusters::spare;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
@@ -90,15 +91,27 @@ impl ClonePlan {
         let database = server.database(&side, spare::copy_of(&side));
         let mut session = server.connect_as(platform, As::Schema, &database).await?;
         let ran = anonymise::run(&mut session, sql.as_ref().map(Secret::expose)).await;
-        ran.map_err(|error| match error.as_database_error() {
-            Some(refused) => Stop::Fail(Problem::new(Code::ValidationFailed).detail(format!(
+        ran.map_err(stop)?;
+        Ok(session.close().await?)
+    }
+}
+
+fn stop(error: AnonymiseError) -> Stop {
+    let failed = |detail: String| Stop::Fail(Problem::new(Code::ValidationFailed).detail(detail));
+    match error {
+        AnonymiseError::TransactionEnded => failed(
+            "The statements that anonymise run in one transaction and must not end it: leave out commit \
+             and rollback."
+                .to_owned(),
+        ),
+        AnonymiseError::Database(error) => match error.as_database_error() {
+            Some(refused) => failed(format!(
                 "The server refused the statements that anonymise: {} ({}).",
                 refused.message(),
                 refused.code().unwrap_or_default()
-            ))),
+            )),
             None => error.into(),
-        })?;
-        Ok(session.close().await?)
+        },
     }
 }
 

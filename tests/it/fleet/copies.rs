@@ -65,15 +65,17 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
         .await
         .refused(Code::CredentialsWrong);
 
-    let slug = format!("{}-bad", acme.slug());
-    let refused = operator
-        .post(
-            &path,
-            json!({ "slug": slug, "anonymise_sql": "update nothing set x = 'canary-sql'" }),
-        )
-        .await;
-    let words = refused.refused(Code::ValidationFailed).detail.unwrap();
-    assert!(words.contains("42P01"), "{words}");
+    let ends = "update entries.entry set title = 'canary-sql'; rollback";
+    for (sql, said) in [
+        ("update nothing set x = 'canary-sql'", "42P01"),
+        (ends, "must not end it"),
+    ] {
+        let slug = format!("{}-bad", acme.slug());
+        let body = json!({ "slug": slug, "anonymise_sql": sql });
+        let refused = operator.post(&path, body).await;
+        let words = refused.refused(Code::ValidationFailed).detail.unwrap();
+        assert!(words.contains(said), "{words}");
+    }
     assert_eq!(world.logs().with("canary-sql"), Vec::<String>::new());
     let refused = operator.post(&path, json!({ "slug": acme.slug() })).await;
     refused.refused(Code::SlugTaken);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use contract::Code;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use world::{Answer, Speaker, StopMode, TenantHandle, WorldOptions, eventually, until};
 
 use super::backups::{Keeping, hashes};
@@ -197,4 +197,10 @@ async fn with_a_cluster_down_others_go_on_and_what_waits_for_it_ends_when_it_is_
         })
         .await;
     }
+    // What was idle in a pool while the server came and went is no finding.
+    second.postgres().restart(StopMode::Fast).await;
+    let found = operator.get("/v1/doctor").await.expect(200).json();
+    let at_second = |one: &&Value| one["place"] == "second" && one["check"] == "reachable";
+    let reachable = found.as_array().unwrap().iter().find(at_second);
+    assert_eq!(reachable.unwrap()["verdict"], "ok", "{found:#}");
 }

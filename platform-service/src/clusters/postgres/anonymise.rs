@@ -8,15 +8,27 @@ use sqlx::{AssertSqlSafe, PgConnection};
 /// What a session leaves behind; an order in which the rows can go.
 const SESSIONS: [&str; 2] = ["auth.refresh_token", "auth.session"];
 
+/// Why a copy is not anonymised.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnonymiseError {
+    /// A statement was refused, or the connection broke.
+    #[error("the statements were not run")]
+    Database(#[from] sqlx::Error),
+    /// The statements ended the transaction that they run in.
+    #[error("the statements end their transaction")]
+    TransactionEnded,
+}
+
 /// Ends every session that was copied, then runs the statements. Needs a connection to that database as
 /// the owner of its schemas, to be closed afterwards.
 pub(crate) async fn run(
     connection: &mut PgConnection,
     statements: Option<&str>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), AnonymiseError> {
     sqlx::raw_sql("set statement_timeout = '10min'; begin")
         .execute(&mut *connection)
         .await?;
+    let begun = transaction(connection).await?;
     for table in SESSIONS {
         let is_there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
             .bind(table)
@@ -33,6 +45,17 @@ pub(crate) async fn run(
             .execute(&mut *connection)
             .await?;
     }
+    // A rollback among the statements would leave the data as it was, and nobody would know.
+    if transaction(connection).await? != begun {
+        return Err(AnonymiseError::TransactionEnded);
+    }
     sqlx::raw_sql("commit").execute(connection).await?;
     Ok(())
+}
+
+/// Which transaction this is.
+async fn transaction(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("select pg_current_xact_id()::text")
+        .fetch_one(connection)
+        .await
 }
