@@ -79,6 +79,8 @@ pub(crate) enum Failure {
     Operation(Box<Value>),
     #[error("the {} {} is not over in time; it goes on", .0.what, .0.id)]
     NotInTime(Going),
+    #[error("the platform gives no answer any more; the {} {} goes on", .0.what, .0.id)]
+    OutOfSight(Going, #[source] Box<Failure>),
     #[error("it is changed, and not every replica has heard of it in time")]
     Unheard,
     #[error("interrupted; the {} {} goes on", .0.what, .0.id)]
@@ -140,6 +142,15 @@ impl Failure {
         move |error| Self::File(what, path.to_owned(), error)
     }
 
+    /// Whether the platform may answer the same question a little later: it is away, or not ready.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { refusal, .. } => matches!(refusal.status, 429 | 503),
+            _ => false,
+        }
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
@@ -153,7 +164,10 @@ impl Failure {
                 429 | 503 => NOT_READY,
                 _ => FAILED,
             },
-            Self::Unreachable { .. } | Self::NotInTime(_) | Self::Unheard => NOT_READY,
+            Self::Unreachable { .. }
+            | Self::NotInTime(_)
+            | Self::OutOfSight(..)
+            | Self::Unheard => NOT_READY,
             Self::LeftRunning(_) => INTERRUPTED,
             Self::OutputClosed => 0,
             Self::Strange { .. }
@@ -172,7 +186,7 @@ impl Failure {
             Self::Usage { .. } => "usage".to_owned(),
             Self::Profile { .. } => "profile".to_owned(),
             Self::Refused { refusal, .. } => refusal.code.clone(),
-            Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::Unreachable { .. } | Self::OutOfSight(..) => "unreachable".to_owned(),
             Self::Strange { .. } => "strange-answer".to_owned(),
             Self::Operation(view) => match text(view, "/failure/code") {
                 "" => "operation-failed".to_owned(),
@@ -253,7 +267,7 @@ impl Failure {
                     ],
                 }
             }
-            Self::NotInTime(going) | Self::LeftRunning(going) => vec![format!(
+            Self::NotInTime(going) | Self::OutOfSight(going, _) | Self::LeftRunning(going) => vec![format!(
                 "follow it with `tenantctl {} {}`",
                 going.command, going.id
             )],

@@ -23,6 +23,8 @@ use crate::failure::{Failure, Going, text};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(120);
+/// So long may the platform be away while something is followed: it restarts, and goes on.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(60);
 
 /// Asks for an operation, waits as the command says, and shows it.
 pub(crate) async fn begin<B: Serialize + Sync>(
@@ -110,6 +112,7 @@ pub(crate) async fn to_the_end(context: &Context, mut view: Value) -> Result<Val
     let deadline = Instant::now() + context.timeout();
     let bar = Bar::new();
     let mut pause = FIRST_PAUSE;
+    let mut sight = Sight::default();
     loop {
         bar.show(&view);
         let id = text(&view, "/id").to_owned();
@@ -129,7 +132,44 @@ pub(crate) async fn to_the_end(context: &Context, mut view: Value) -> Result<Val
             _ = tokio::signal::ctrl_c() => return Err(Failure::LeftRunning(Going::operation(&id))),
         }
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-        view = context.api()?.operation(operation).await?;
+        let looked = context.api()?.operation(operation).await;
+        if let Some(next) = sight.of(looked, Instant::now(), || Going::operation(&id))? {
+            view = next;
+        }
+    }
+}
+
+/// Whether what is followed can be seen.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    lost_at: Option<Instant>,
+}
+
+impl Sight {
+    /// What a look at this moment has shown: nothing while the platform is away for a while.
+    ///
+    /// # Errors
+    /// It is away for too long, or says that there is nothing to see.
+    pub(crate) fn of<T>(
+        &mut self,
+        looked: Result<T, Failure>,
+        now: Instant,
+        going: impl FnOnce() -> Going,
+    ) -> Result<Option<T>, Failure> {
+        match looked {
+            Ok(seen) => {
+                self.lost_at = None;
+                Ok(Some(seen))
+            }
+            Err(failure) if failure.passes() => {
+                let lost_at = *self.lost_at.get_or_insert(now);
+                if now.duration_since(lost_at) < LONGEST_OUTAGE {
+                    return Ok(None);
+                }
+                Err(Failure::OutOfSight(going(), Box::new(failure)))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 }
 
@@ -197,3 +237,6 @@ impl Drop for Bar {
         self.0.finish_and_clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,35 @@ async fn a_tenant_is_copied_taken_along_and_brought_back() {
     let archive = folder.path().join("acme.tar");
     let archive = archive.to_str().unwrap();
     let exported = ctl.run(&["tenants", "export", id, "--to", archive, "-o", "json"]);
-    exported.expect(0).json();
+    let export = exported.expect(0).json();
+    // Fetched once more, by who did not wait.
+    let again = folder.path().join("again.tar");
+    let again = again.to_str().unwrap();
+    let export = export["id"].as_str().unwrap();
+    ctl.run(&[
+        "tenants",
+        "export",
+        id,
+        "--operation",
+        export,
+        "--to",
+        again,
+    ])
+    .expect(0);
+    assert_eq!(
+        std::fs::read(again).unwrap(),
+        std::fs::read(archive).unwrap()
+    );
+    ctl.run(&["tenants", "export", id, "--to", "-"]).expect(2);
+    ctl.run(&[
+        "tenants",
+        "import",
+        folder.path().to_str().unwrap(),
+        "--slug",
+        &unique("folder"),
+    ])
+    .expect(1)
+    .says("reading");
     let slug = unique("import");
     let imported = ctl.json(&[
         "tenants", "import", archive, "--slug", &slug, "--tier", "premium",

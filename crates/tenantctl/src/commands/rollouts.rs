@@ -18,7 +18,7 @@ use crate::api::Query;
 use crate::cli::Until;
 use crate::context::Context;
 use crate::failure::{Failure, Going, text};
-use crate::follow::{self, Bar};
+use crate::follow::{self, Bar, Sight};
 use crate::output::{Column, plain, state, time};
 
 const COLUMNS: &[Column<'_>] = &[
@@ -340,15 +340,15 @@ impl Named {
     async fn watch(&self, context: &Context) -> Result<(), Failure> {
         let deadline = Instant::now() + context.timeout();
         let bar = Bar::new();
-        let view = loop {
-            let view = self.view(context).await?;
+        let (mut view, mut sight) = (self.view(context).await?, Sight::default());
+        loop {
             let number = |state: &str| view["tally"][state].as_u64().unwrap_or(0);
             let ended = number("done") + number("failed") + number("skipped");
             let total = ended + number("pending") + number("running");
             let note = format!("wave {}, {} failed", view["current_wave"], number("failed"));
             bar.counted(ended, total, "tenants", &note);
             if text(&view, "/state") != "running" {
-                break view;
+                break;
             }
             if Instant::now() >= deadline {
                 return Err(Failure::NotInTime(self.going()));
@@ -357,7 +357,11 @@ impl Named {
                 () = tokio::time::sleep(PAUSE) => {}
                 _ = tokio::signal::ctrl_c() => return Err(Failure::LeftRunning(self.going())),
             }
-        };
+            let looked = self.view(context).await;
+            if let Some(next) = sight.of(looked, Instant::now(), || self.going())? {
+                view = next;
+            }
+        }
         drop(bar);
         context.out.item(FIELDS, &view)?;
         self.judge(&view)

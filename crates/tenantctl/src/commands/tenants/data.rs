@@ -91,6 +91,9 @@ pub(crate) struct Export {
     /// The file to write; else the tenant's id and .tar.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    /// Fetch the archive of an export that was begun before, and make none.
+    #[arg(long, value_name = "OPERATION")]
+    operation: Option<OperationId>,
 }
 
 /// Makes a tenant of an archive.
@@ -233,12 +236,32 @@ impl Move {
 impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = context.tenant(self.tenant.id.as_ref())?;
-        let view = follow::begun(context, &format!("{}/export", path(&id)), &json!({})).await?;
-        if context.until() == Until::Begun {
-            return follow::shown(context, &view);
-        }
         let to = self.to.unwrap_or_else(|| format!("{id}.tar").into());
-        fetch(context, text(&view, "/result/export"), &to).await?;
+        if to.as_os_str() == "-" {
+            return Err(Failure::usage(
+                "an archive is written to a file, whole or not at all; name one",
+            ));
+        }
+        let view = match self.operation {
+            Some(operation) => {
+                let begun = context.api()?.operation(operation).await?;
+                follow::settled(context, begun).await?
+            }
+            None => follow::begun(context, &format!("{}/export", path(&id)), &json!({})).await?,
+        };
+        if context.until() == Until::Begun {
+            context.out.item(operations::FIELDS, &view)?;
+            let operation = text(&view, "/id");
+            context.out.note(&format!(
+                "It goes on; fetch its archive with `tenantctl tenants export {id} --operation {operation}`."
+            ));
+            return Ok(());
+        }
+        let export = text(&view, "/result/export");
+        if export.is_empty() {
+            return Err(Failure::usage("that operation is no export of an archive"));
+        }
+        fetch(context, export, &to).await?;
         context.out.item(operations::FIELDS, &view)?;
         context
             .out
@@ -301,6 +324,9 @@ impl Import {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let failed = Failure::file("reading", &self.file);
         let file = std::fs::File::open(&self.file).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        }
         let name = Uuid::now_v7().simple().to_string() + ".tar";
         let to = format!("/v1/imports/{name}");
         let (_, uploaded) = context
