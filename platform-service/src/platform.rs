@@ -10,13 +10,13 @@ use axum::extract::FromRef;
 use contract::client::ServiceClient;
 use kit::auth::service::ServiceVerifier;
 use kit::passwords::Hasher;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::clusters;
 use crate::config::Settings;
 use crate::feed;
 use crate::operations;
+use crate::registry::RegistryPool;
 use crate::tenants::signup::Signups;
 
 /// The state of every handler and background task; clones share it.
@@ -26,10 +26,10 @@ pub(crate) struct Platform(Arc<Inner>);
 /// See [`Platform`].
 pub(crate) struct Inner {
     /// The registry.
-    pub(crate) registry: PgPool,
+    pub(crate) registry: RegistryPool,
     /// The registry, for callers whose right to ask is not known yet: however many they are, they
     /// never wait in front of leases, heartbeats and routes.
-    pub(crate) public_registry: PgPool,
+    pub(crate) public_registry: RegistryPool,
     /// As loaded.
     pub(crate) settings: Settings,
     /// The passwords of tenants' roles.

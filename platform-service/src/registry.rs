@@ -1,7 +1,9 @@
-//! From rows of the registry to types of the domain.
+//! The registry: connections to it, and from its rows to types of the domain.
 //!
 //! Deliberately no statement of its own. Invariant: what does not fit its type is an error that
 //! names the column, never a panic and never a guess.
+
+mod pool;
 
 use std::error::Error as StdError;
 use std::str::FromStr;
@@ -9,6 +11,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use sqlx::postgres::types::PgInterval;
+
+pub(crate) use pool::RegistryPool;
 
 /// A column that does not hold what it must.
 #[derive(Debug, thiserror::Error)]

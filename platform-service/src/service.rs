@@ -31,6 +31,7 @@ use crate::operations::api::POLL_SCHEME;
 use crate::operations::{Faults, Inbox};
 use crate::operators::OPERATOR_SCHEME;
 use crate::platform::{Inner, Platform};
+use crate::registry::RegistryPool;
 use crate::tenants::signup::Signups;
 use crate::{
     adoption, archives, backups, clusters, doctor, drift, feed, housekeeping, keys, operations,
@@ -131,8 +132,8 @@ impl Service {
             feed: feed::Bell::new(),
             signups: Signups::new(&settings.signup),
             stopping: CancellationToken::new(),
-            registry,
-            public_registry,
+            registry: RegistryPool::new(registry),
+            public_registry: RegistryPool::new(public_registry),
             settings,
         });
         signing_keys::ensure(&platform).await?;

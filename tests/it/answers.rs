@@ -9,7 +9,7 @@ use contract::{Code, ProblemDocument};
 use flate2::read::GzDecoder;
 use http::Method;
 use serde_json::{Value, json};
-use world::{Answer, DEADLINE, World, WorldOptions, eventually, until};
+use world::{Answer, DEADLINE, PASSWORD, World, WorldOptions, eventually, until};
 
 use crate::support::{entry, unique};
 
@@ -222,6 +222,60 @@ async fn whatever_a_request_holds_it_is_one_line_and_forges_none() {
             event.is_object() && !line.chars().any(char::is_control),
             "{line:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_platform_s_line_says_how_long_the_registry_was_held() {
+    let world = World::shared().await;
+    let operator = world.operator();
+    let spent = async |path: &str| {
+        let request_id = format!("held-{:08x}", rand::random::<u32>());
+        let request = operator.request(Method::GET, path);
+        let answer = request.header("x-request-id", &request_id).send().await;
+        answer.expect(200);
+        let line = eventually(DEADLINE, "the request's line is written", || async {
+            let lines = world.logs().with(&request_id);
+            let mut lines = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+            lines.find(|line: &Value| line["target"] == "access")
+        })
+        .await;
+        let [held, all] = ["db_ms", "duration_ms"].map(|field| line[field].as_f64().unwrap());
+        assert!(held <= all, "{line}");
+        held
+    };
+    assert!(spent("/v1/tenants?limit=1").await > 0.0);
+    assert!(spent("/livez").await <= 0.0, "it asks no database");
+}
+
+#[tokio::test]
+async fn an_array_stands_for_no_fields() {
+    let world = World::shared().await;
+    let acme = world.tenant("arrays").await;
+    let slug = unique("array");
+    let signup = json!([
+        "Array Co",
+        slug,
+        "ada@array.example",
+        PASSWORD,
+        null,
+        null,
+        null
+    ]);
+    let login = json!([acme.email(), PASSWORD]);
+    let answers = [
+        world.visitor().post("/v1/signup", signup).await,
+        world.visitor().post("/v1/signup", json!([])).await,
+        acme.anonymous().post("/v1/auth/login", login).await,
+        acme.owner().post("/v1/entries", json!(["arr", {}])).await,
+    ];
+    for answer in answers {
+        let problem = answer.expect(422).refused(Code::ValidationFailed);
+        let [error] = &problem.errors[..] else {
+            panic!("{problem:?}");
+        };
+        assert_eq!(error.pointer, "");
+        assert!(error.detail.ends_with("expected an object"), "{error:?}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the services say about themselves and about refusals, as it is sent.
 
+mod values;
+
 use std::collections::BTreeSet;
 
-use contract::ProblemDocument;
+use contract::{Code, ProblemDocument};
 use http::Method;
 use serde_json::{Value, json};
 use world::{Answer, Speaker, World};
@@ -202,6 +204,16 @@ async fn the_documentation_page_needs_no_other_host() {
             }
         }
         assert!(linked >= 2, "the page has script and style: {text}");
+        let settings = speaker.get(&format!("{base}/swagger-initializer.js")).await;
+        let settings = settings.expect(200).text();
+        assert!(
+            settings.contains("\"validatorUrl\": \"none\""),
+            "its document is shown to nobody: {settings}"
+        );
+        let nothing = speaker.get(&format!("{base}/nope")).await.expect(404);
+        nothing.refused(Code::RouteNotFound);
+        let policy = nothing.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
     }
 }
 

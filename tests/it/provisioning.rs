@@ -211,6 +211,36 @@ async fn reserved_slugs_are_refused_with_a_proposal() {
 }
 
 #[tokio::test]
+async fn a_slug_that_cannot_be_comes_with_one_that_can() {
+    let world = World::shared().await;
+    let mailbox = unique("ada");
+    for (slug, company, nearest) in [
+        (json!(""), "Böhm & Co", "boehm-co"),
+        (json!("日本"), "x", &*mailbox),
+        (Value::Null, "日本", &*mailbox),
+        (Value::Null, "x", &*mailbox),
+    ] {
+        let mut body = signup(&unique("unnamed"));
+        body["company"] = json!(company);
+        body["slug"] = slug;
+        body["email"] = json!(format!("{mailbox}@acme.example"));
+        let answer = world.visitor().post("/v1/signup", &body).await;
+        let problem = answer.expect(422).refused(Code::ValidationFailed);
+        assert_eq!(problem.errors[0].pointer, "/slug");
+        assert_eq!(problem.proposal.as_deref(), Some(nearest), "{body}");
+    }
+    // Nobody's name has a letter that could be used: it is still one that a sign-up takes.
+    let mut body = signup(&unique("unnamed"));
+    body["slug"] = json!("");
+    body["company"] = json!("日本");
+    body["email"] = json!("_@acme.example");
+    let refused = world.visitor().post("/v1/signup", &body).await;
+    let proposal = refused.refused(Code::ValidationFailed).proposal.unwrap();
+    body["slug"] = json!(proposal);
+    world.visitor().post("/v1/signup", &body).await.expect(201);
+}
+
+#[tokio::test]
 async fn bad_sign_ups_are_refused_and_leave_nothing() {
     let world = World::shared().await;
     let before = world.postgres().names().await.len();

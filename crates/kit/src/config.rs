@@ -64,13 +64,15 @@ where
         .add_source(overrides)
         .build()
         .map_err(ConfigError::library)?;
-    serde_path_to_error::deserialize(config).map_err(|error| {
+    // The library's own words on an enum leave out what it may be; serde's have it.
+    let merged: serde_json::Value = config.try_deserialize().map_err(ConfigError::library)?;
+    serde_path_to_error::deserialize(merged).map_err(|error| {
         let key = error.path().to_string();
         let origin = match origins.get(&key) {
             Some(variable) => Origin::Variable(variable.clone()),
             None => file.map_or(Origin::Defaults, |path| Origin::File(path.to_owned())),
         };
-        ConfigError::value(key, origin, error.into_inner())
+        ConfigError::value(key, origin, &error.into_inner())
     })
 }
 

@@ -8,12 +8,18 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::PartialSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, Tag};
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::http::unknown_path;
 
 /// Where the document is served.
 pub const OPENAPI_PATH: &str = "/openapi.json";
@@ -125,14 +131,27 @@ pub fn router(document: &OpenApi) -> Router {
             ([(header::CONTENT_TYPE, content_type)], text)
         }
     });
-    let page = Router::from(SwaggerUi::new("/docs").config(Config::from(OPENAPI_PATH)));
+    // The page's own validator is another host, which would be told our addresses.
+    let config = Config::from(OPENAPI_PATH).validator_url("none");
+    let page = Router::from(SwaggerUi::new("/docs").config(config));
     let policy = HeaderValue::from_static(
         "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
     );
-    Router::new().route(OPENAPI_PATH, json).merge(page.layer(
-        tower_http::set_header::SetResponseHeaderLayer::overriding(
-            header::CONTENT_SECURITY_POLICY,
-            policy,
-        ),
-    ))
+    let page = page.layer(SetResponseHeaderLayer::overriding(
+        header::CONTENT_SECURITY_POLICY,
+        policy,
+    ));
+    Router::new()
+        .route(OPENAPI_PATH, json)
+        .merge(page.layer(middleware::from_fn(files)))
+}
+
+/// The page's files; for one that it does not have, its own answer is an empty one.
+async fn files(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let answer = next.run(request).await;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return unknown_path(&path).into_response();
+    }
+    answer
 }

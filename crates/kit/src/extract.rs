@@ -2,6 +2,8 @@
 //!
 //! Deliberately thin over axum's own. Invariant: no refusal of axum's reaches a client as text.
 
+mod objects;
+
 use axum::RequestExt as _;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -13,11 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Problem;
+use objects::Objects;
 
 /// A JSON body, in and out.
 ///
-/// In: `application/json` of bounded size, at most 127 levels deep; each refusal points at the
-/// field.
+/// In: `application/json` of bounded size, at most 127 levels deep, an object wherever a struct is
+/// meant; each refusal points at the field.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -73,7 +76,8 @@ fn is_json(headers: &http::HeaderMap) -> bool {
 /// Parses a JSON text into a `T`, pointing at the field that does not fit.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let read = serde_path_to_error::deserialize(Objects(&mut deserializer));
+    let value = read.map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
         match inner.classify() {

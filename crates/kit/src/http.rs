@@ -119,7 +119,7 @@ pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Rout
     let proxies = layers.trusted_proxies.clone();
     let mut router = router
         .merge(docs::router(document))
-        .fallback(unknown_path)
+        .fallback(async |request: Request| unknown_path(request.uri().path()))
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(layers.body_bytes))
         .layer(axum::Extension(proxies));
@@ -136,8 +136,8 @@ pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Rout
         .layer(MapRequestLayer::new(coding::settle)))
 }
 
-async fn unknown_path(request: Request) -> Problem {
-    let path: String = request.uri().path().chars().take(200).collect();
+pub(crate) fn unknown_path(path: &str) -> Problem {
+    let path: String = path.chars().take(200).collect();
     Problem::new(Code::RouteNotFound).detail(format!(
         "{path} is not a path of this API; /docs lists them."
     ))

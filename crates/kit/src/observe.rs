@@ -88,6 +88,38 @@ impl Notes {
     }
 }
 
+tokio::task_local! {
+    /// Those of the request that this task answers.
+    static NOTES: Arc<Notes>;
+}
+
+/// Time that a database connection is held, for what does not know which request it works for.
+///
+/// Counts until it is dropped; outside of a request's own task it counts for none.
+#[derive(Debug)]
+pub struct DatabaseTime {
+    since: Instant,
+    notes: Option<Arc<Notes>>,
+}
+
+impl DatabaseTime {
+    /// From now on.
+    pub fn start() -> Self {
+        Self {
+            since: Instant::now(),
+            notes: NOTES.try_with(Arc::clone).ok(),
+        }
+    }
+}
+
+impl Drop for DatabaseTime {
+    fn drop(&mut self) {
+        if let Some(notes) = &self.notes {
+            notes.database_time(self.since.elapsed());
+        }
+    }
+}
+
 /// Wraps a whole router; see the module.
 pub async fn observe(
     State(observed): State<Observed>,
@@ -117,7 +149,8 @@ pub async fn observe(
         true => None,
         false => observed.deadline,
     };
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = NOTES.scope(Arc::clone(&line.notes), next.run(request));
+    let answer = AssertUnwindSafe(answer).catch_unwind();
     let outcome = async {
         match deadline {
             Some(deadline) => tokio::time::timeout(deadline, answer).await.ok(),

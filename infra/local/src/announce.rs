@@ -2,12 +2,7 @@
 //!
 //! Deliberately plain text without colours, so that it can be kept, searched and pasted. Invariant:
 //! every printed command works as pasted, without further programs than curl and sed, at any later
-//! time while the stack runs.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the program's conversation with its user"
-)]
+//! time while the stack runs; and a reader that goes away, as `head` does, ends nothing.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -23,7 +18,15 @@ const STEP_COLUMNS: usize = 46;
 
 /// Says a line.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    show(&format!("{line}\n"));
+}
+
+fn show(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // What cannot be shown is no reason to stop.
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 /// Says what is done now and, when it is done, how long it took.
@@ -31,21 +34,19 @@ pub(crate) async fn step<T>(
     what: &str,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    print!("  {what:<STEP_COLUMNS$} ");
-    // A line that cannot be shown is no reason to stop.
-    let _ = std::io::stdout().flush();
+    show(&format!("  {what:<STEP_COLUMNS$} "));
     let started = Instant::now();
     let outcome = work.await;
     match &outcome {
-        Ok(_) => println!("{:>6.2} s", started.elapsed().as_secs_f64()),
-        Err(_) => println!("failed"),
+        Ok(_) => say(&format!("{:>6.2} s", started.elapsed().as_secs_f64())),
+        Err(_) => say("failed"),
     }
     outcome
 }
 
 /// Says why the program ends.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
     ExitCode::FAILURE
 }
 

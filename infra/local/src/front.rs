@@ -1,18 +1,21 @@
 //! Both public APIs as one: one port, one document, one page.
 //!
 //! Deliberately for one machine: in production each service has its own address. Invariant: every
-//! path is served by the service whose document has it.
+//! path is served by the service whose document has it, and takes bodies as large as there.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::response::Redirect;
 use axum::routing::get;
 use kit::docs::Title;
 use kit::http::{CorsSettings, Layers};
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
+
+use crate::services::PublicApi;
 
 const TITLE: Title = Title {
     name: "Tenantry",
@@ -21,29 +24,31 @@ const TITLE: Title = Title {
     // Each document brings its own.
     security: &[],
 };
-/// As app-service's own default, the larger of both.
-const BODY_BYTES: usize = 2 * 1024 * 1024;
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The merged API, ready to be served.
-pub(crate) fn front(platform: (Router, OpenApi), app: (Router, OpenApi)) -> anyhow::Result<Router> {
-    let (platform, mut document) = platform;
-    let (app, app_document) = app;
-    document.merge(apart(app_document, &document)?);
+pub(crate) fn front(platform: PublicApi, app: PublicApi) -> anyhow::Result<Router> {
+    let mut document = platform.document.clone();
+    document.merge(apart(app.document.clone(), &document)?);
     let document = kit::docs::complete(document, TITLE);
     let layers = Layers {
         listener: "front",
         deadline: Some(DEADLINE),
-        body_bytes: BODY_BYTES,
+        body_bytes: platform.body_bytes.max(app.body_bytes),
         cors: CorsSettings::default(),
         trusted_proxies: kit::address::TrustedProxies::default(),
     };
     let first_look = Router::new().route("/", get(async || Redirect::to("/docs")));
-    let router = platform
-        .merge(app)
+    let router = limited(platform)
+        .merge(limited(app))
         .merge(kit::http::liveness())
         .merge(first_look);
     Ok(kit::http::dress(router, &document, &layers)?)
+}
+
+/// The routes of a service, which take what they take behind its own listener.
+fn limited(api: PublicApi) -> Router {
+    api.router.layer(DefaultBodyLimit::max(api.body_bytes))
 }
 
 /// `document` with other names for schemas that `other` has under the same names with another
@@ -107,9 +112,46 @@ fn redirect(value: &mut Value, from: &str, to: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::apart;
+    use super::{apart, front};
+    use crate::services::PublicApi;
+    use axum::Router;
+    use axum::routing::post;
+    use kit::extract::Json;
+    use kit::serve::{Drain, Listener, ServeLimits};
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
     use utoipa::openapi::OpenApi;
+
+    fn api(path: &str, body_bytes: usize) -> PublicApi {
+        PublicApi {
+            router: Router::new().route(path, post(async |Json(text): Json<String>| text)),
+            document: document(&json!({}), "None"),
+            body_bytes,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_service_takes_bodies_of_its_own_size() {
+        let router = front(api("/platform", 100), api("/app", 1000)).unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr());
+        let drain = Drain {
+            token: CancellationToken::new(),
+            deadline: super::DEADLINE,
+        };
+        let limits = ServeLimits::default();
+        tokio::spawn(kit::serve::serve(listener, router, limits, drain));
+        for (path, letters, status) in [
+            ("/platform", 90, 200),
+            ("/platform", 500, 413),
+            ("/app", 500, 200),
+            ("/app", 2000, 413),
+        ] {
+            let request = reqwest::Client::new().post(format!("{url}{path}"));
+            let answer = request.json(&"x".repeat(letters)).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{path}: {letters}");
+        }
+    }
 
     fn document(schemas: &Value, uses: &str) -> OpenApi {
         let reference = format!("#/components/schemas/{uses}");

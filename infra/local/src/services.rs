@@ -53,10 +53,29 @@ pub(crate) struct Replica {
     pub(crate) public: SocketAddr,
     pub(crate) internal: SocketAddr,
     /// Its public API, to be served together with another one.
-    pub(crate) api: (Router, OpenApi),
+    pub(crate) api: PublicApi,
     stop: Box<dyn Fn() + Send + Sync>,
     running: JoinHandle<anyhow::Result<()>>,
     _process: Process,
+}
+
+/// The public API of a service, without its layers.
+#[derive(Clone)]
+pub(crate) struct PublicApi {
+    pub(crate) router: Router,
+    pub(crate) document: OpenApi,
+    /// The largest body that the service takes.
+    pub(crate) body_bytes: usize,
+}
+
+impl PublicApi {
+    fn new((router, document): (Router, OpenApi), body_bytes: usize) -> Self {
+        Self {
+            router,
+            document,
+            body_bytes,
+        }
+    }
 }
 
 /// A runtime that can end inside another one.
@@ -186,6 +205,7 @@ impl Wiring<'_> {
         internal: Option<SocketAddr>,
     ) -> anyhow::Result<Replica> {
         let settings = self.platform_settings(internal)?;
+        let body_bytes = settings.public.max_body_bytes;
         let process = Process::new("platform-service")?;
         let service = process
             .spawn(platform_service::Service::build(settings))?
@@ -194,7 +214,7 @@ impl Wiring<'_> {
         Ok(Replica {
             public: service.public_address(),
             internal: service.internal_address(),
-            api: service.public_api(),
+            api: PublicApi::new(service.public_api(), body_bytes),
             stop: Box::new(move || stopper.stop()),
             running: process.spawn(service.run())?,
             _process: process,
@@ -204,6 +224,7 @@ impl Wiring<'_> {
     /// Starts app-service with the modules of its program.
     pub(crate) async fn start_app(&self, platform: &Replica) -> anyhow::Result<Replica> {
         let settings = self.app_settings(&platform.internal_url())?;
+        let body_bytes = settings.public.max_body_bytes;
         let app = app_service::app();
         let process = Process::new("app-service")?;
         let service = process.spawn(app.build(settings))?.await??;
@@ -211,7 +232,7 @@ impl Wiring<'_> {
         Ok(Replica {
             public: service.public_address(),
             internal: service.internal_address(),
-            api: service.public_api(),
+            api: PublicApi::new(service.public_api(), body_bytes),
             stop: Box::new(move || stopper.stop()),
             running: process.spawn(service.run())?,
             _process: process,

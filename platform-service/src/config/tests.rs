@@ -42,6 +42,17 @@ fn every_needed_setting_is_named_with_its_variable() {
 }
 
 #[test]
+fn a_policy_that_there_is_not_is_refused_with_those_that_there_are() {
+    let mut given = NEEDED.to_vec();
+    given.push(("PLATFORM__SIGNUP__POLICY", "ajar"));
+    let error = load(&given).unwrap_err().to_string();
+    assert!(
+        error.ends_with("`signup.policy` must be `open` or `closed`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn no_secret_is_shown() {
     let shown = format!("{:?}", load(&NEEDED).unwrap());
     for (variable, value) in NEEDED {

@@ -38,6 +38,7 @@ pub(crate) struct Begin {
 /// What a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(default = "done")]
 pub(crate) enum Wait {
     /// Nothing: the operation is recorded.
     None,
@@ -55,7 +56,7 @@ pub(crate) enum Wait {
 pub(crate) struct WaitQuery {
     /// What to wait for, for some seconds: `none`, `done` or `replicas`.
     #[serde(default)]
-    #[param(inline, default = "done")]
+    #[param(inline)]
     pub(crate) wait: Wait,
 }
 

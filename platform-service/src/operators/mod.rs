@@ -43,7 +43,7 @@ contract::prefixed_id!(
 );
 
 macro_rules! scopes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $text:tt;)+) => {
         /// What an operator key allows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
         pub(crate) enum Scope {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::response::Response;
-use contract::{Code, OperationId, Secret, Slug, TenantId};
+use contract::{Code, OperationId, Secret, TenantId};
 use kit::error::{Problem, Result};
 use kit::passwords::Password;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use sqlx::PgConnection;
 use super::answer::{answer, answer_repeat};
 use super::idempotency::{MaybeIdempotencyKey, PollToken, fingerprint};
 use super::labelled::Labelled;
+use super::proposal::{self, Names};
 use super::{NewTenant, rules, slug, store};
 use crate::audit::{self, Action, Actor};
 use crate::operations::begin::{Wait, repeated};
@@ -25,9 +26,6 @@ use crate::operations::store::Idempotency;
 use crate::operations::{NewCreate, NotReserved, Reserved, reserve_create};
 use crate::platform::Platform;
 use crate::tiers;
-
-/// Of a text that is no slug, this much is read for a proposal.
-const MAX_SLUG_CHARS_READ: usize = 100;
 
 /// A tenant that somebody wants.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -109,7 +107,7 @@ pub(crate) async fn take_in(
                 return answer_repeat(platform, actor, &earlier, &token, wait).await;
             }
             let mut connection = platform.registry.acquire().await?;
-            return Err(taken(&mut connection, tenant.slug).await?);
+            return Err(proposal::taken(&mut connection, tenant.slug).await?);
         }
     };
     drop(taking_in);
@@ -271,17 +269,22 @@ pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> 
     let contact_email = rules::email("/email", wanted.email)?;
     let time_zone = rules::time_zone(wanted.time_zone)?;
     rules::labels("/labels", wanted.labels)?;
-    let slug = wanted_slug(&mut *connection, wanted.slug, &company).await?;
+    let names = Names {
+        slug: wanted.slug,
+        company: &company,
+        email: &contact_email,
+    };
+    let slug = proposal::wanted_slug(&mut *connection, names).await?;
     tiers::check(&mut *connection, wanted.tier).await?;
     let region = region(&mut *connection, wanted.region).await?;
     if slug::is_reserved(&slug) {
         let problem = Problem::new(Code::SlugReserved);
-        return Err(with_proposal(&mut *connection, problem, slug).await?);
+        return Err(proposal::beside(&mut *connection, problem, slug).await?);
     }
     let id = slug.tenant_id();
     let holders = store::taken(&mut *connection, &[slug.to_string()], &[id.to_string()]).await?;
     if !holders.is_empty() {
-        return Err(taken(connection, slug).await?);
+        return Err(proposal::taken(connection, slug).await?);
     }
     Ok(NewTenant {
         id,
@@ -293,31 +296,6 @@ pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> 
         time_zone,
         labels: wanted.labels.clone(),
     })
-}
-
-/// The slug that is meant, or the one that the company's name gives.
-async fn wanted_slug(
-    connection: &mut PgConnection,
-    wanted: Option<&str>,
-    company: &str,
-) -> Result<Slug> {
-    let Some(text) = wanted else {
-        return slug::derive(company).ok_or_else(|| {
-            Problem::field(
-                "/slug",
-                "cannot be derived from the company's name; send one",
-            )
-        });
-    };
-    let refused = match text.parse::<Slug>() {
-        Ok(slug) => return Ok(slug),
-        Err(invalid) => Problem::field("/slug", format!("must be {}", invalid.rule())),
-    };
-    let bounded: String = text.chars().take(MAX_SLUG_CHARS_READ).collect();
-    match slug::derive(&bounded) {
-        Some(near) => Err(with_proposal(connection, refused, near).await?),
-        None => Err(refused),
-    }
 }
 
 /// The region that is meant; one that no active cluster has is refused with those that there are.
@@ -334,38 +312,6 @@ async fn region(connection: &mut PgConnection, wanted: Option<&String>) -> Resul
             format!("is none of {}", known.join(", ")),
         )),
     }
-}
-
-async fn taken(connection: &mut PgConnection, slug: Slug) -> Result<Problem> {
-    with_proposal(connection, Problem::new(Code::SlugTaken), slug).await
-}
-
-/// Adds a slug that nobody has: this one, or the nearest that is free.
-async fn with_proposal(
-    connection: &mut PgConnection,
-    problem: Problem,
-    slug: Slug,
-) -> Result<Problem> {
-    let mut candidates = slug::candidates(&slug);
-    if !slug::is_reserved(&slug) {
-        candidates.insert(0, slug);
-    }
-    let slugs: Vec<String> = candidates.iter().map(Slug::to_string).collect();
-    let ids: Vec<String> = candidates
-        .iter()
-        .map(|slug| slug.tenant_id().to_string())
-        .collect();
-    let holders = store::taken(connection, &slugs, &ids).await?;
-    let free = candidates.into_iter().find(|candidate| {
-        let id = candidate.tenant_id();
-        !holders
-            .iter()
-            .any(|holder| holder.slug == candidate.as_str() || holder.id == id.as_str())
-    });
-    Ok(match free {
-        Some(free) => problem.proposal(free.to_string()),
-        None => problem,
-    })
 }
 
 /// The PHC string of the owner's password, if it may be one.

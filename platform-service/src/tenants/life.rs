@@ -164,7 +164,7 @@ pub(crate) async fn resume(
 pub(crate) struct DeleteQuery {
     /// What to wait for, for some seconds: `none`, `done` or `replicas`.
     #[serde(default)]
-    #[param(inline, default = "done")]
+    #[param(inline)]
     wait: Wait,
     /// The tenant's id once more.
     confirm: Option<String>,

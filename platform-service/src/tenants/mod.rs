@@ -18,6 +18,7 @@ pub(crate) mod named;
 pub(crate) mod operator;
 pub(crate) mod overrides;
 pub(crate) mod place;
+mod proposal;
 pub(crate) mod purge;
 pub(crate) mod rules;
 pub(crate) mod signup;

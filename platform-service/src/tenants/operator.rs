@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::ids::InvalidId;
 use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use kit::db::OnConstraint;
+use kit::db::broken_constraint;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use kit::page::{Limit, Page};
@@ -24,6 +23,7 @@ use super::idempotency::MaybeIdempotencyKey;
 use super::intake::take_in;
 use super::labelled::Labelled;
 use super::overrides::Overrides;
+use super::proposal::{self, Names};
 use super::view::{TenantDetail, TenantView};
 use super::{TenantRow, rules, slug, store};
 use crate::audit::{self, Action};
@@ -216,11 +216,18 @@ pub(crate) async fn update(
         tiers::check(&mut transaction, tier).await?;
     }
     let detail = patch.changed();
-    let changed = patch.apply(row)?;
-    check_slug(&mut transaction, &changed).await?;
-    let generation = store::update(&mut transaction, &changed)
-        .await
-        .on_constraint("tenant_slug_key", || Problem::new(Code::SlugTaken))?;
+    let slug = wanted_slug(&mut transaction, &patch, &row).await?;
+    let changed = patch.apply(row, slug.clone())?;
+    let generation = match store::update(&mut transaction, &changed).await {
+        Ok(generation) => generation,
+        // Somebody was faster; this transaction is of no more use.
+        Err(error) if broken_constraint(&error) == Some("tenant_slug_key") => {
+            drop(transaction);
+            let mut connection = platform.registry.acquire().await?;
+            return Err(proposal::taken(&mut connection, slug).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let subject = Subject::Tenant(id.clone());
     let kind = (OperationKind::Change, Step::Record);
     record_done(
@@ -256,14 +263,34 @@ pub(crate) async fn update(
     Ok((status, (tag, Json(row.into()))))
 }
 
-/// Whether a tenant may have the slug that it is to have: nobody else has it, or the id that it gives.
-async fn check_slug(connection: &mut PgConnection, row: &TenantRow) -> Result<()> {
-    let (slugs, ids) = ([row.slug.to_string()], [row.slug.tenant_id().to_string()]);
-    let holders = store::taken(connection, &slugs, &ids).await?;
-    if holders.iter().any(|holder| holder.id != row.id.as_str()) {
-        return Err(Problem::new(Code::SlugTaken));
+/// The slug that the tenant is to have: it breaks no rule, and nobody else has it or the id that it gives.
+async fn wanted_slug(
+    connection: &mut PgConnection,
+    patch: &TenantPatch,
+    row: &TenantRow,
+) -> Result<Slug> {
+    let Some(wanted) = patch.slug.as_deref() else {
+        return Ok(row.slug.clone());
+    };
+    let names = Names {
+        slug: Some(wanted),
+        company: &row.company,
+        email: &row.contact_email,
+    };
+    let slug = proposal::wanted_slug(&mut *connection, names).await?;
+    if slug == row.slug {
+        return Ok(slug);
     }
-    Ok(())
+    if slug::is_reserved(&slug) {
+        let problem = Problem::new(Code::SlugReserved);
+        return Err(proposal::beside(connection, problem, slug).await?);
+    }
+    let (slugs, ids) = ([slug.to_string()], [slug.tenant_id().to_string()]);
+    let holders = store::taken(&mut *connection, &slugs, &ids).await?;
+    if holders.iter().any(|holder| holder.id != row.id.as_str()) {
+        return Err(proposal::taken(connection, slug).await?);
+    }
+    Ok(slug)
 }
 
 impl TenantPatch {
@@ -286,8 +313,9 @@ impl TenantPatch {
         serde_json::json!({ "changed": changed, "tier": self.tier, "overrides": self.overrides })
     }
 
-    /// The tenant after the change.
-    fn apply(self, mut row: TenantRow) -> Result<TenantRow> {
+    /// The tenant after the change, with this slug.
+    fn apply(self, mut row: TenantRow, slug: Slug) -> Result<TenantRow> {
+        row.slug = slug;
         if let Some(company) = self.company {
             row.company = rules::company(&company)?;
         }
@@ -303,15 +331,6 @@ impl TenantPatch {
         if let Some(overrides) = self.overrides {
             overrides.check()?;
             row.overrides = overrides;
-        }
-        if let Some(text) = self.slug {
-            let slug: Slug = text.parse().map_err(|invalid: InvalidId| {
-                Problem::field("/slug", format!("must be {}", invalid.rule()))
-            })?;
-            if slug != row.slug && slug::is_reserved(&slug) {
-                return Err(Problem::new(Code::SlugReserved));
-            }
-            row.slug = slug;
         }
         if let Some(labels) = self.labels {
             rules::labels("/labels", &labels)?;

@@ -96,11 +96,11 @@ impl ConfigError {
         Self::Library(without_values(error))
     }
 
-    pub(super) fn value(key: String, origin: Origin, error: config::ConfigError) -> Self {
+    pub(super) fn value(key: String, origin: Origin, error: &serde_json::Error) -> Self {
         Self::Invalid {
             origin,
             key,
-            reason: without_values(error),
+            reason: without_value(error.to_string()),
         }
     }
 
@@ -117,17 +117,22 @@ impl ConfigError {
 /// The library's words, except for those that show the value.
 fn without_values(error: config::ConfigError) -> String {
     match error {
-        config::ConfigError::Type { expected, .. } => format!("must be {expected}"),
-        config::ConfigError::At { error, .. } => without_values(*error),
-        config::ConfigError::NotFound(field) => format!("lacks `{field}`"),
         config::ConfigError::FileParse { cause, .. } => first_line(cause.as_ref()),
-        config::ConfigError::Message(words) => match words.split_once(", expected ") {
-            Some((shown, expected)) if shown.starts_with("invalid ") => {
-                format!("must be {expected}")
-            }
-            _ => words,
-        },
         other => other.to_string(),
+    }
+}
+
+/// serde's words on a value, without the value.
+fn without_value(words: String) -> String {
+    if let Some(field) = words.strip_prefix("missing field ") {
+        return format!("lacks {field}");
+    }
+    match words.rsplit_once(", expected ") {
+        Some((shown, expected)) if shown.starts_with("invalid ") => format!("must be {expected}"),
+        Some((shown, expected)) if shown.starts_with("unknown variant ") => {
+            format!("must be {expected}")
+        }
+        _ => words,
     }
 }
 

@@ -15,6 +15,9 @@ const SPEC: ConfigSpec = ConfigSpec {
 # Who is greeted.
 name = "nobody"
 
+# How: warmly or coldly.
+manner = "warmly"
+
 [public]
 # Where to listen.
 listen = "127.0.0.1:8080"
@@ -40,9 +43,17 @@ address = "127.0.0.1"
 #[serde(deny_unknown_fields)]
 struct Settings {
     name: String,
+    manner: Manner,
     public: Public,
     database: Database,
     labels: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Manner {
+    Warmly,
+    Coldly,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,6 +239,17 @@ fn value_out_of_range_names_key_and_source_and_hides_the_value() {
     assert!(
         words.contains("`public.header_timeout` is not a length of time"),
         "{words}"
+    );
+}
+
+#[test]
+fn a_choice_that_there_is_not_is_refused_with_those_that_there_are() {
+    assert_eq!(from("", &[]).unwrap().manner, Manner::Warmly);
+    let settings = from("manner = \"coldly\"", &[]);
+    assert_eq!(settings.unwrap().manner, Manner::Coldly);
+    assert_eq!(
+        refusal("", &[("GREETER__MANNER", "hunter2")]),
+        "environment variable GREETER__MANNER: `manner` must be `warmly` or `coldly`"
     );
 }
 

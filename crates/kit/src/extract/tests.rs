@@ -50,9 +50,47 @@ fn refusals_point_at_the_field() {
             "/role",
         ),
         (r#"{"name":"a"}"#, ValidationFailed, ""),
+        (r#"["a",[]]"#, ValidationFailed, ""),
+        (
+            r#"{"name":"a","items":[[1]]}"#,
+            ValidationFailed,
+            "/items/0",
+        ),
     ] {
         assert_eq!(refusal(text), (code, pointer.to_owned()), "{text}");
     }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Shape {
+    Dot,
+    Circle(u8),
+    Line(u8, u8),
+    Box { width: u8 },
+}
+
+#[test]
+fn a_struct_is_an_object_and_everything_else_what_it_was() {
+    for text in ["[]", "1", "-1", "1.5", "true", "null", r#""a""#] {
+        let problem = parse::<Item>(text.as_bytes()).unwrap_err();
+        let words = &problem.document(None).errors[0].detail;
+        assert!(words.ends_with(", expected an object"), "{text}: {words}");
+    }
+    let shapes = br#"["dot", {"circle": 1}, {"line": [1, 2]}, {"box": {"width": 3}}]"#;
+    let read: Vec<Shape> = parse(shapes).unwrap();
+    let known = [
+        Shape::Dot,
+        Shape::Circle(1),
+        Shape::Line(1, 2),
+        Shape::Box { width: 3 },
+    ];
+    assert_eq!(read, known);
+    parse::<Shape>(br#"{"box": [3]}"#).unwrap_err();
+    let pairs: Vec<(u8, Option<bool>)> = parse(b"[[1, true], [2, null]]").unwrap();
+    assert_eq!(pairs, [(1, Some(true)), (2, None)]);
+    let raw: Box<serde_json::value::RawValue> = parse(b"[1, [2]]").unwrap();
+    assert_eq!(raw.get(), "[1, [2]]");
 }
 
 #[test]

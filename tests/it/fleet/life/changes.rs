@@ -104,14 +104,18 @@ async fn another_slug_and_labels_are_recorded_and_reach_the_replicas() {
     let path = format!("/v1/operations?tenant={}&kind=change", acme.id());
     let recorded: Value = operator.get(&path).await.expect(200).json();
     assert_eq!(recorded["data"][0]["state"], "done", "{recorded:#}");
-    patch(json!({ "slug": beta.slug() }))
-        .await
-        .expect(409)
-        .refused(Code::SlugTaken);
-    patch(json!({ "slug": "admin" }))
-        .await
-        .expect(409)
-        .refused(Code::SlugReserved);
+    let malformed = beta.slug().to_uppercase();
+    for (slug, code) in [
+        (beta.slug(), Code::SlugTaken),
+        ("admin", Code::SlugReserved),
+        (malformed.as_str(), Code::ValidationFailed),
+    ] {
+        let refused = patch(json!({ "slug": slug })).await.refused(code);
+        let proposal = refused.proposal.unwrap();
+        assert_ne!(proposal, slug);
+        let answer: Value = patch(json!({ "slug": proposal })).await.expect(200).json();
+        assert_eq!(answer["slug"], proposal);
+    }
     patch(json!({ "labels": { "": "x" } }))
         .await
         .expect(422)

@@ -1,0 +1,76 @@
+//! Connections to the registry, and how long requests hold them.
+//!
+//! Deliberately counted as app-service counts a tenant's: from a connection's arrival until it is given
+//! back, without the wait for one. What runs in a task of its own, as the steps of operations do, counts for
+//! no request. Invariant: no handler has a connection to the registry that is not counted.
+
+use std::ops::{Deref, DerefMut};
+
+use kit::observe::DatabaseTime;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+
+/// A pool of connections to the registry.
+pub(crate) struct RegistryPool(PgPool);
+
+/// A connection or a transaction, until it is dropped.
+pub(crate) struct Held<C> {
+    held: C,
+    _time: DatabaseTime,
+}
+
+impl<C> Held<C> {
+    fn new(held: C) -> Self {
+        Self {
+            held,
+            _time: DatabaseTime::start(),
+        }
+    }
+}
+
+impl RegistryPool {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self(pool)
+    }
+
+    /// A connection.
+    pub(crate) async fn acquire(&self) -> Result<Held<PoolConnection<Postgres>>, sqlx::Error> {
+        Ok(Held::new(self.0.acquire().await?))
+    }
+
+    /// A transaction, which is rolled back unless it is committed.
+    pub(crate) async fn begin(
+        &self,
+    ) -> Result<Held<sqlx::Transaction<'static, Postgres>>, sqlx::Error> {
+        Ok(Held::new(self.0.begin().await?))
+    }
+}
+
+impl Deref for RegistryPool {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.0
+    }
+}
+
+impl Held<sqlx::Transaction<'static, Postgres>> {
+    /// Commits.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.held.commit().await
+    }
+}
+
+impl<C: Deref<Target = PgConnection>> Deref for Held<C> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.held
+    }
+}
+
+impl<C: DerefMut<Target = PgConnection>> DerefMut for Held<C> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.held
+    }
+}
