@@ -487,3 +487,62 @@ async fn daily_work_leaves_no_warning_in_the_servers_log() {
     let warnings = world.postgres().texts("postgres", &warnings).await;
     assert_eq!(warnings, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_promoted_standby_is_written_to_soon_and_nobody_stays_where_nothing_can_be_written() {
+    let world = World::with(WorldOptions::default().behind_proxy()).await;
+    let tenants = tenants(&world, 3).await;
+    let write = |tenant: &TenantHandle| {
+        let owner = tenant.owner();
+        async move { owner.post("/v1/entries", entry("Kept")).await }
+    };
+    for tenant in &tenants {
+        write(tenant).await.expect(201);
+    }
+    let standby = world.postgres().standby().await;
+    let kept = async |tenant: &TenantHandle| {
+        let count = "select count(*) from entries.entry";
+        standby.number(tenant.id().as_str(), count).await
+    };
+    for tenant in &tenants {
+        until("the standby has followed", || async {
+            kept(tenant).await == 1
+        })
+        .await;
+    }
+    // The server is lost, and its address leads to the standby.
+    world.postgres().stop(StopMode::Immediate).await;
+    world.database_link().retarget(standby.address());
+    for tenant in &tenants {
+        until("the tenant can be read", || async {
+            tenant.owner().get("/v1/entries").await.status() == 200
+        })
+        .await;
+        // On several connections at once.
+        let readers = (0..4).map(|_| {
+            let owner = tenant.owner();
+            async move { owner.get("/v1/entries").await.status() }
+        });
+        assert_eq!(join_all(readers).await, [200; 4]);
+        for answer in join_all((0..4).map(|_| write(tenant))).await {
+            assert_eq!(answer.status(), 503, "{answer}");
+            answer.problem();
+        }
+    }
+    standby.promote().await;
+    let promoted = Instant::now();
+    for tenant in &tenants {
+        until("the tenant can be written to", || async {
+            write(tenant).await.status() == 201
+        })
+        .await;
+    }
+    let back = promoted.elapsed();
+    assert!(back < Duration::from_secs(5), "{back:?}");
+    for tenant in &tenants {
+        for answer in join_all((0..8).map(|_| write(tenant))).await {
+            answer.expect(201);
+        }
+        assert_eq!(kept(tenant).await, 1 + 1 + 8, "{}", tenant.id());
+    }
+}

@@ -29,6 +29,7 @@ mod process;
 mod proxy;
 mod replica;
 mod speaker;
+mod standby;
 mod tenant;
 mod wait;
 mod world;

@@ -3,6 +3,9 @@
 //! Deliberately nothing of ours is asked here: what a test sees through this is what the server
 //! knows. Invariant: the server and its files are gone with the test process.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use postgres_server::{
     Binaries, DataFolder, Port, Profile, Server, ServerConfig, StopMode, Superuser,
 };
@@ -15,6 +18,9 @@ use tokio::sync::Mutex;
 pub struct Postgres {
     server: Mutex<Server>,
     superuser: Superuser,
+    pub(crate) max_connections: u16,
+    /// With the data, the log and the password.
+    pub(crate) folder: PathBuf,
 }
 
 impl Postgres {
@@ -28,7 +34,7 @@ impl Postgres {
             // Statements are searched for secrets.
             ("shared_preload_libraries", "pg_stat_statements"),
         ];
-        let (server, _) = Server::start(ServerConfig {
+        let (server, report) = Server::start(ServerConfig {
             binaries,
             data: DataFolder::Temporary,
             port: Port::Free,
@@ -44,12 +50,19 @@ impl Postgres {
         Self {
             server: Mutex::new(server),
             superuser,
+            max_connections,
+            folder: report.folder,
         }
     }
 
     /// How the superuser logs in.
     pub fn superuser(&self) -> &Superuser {
         &self.superuser
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((self.superuser.host, self.superuser.port))
     }
 
     /// A connection of the superuser.
