@@ -349,3 +349,64 @@ async fn unknown_tenants_at_the_login_reach_the_platform_at_a_bounded_rate() {
         .await
         .expect(200);
 }
+
+#[tokio::test]
+async fn ten_thousand_tenants_in_the_registry_delay_nobody() {
+    const READY: Duration = Duration::from_secs(5);
+    let world = World::start().await;
+    let acme = world.tenant("one-of-many").await;
+    let many = format!(
+        "create extension pg_stat_statements;
+         insert into registry.tenant
+             select made.* from registry.tenant, generate_series(1, 10000) n,
+                 lateral jsonb_populate_record(null::registry.tenant, to_jsonb(tenant)
+                     || jsonb_build_object('id', 't_many_' || n, 'slug', 'many-' || n)) made
+             where tenant.id = '{}';
+         analyze registry.tenant;
+         select pg_stat_statements_reset()",
+        acme.id()
+    );
+    world.postgres().run("registry", &many).await;
+    world.kill_platform();
+    let began = std::time::Instant::now();
+    world.start_platform().await;
+    until("the platform is ready", || async {
+        world.visitor().get("/readyz").await.status() == 200
+    })
+    .await;
+    assert!(began.elapsed() < READY, "platform: {:?}", began.elapsed());
+    let began = std::time::Instant::now();
+    let fresh = world.add_app_replica().await;
+    let owner = acme.owner().at(&world.app_url(fresh));
+    owner.get("/v1/me").await.expect(200);
+    assert!(began.elapsed() < READY, "app: {:?}", began.elapsed());
+    // What is looked at regularly is looked at by a start as well.
+    let counted = "select count(*) from pg_stat_statements statement join pg_database d
+             on d.oid = statement.dbid where datname = 'registry' and calls > 0
+             and query like '%group by status.name%'";
+    until("the tenants are counted", || async {
+        world.postgres().number("registry", counted).await > 0
+    })
+    .await;
+    let path = "/v1/tenants?limit=100&text=many-9999";
+    let found = world.operator().get(path).await.expect(200).json();
+    assert_eq!(found["data"].as_array().unwrap().len(), 1, "{found}");
+    let page = "/v1/tenants?limit=100&starting_after=t_many_9899";
+    let page = world.operator().get(page).await.expect(200).json();
+    assert_eq!(page["data"].as_array().unwrap().len(), 100);
+    world.set_status(acme.id(), "suspended").await;
+    until("the news is here", || async {
+        owner.get("/v1/me").await.status() == 403
+    })
+    .await;
+    let slow = "select query || ' ' || max_exec_time from pg_stat_statements statement
+         join pg_database d on d.oid = statement.dbid join pg_roles r on r.oid = userid
+         where datname = 'registry' and rolname = 'platform' and max_exec_time > 250";
+    let slow = world.postgres().texts("registry", slow).await;
+    assert_eq!(slow, Vec::<String>::new());
+    let all = "select sum(total_exec_time)::bigint from pg_stat_statements statement
+         join pg_database d on d.oid = statement.dbid join pg_roles r on r.oid = userid
+         where datname = 'registry' and rolname = 'platform'";
+    let all = world.postgres().number("registry", all).await;
+    assert!(all < 1_000, "{all} ms of statements");
+}
