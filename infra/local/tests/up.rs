@@ -1,6 +1,6 @@
 //! `cargo up` as its user meets it: the program in a process of its own, its lines pasted into a shell.
 //!
-//! Deliberately one story, because each start takes seconds. Invariant: what is looked at is what stands
+//! Deliberately one long story, because each start takes seconds. Invariant: what is looked at is what stands
 //! on the terminal, what a shell makes of it, and what is left on the disk.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -9,7 +9,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -182,4 +182,40 @@ fn a_start_is_found_again_adopted_and_stopped() {
     let (status, said) = second.over();
     assert!(status.success(), "{said}");
     assert!(!data.path().join("postgres/data/postmaster.pid").exists());
+}
+
+/// Runs it against a server that is not there.
+fn without_a_server(stdout: Stdio) -> Output {
+    let data = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_local"))
+        .args([
+            "--port",
+            "0",
+            "--database-url",
+            "postgres://ada:x@127.0.0.1:1",
+        ])
+        .arg("--data")
+        .arg(data.path())
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .unwrap()
+}
+
+#[test]
+fn a_reader_that_has_gone_changes_nothing() {
+    let heard = without_a_server(Stdio::piped());
+    let words = String::from_utf8_lossy(&heard.stdout).into_owned();
+    assert!(
+        words.contains("PostgreSQL") && words.contains("failed"),
+        "{words}"
+    );
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unheard = without_a_server(writer.into());
+    assert_eq!(unheard.status.code(), heard.status.code(), "{unheard:?}");
+    assert_eq!(unheard.stderr, heard.stderr);
 }
