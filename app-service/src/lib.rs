@@ -14,7 +14,7 @@ mod state;
 pub mod tenancy;
 
 pub use app::App;
-pub use module::{InvalidModule, Module, OwnershipHook, ProvisionHook};
+pub use module::{Declarer, InvalidModule, Module, OwnershipHook, ProvisionHook};
 pub use service::{Service, Stopper};
 pub use state::AppState;
 pub use tenancy::{

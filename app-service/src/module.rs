@@ -2,7 +2,11 @@
 //! to be done in a new tenant's database.
 //!
 //! Deliberately a value and not a trait: a module has no behaviour beyond what it lists here.
-//! Invariant: module X owns the PostgreSQL schema X in every tenant database, and no other.
+//! Invariants: module X owns the PostgreSQL schema X in every tenant database, and no other; and a name
+//! in the OpenAPI document means one thing, whoever uses it.
+
+use std::collections::BTreeMap;
+use std::fmt;
 
 use contract::SchemaOwner;
 use contract::internal::{OwnedSchema, OwnershipRequest, ProvisionRequest};
@@ -10,6 +14,7 @@ use futures::future::BoxFuture;
 use kit::error::Problem;
 use refinery::Migration;
 use sqlx::PgConnection;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::AppState;
@@ -61,6 +66,73 @@ pub enum InvalidModule {
     /// Two modules have one name.
     #[error("there are two modules named {0}")]
     Twice(SchemaOwner),
+    /// Two schemas of the API have one name; a document has room for one.
+    #[error(
+        "{first} and {second} each have a schema {name} in the OpenAPI document, and not the same: \
+         rename the type, or its schema with #[schema(as = ...)]"
+    )]
+    SchemaTwice {
+        /// Of the schemas.
+        name: String,
+        /// Who has it.
+        first: Declarer,
+        /// Who has it too.
+        second: Declarer,
+    },
+}
+
+/// Who declares schemas of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declarer {
+    /// Each document has them.
+    Platform,
+    /// A module.
+    Module(SchemaOwner),
+}
+
+impl fmt::Display for Declarer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Platform => f.write_str("the platform"),
+            Self::Module(owner) => write!(f, "module {owner}"),
+        }
+    }
+}
+
+/// The schemas of the API of all modules, by their names.
+pub(crate) struct ApiSchemas(BTreeMap<String, (Declarer, RefOr<Schema>)>);
+
+impl ApiSchemas {
+    /// Those that every document has.
+    pub(crate) fn new() -> Self {
+        let own = kit::docs::own_schemas().into_iter();
+        Self(
+            own.map(|(name, schema)| (name.to_owned(), (Declarer::Platform, schema)))
+                .collect(),
+        )
+    }
+
+    /// Adds those of a module, which may be the same as another one's.
+    pub(crate) fn add(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
+        let components = api.components.iter();
+        for (name, schema) in components.flat_map(|components| &components.schemas) {
+            let second = Declarer::Module(owner.clone());
+            match self.0.get(name) {
+                Some((_, same)) if same == schema => {}
+                Some((first, _)) => {
+                    return Err(InvalidModule::SchemaTwice {
+                        name: name.clone(),
+                        first: first.clone(),
+                        second,
+                    });
+                }
+                None => {
+                    self.0.insert(name.clone(), (second, schema.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Module {

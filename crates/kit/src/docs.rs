@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::PartialSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Components, InfoBuilder, OpenApi, Tag};
+use utoipa::openapi::{Components, InfoBuilder, OpenApi, RefOr, Schema, Tag};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::unknown_path;
@@ -89,6 +89,15 @@ pub struct Title {
     pub security: &'static [(&'static str, &'static str)],
 }
 
+/// The schemas that every document has, by their names.
+pub fn own_schemas() -> [(&'static str, RefOr<Schema>); 3] {
+    [
+        ("ProblemDocument", contract::ProblemDocument::schema()),
+        ("Code", contract::Code::schema()),
+        ("FieldError", contract::FieldError::schema()),
+    ]
+}
+
 /// Completes a document that a router collected.
 pub fn complete(mut document: OpenApi, title: Title) -> OpenApi {
     document.info = InfoBuilder::new()
@@ -97,11 +106,7 @@ pub fn complete(mut document: OpenApi, title: Title) -> OpenApi {
         .description(Some(title.description))
         .build();
     let components = document.components.get_or_insert_with(Components::new);
-    for (name, schema) in [
-        ("ProblemDocument", contract::ProblemDocument::schema()),
-        ("Code", contract::Code::schema()),
-        ("FieldError", contract::FieldError::schema()),
-    ] {
+    for (name, schema) in own_schemas() {
         components.schemas.insert(name.to_owned(), schema);
     }
     for (name, description) in title.security {
