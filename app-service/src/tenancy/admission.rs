@@ -7,6 +7,7 @@ use contract::tenant::{Suspension, SuspensionWall};
 use contract::{Code, TenantRoute, TenantStatus};
 use http::Method;
 use kit::error::Problem;
+use time::UtcOffset;
 
 /// What a caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +75,9 @@ fn told(suspension: &Suspension) -> String {
         .clone()
         .unwrap_or_else(|| "An operator of the platform holds the tenant back.".to_owned());
     if let Some(until) = suspension.until {
-        let until = until.date();
-        words.push_str(&format!(" (Until {until}, UTC.)"));
+        let until = until.to_offset(UtcOffset::UTC);
+        let (day, hour, minute) = (until.date(), until.hour(), until.minute());
+        words.push_str(&format!(" (Until {day} {hour:02}:{minute:02}, UTC.)"));
     }
     words
 }

@@ -295,7 +295,7 @@ fn after_refusal(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<Stri
         "permission-missing" => Some(
             "use a key that has this scope; `tenantctl keys list` shows who has what".to_owned(),
         ),
-        "tenant-deleted" if route.path.ends_with("/restore") => {
+        "tenant-deleted" if route.path.ends_with("/restore") || route.path.ends_with("/purge") => {
             tenant.map(|id| format!("what was destroyed: `tenantctl tenants certificate {id}`"))
         }
         "tenant-deleted" => tenant.map(|id| {
@@ -317,11 +317,17 @@ fn after_refusal(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<Stri
             Some("somebody changed it meanwhile: look at it, then give the command again".to_owned())
         }
         "idempotency-key-in-progress" => Some("give the command again in a moment".to_owned()),
+        "cluster-full" if route.path.ends_with("/tenants") => Some(
+            "`tenantctl clusters list` shows regions, tiers, labels and room; ask for what one of them has, or add a cluster".to_owned(),
+        ),
         "cluster-full" => Some("`tenantctl clusters list` shows the room; add a cluster or name another one with --to".to_owned()),
         "region-left" => Some("`tenantctl clusters list` shows the regions; choose a cluster of the tenant's own".to_owned()),
         "downgrade-refused" => Some("choose a cluster whose PostgreSQL is not older: `tenantctl clusters list`".to_owned()),
         "tools-missing" => Some("install the PostgreSQL client programs of that version on the platform's host, or set tools.bin_dir".to_owned()),
         "object-store-unavailable" => Some("look at the objects.* settings and at the room in the store, then give the command again".to_owned()),
+        "archive-corrupt" if route.path.ends_with("/restore-backup") => Some(
+            "use another backup: `tenantctl backups list`; `tenantctl backups verify` tries one".to_owned(),
+        ),
         "archive-corrupt" => Some("fetch the archive again, or use another backup: `tenantctl backups list`".to_owned()),
         "rollout-halted" => Some("`tenantctl rollouts list` shows which one, and why".to_owned()),
         "rate-limited" | "overloaded" | "timeout" | "database-unavailable" | "platform-unavailable" => {

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use contract::ClusterName;
 pub(crate) use contract::operator::cluster::ClusterStatus;
+use contract::{ClusterName, Code};
+use kit::error::Problem;
 
 use super::postgres::ServerConnections;
 
@@ -51,8 +52,8 @@ pub(crate) struct Needs<'a> {
     pub(crate) bytes: u64,
 }
 
-/// Why a cluster does not take a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a cluster does not take a tenant, in the order in which it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(crate) enum Unfit {
     /// Data stays in its region.
     #[error("it stands in another region")]
@@ -131,6 +132,62 @@ pub(crate) fn place<'a>(candidates: &'a [Candidate], needs: Needs<'_>) -> Option
                 .then_with(|| load(a, b).cmp(&load(b, a)))
                 .then_with(|| a.name.cmp(&b.name))
         })
+}
+
+/// Why [`place`] finds no cluster, in words: the rule at which the last ones fall out.
+pub(crate) fn why_none(candidates: &[Candidate], needs: Needs<'_>) -> Misfit {
+    let region = needs.region;
+    let furthest = candidates
+        .iter()
+        .filter_map(|candidate| candidate.judge(needs).err())
+        .max()
+        .unwrap_or(Unfit::Region);
+    let words = match furthest {
+        Unfit::Region => format!("There is no cluster in the region {region:?}."),
+        Unfit::Status => {
+            format!("No cluster of the region {region:?} is active: none lets anything new in.")
+        }
+        Unfit::Tier => format!(
+            "The clusters of the region {region:?} that let anything new in are kept for other tiers than {:?}.",
+            needs.tier
+        ),
+        Unfit::Labels => {
+            let labels = needs.labels.iter();
+            let labels: Vec<String> = labels
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            format!(
+                "No cluster of the region {region:?} that takes the tier {:?} has the labels that are \
+                 asked for: {}.",
+                needs.tier,
+                labels.join(", ")
+            )
+        }
+        Unfit::Databases | Unfit::Disk => format!(
+            "No cluster of the region {region:?} has room for a tenant of the tier {:?}: those that \
+             would take it are full.",
+            needs.tier
+        ),
+    };
+    Misfit { furthest, words }
+}
+
+/// Why no cluster takes a tenant.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    furthest: Unfit,
+    pub(crate) words: String,
+}
+
+impl Misfit {
+    /// What is answered: what time may mend is `full`, the rest no waiting mends.
+    pub(crate) fn into_problem(self, full: Code) -> Problem {
+        let code = match self.furthest {
+            Unfit::Databases | Unfit::Disk => full,
+            Unfit::Region | Unfit::Status | Unfit::Tier | Unfit::Labels => Code::ClusterFull,
+        };
+        Problem::new(code).detail(self.words)
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::scram::Verifier;
-pub(crate) use keep::{rename, set_password};
+pub(crate) use keep::{rename, rename_role, set_password};
 pub(crate) use name::Name;
 pub(crate) use server::{
     ServerConnections, can_replicate, connections, ensure_registry, used_bytes, version,

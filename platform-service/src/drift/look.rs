@@ -1,8 +1,10 @@
 //! Looks at databases: what is expected on a cluster, and what differs in each tenant's.
 //!
 //! Deliberately keeps nothing: a look that is broken off begins anew. Invariants: a tenant whose
-//! migrations run at the moment is not looked at; one that cannot be reached stops no other's.
+//! migrations run at the moment is not looked at; a tenant or a cluster that cannot be reached stops no
+//! other's look.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::operator::operation::Progress;
@@ -56,7 +58,14 @@ pub(crate) async fn compare(
         let same = |candidate: &Candidate| candidate.cluster == first.cluster;
         let (here, others) = rest.split_at(rest.iter().take_while(|one| same(one)).count());
         rest = others;
-        let expected = expect(platform, head, first).await?;
+        let expected = match expect(platform, head, first).await {
+            Ok(expected) => expected,
+            Err(stop) if stop.is_unreachable() => {
+                leave_out(&mut report, here, &stop);
+                continue;
+            }
+            Err(stop) => return Err(stop),
+        };
         let (current, behind): (Vec<_>, Vec<_>) = here
             .iter()
             .partition(|one| one.versions == expected.versions);
@@ -76,6 +85,22 @@ pub(crate) async fn compare(
         }
     }
     Ok(report)
+}
+
+/// Names the tenants of a cluster that cannot be reached.
+fn leave_out(report: &mut DriftReport, here: &[Candidate], stop: &Stop) {
+    let cluster = here.first().map(|one| one.cluster.as_str());
+    let error = words(stop);
+    tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
+    let tenants = here.iter().map(|one| one.tenant.clone());
+    report.unreachable.extend(tenants);
+}
+
+fn words(stop: &Stop) -> String {
+    match stop {
+        Stop::Retry(problem) | Stop::Fail(problem) => chain(problem),
+        Stop::Later { reason, .. } => reason.to_string(),
+    }
 }
 
 /// What is expected on a cluster.
@@ -141,7 +166,7 @@ async fn look_inside(
         .map_err(|error| Stop::Fail(Problem::internal(error)))?;
     let found = store::catalog(&mut connection, &expected.owners).await?;
     let drifted = diff(&expected.catalog, &found);
-    let left = if drifted.iter().any(|one| is_mended(one, repair)) {
+    let tried = if drifted.iter().any(|one| is_mended(one, repair)) {
         Some(mend(&mut connection, expected, drifted.clone(), repair).await?)
     } else {
         None
@@ -149,7 +174,7 @@ async fn look_inside(
     connection.close().await?;
     Ok(drifted
         .into_iter()
-        .map(|one| finding(&candidate.tenant, one, (repair, left.as_deref())))
+        .map(|one| finding(&candidate.tenant, one, (repair, tried.as_ref())))
         .collect())
 }
 
@@ -163,20 +188,31 @@ fn is_mended(drifted: &Drifted, repair: DriftRepair) -> bool {
     asked && drifted.mend.is_some()
 }
 
-/// Mends what is asked for, each by its own statement, and gives what still differs. What one needs
+/// What came of mending.
+struct Tried {
+    /// What still differs.
+    left: Vec<Drifted>,
+    /// What the server said of statements that it refused, by object.
+    refused: BTreeMap<String, String>,
+}
+
+/// Mends what is asked for, each by its own statement. What one needs
 /// may be made by another: as long as there is less to mend than before, the rest is tried again.
 async fn mend(
     connection: &mut PgConnection,
     expected: &Expected,
     drifted: Vec<Drifted>,
     repair: DriftRepair,
-) -> Result<Vec<Drifted>, Stop> {
+) -> Result<Tried, Stop> {
     let mut left = drifted;
+    let mut refused = BTreeMap::new();
     loop {
         let before = left.len();
         for one in left.iter().filter(|one| is_mended(one, repair)) {
             let statement = one.mend.as_deref().unwrap_or_default();
             if let Err(error) = run(connection, statement).await {
+                let said = kit::db::said(&error).unwrap_or_else(|| "it broke off".to_owned());
+                refused.insert(one.object.clone(), said);
                 let (object, error) = (&one.object, chain(&error));
                 tracing::warn!(object, error, "something that differs is not mended");
             }
@@ -184,7 +220,7 @@ async fn mend(
         let after = store::catalog(connection, &expected.owners).await?;
         left = diff(&expected.catalog, &after);
         if left.len() >= before || !left.iter().any(|one| is_mended(one, repair)) {
-            return Ok(left);
+            return Ok(Tried { left, refused });
         }
     }
 }
@@ -200,17 +236,20 @@ async fn run(connection: &mut PgConnection, statement: &str) -> Result<(), sqlx:
 fn finding(
     tenant: &TenantId,
     drifted: Drifted,
-    (repair, left): (DriftRepair, Option<&[Drifted]>),
+    (repair, tried): (DriftRepair, Option<&Tried>),
 ) -> DriftFinding {
-    let repair = match left {
-        Some(left) if is_mended(&drifted, repair) => {
+    let (repair, reason) = match tried {
+        Some(Tried { left, refused }) if is_mended(&drifted, repair) => {
             if left.iter().any(|one| one.object == drifted.object) {
-                Repair::Failed
+                let said = refused.get(&drifted.object).cloned();
+                let anyhow =
+                    || "its statement went through, and it differs all the same".to_owned();
+                (Repair::Failed, Some(said.unwrap_or_else(anyhow)))
             } else {
-                Repair::Mended
+                (Repair::Mended, None)
             }
         }
-        _ => Repair::Left,
+        _ => (Repair::Left, None),
     };
     let shown = |text: String| text.chars().take(SHOWN_CHARS).collect();
     DriftFinding {
@@ -220,6 +259,7 @@ fn finding(
         expected: drifted.expected.map(shown),
         found: drifted.found.map(shown),
         repair,
+        reason,
         mend: drifted.mend,
     }
 }
@@ -235,10 +275,7 @@ fn add(report: &mut DriftReport, tenant: TenantId, looked: Result<Vec<DriftFindi
             report.findings.extend(findings.into_iter().take(room));
         }
         Err(stop) => {
-            let error = match &stop {
-                Stop::Retry(problem) | Stop::Fail(problem) => chain(problem),
-                Stop::Later { reason, .. } => reason.to_string(),
-            };
+            let error = words(&stop);
             tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
             report.unreachable.push(tenant);
         }

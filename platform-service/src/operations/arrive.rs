@@ -173,11 +173,8 @@ impl Arrival {
             Some(&candidate.name) == self.near.as_ref() && candidate.judge(needs).is_ok()
         });
         let Some(chosen) = near.or_else(|| placement::place(&candidates, needs)) else {
-            let detail = format!(
-                "No cluster of the region {:?} has room for a tenant of the tier {:?}.",
-                tenant.region, tenant.tier
-            );
-            return Err(Stop::Fail(Problem::new(Code::ClusterFull).detail(detail)));
+            let misfit = placement::why_none(&candidates, needs);
+            return Err(Stop::Fail(misfit.into_problem(Code::ClusterFull)));
         };
         tenants::store::set_cluster(connection, head.tenant()?, &chosen.name).await?;
         Ok(())

@@ -226,11 +226,8 @@ async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         bytes: 0,
     };
     let Some(chosen) = placement::place(&candidates, needs) else {
-        let detail = format!(
-            "No cluster of the region {:?} has room for a tenant of the tier {:?}.",
-            tenant.region, tenant.tier
-        );
-        return Err(Stop::Fail(Problem::new(Code::Overloaded).detail(detail)));
+        let misfit = placement::why_none(&candidates, needs);
+        return Err(Stop::Fail(misfit.into_problem(Code::Overloaded)));
     };
     tenants::store::set_cluster(&mut *connection, head.tenant()?, &chosen.name).await?;
     match derived::claim_stock(&mut *connection, &chosen.name, head.id).await? {

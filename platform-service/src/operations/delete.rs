@@ -1,16 +1,21 @@
 //! Off-boarding a tenant so that it can come back: announced, locked out, renamed.
 //!
-//! Deliberately keeps every row: what is destroyed is destroyed by [`super::purge`]. Invariants: when it
+//! Deliberately keeps every row: what is destroyed is destroyed by [`super::purge`]. A database that
+//! somebody has dropped behind our back stands in nobody's way: the result says that it is missing. Invariants: when it
 //! is done no service can connect, whatever it knows; the tenant's wall of before is kept, for
 //! its return.
 
+use contract::TenantId;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::rename::{self, Database};
 use super::saga::Saga;
-use super::{Head, Step, Stop, rename};
-use crate::clusters::postgres::Name;
+use super::{Head, Step, Stop};
+use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{Wall, Who};
+use crate::clusters::postgres::{self, Name};
 use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
@@ -20,7 +25,28 @@ use crate::tenants::{store, wall};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletePlan {
-    pub(crate) copy: u32,
+    copy: u32,
+    #[serde(default)]
+    database: Database,
+}
+
+impl DeletePlan {
+    pub(crate) fn new(copy: u32) -> Self {
+        Self {
+            copy,
+            database: Database::There,
+        }
+    }
+}
+
+/// Sets a tenant's wall where there is anything to wall.
+async fn set_wall(server: &Server, tenant: &TenantId, wanted: Wall) -> Result<(), Stop> {
+    let name = Name::Tenant(tenant.clone());
+    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    match (found.database, found.role) {
+        (None, None) => Ok(()),
+        _ => wall::set(server, tenant, wanted).await,
+    }
 }
 
 impl Saga for DeletePlan {
@@ -36,7 +62,7 @@ impl Saga for DeletePlan {
         match head.step {
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                wall::set(&placed.server, tenant, Wall::Blocked).await
+                set_wall(&placed.server, tenant, Wall::Blocked).await
             }
             Step::Sessions => {
                 let placed = Placed::find(platform, tenant).await?;
@@ -45,7 +71,9 @@ impl Saga for DeletePlan {
             Step::Rename => {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
-                rename::both(&placed.server, &name, &kept, self.copy).await
+                self.database =
+                    rename::what_is_there(&placed.server, &name, &kept, self.copy).await?;
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -73,11 +101,12 @@ impl Saga for DeletePlan {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
                 let name = Name::Tenant(tenant.clone());
-                rename::both(&placed.server, &kept, &name, self.copy).await
+                rename::what_is_there(&placed.server, &kept, &name, self.copy).await?;
+                Ok(())
             }
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                wall::set(&placed.server, tenant, wall::before_deletion(&placed.row)).await
+                set_wall(&placed.server, tenant, wall::before_deletion(&placed.row)).await
             }
             _ => Ok(()),
         }
@@ -92,5 +121,9 @@ impl Saga for DeletePlan {
             }
         }
         Ok(())
+    }
+
+    fn result(&self) -> Option<Value> {
+        (self.database == Database::Missing).then(|| json!({ "database": self.database }))
     }
 }

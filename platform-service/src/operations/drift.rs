@@ -1,7 +1,8 @@
 //! A look for drift as an operation.
 //!
 //! Deliberately one step that does everything: it only reads, but for rights that it mends, and may
-//! begin anew at any time. Invariant: nothing of the databases that show what is expected is left.
+//! begin anew at any time. Invariant: nothing of the databases that show what is expected is left; on a
+//! server that is away they are left to the sweep, and nobody waits for it.
 
 use contract::operator::rollout::{DriftReport, DriftRequest};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::clusters::spare;
+use crate::clusters::store::kept;
 use crate::drift::{look, store};
 use crate::platform::Platform;
 
@@ -31,6 +33,7 @@ impl DriftPlan {
     }
 }
 
+/// Drops what showed what is expected; what is on a server that is away goes when that is back.
 async fn drop_references(platform: &Platform, head: &Head) -> Result<(), Stop> {
     let name = look::reference(head);
     let clusters = {
@@ -39,7 +42,13 @@ async fn drop_references(platform: &Platform, head: &Head) -> Result<(), Stop> {
     };
     for cluster in clusters {
         let server = platform.server(&cluster).await?;
-        spare::drop_now(platform, &server, &name).await?;
+        match spare::drop_now(platform, &server, &name).await {
+            Err(stop) if stop.is_unreachable() => {
+                let mut registry = platform.registry.acquire().await?;
+                kept::release(&mut registry, (&cluster, &name)).await?;
+            }
+            dropped => dropped?,
+        }
     }
     Ok(())
 }

@@ -44,6 +44,11 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
+    /// Whether a server could not be reached.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Retry(problem) if problem.code() == Code::DatabaseUnavailable)
+    }
+
     /// The same for somebody who waits for an answer.
     pub(crate) fn into_problem(self) -> Problem {
         match self {

@@ -4,6 +4,8 @@
 //! alone. Invariants: what is to be destroyed is in the plan before the first of it is; the id and the
 //! slug stay taken for ever.
 
+use std::sync::Arc;
+
 use adapters::object_store::{ObjectPath, ObjectStore};
 use adapters::secret_store::{SecretError, SecretSubject};
 use contract::operator::backup::BackupId;
@@ -18,6 +20,7 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self};
+use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::stock;
 use crate::feed;
@@ -49,6 +52,9 @@ pub(crate) struct PurgePlan {
     final_backup: FinalBackup,
     backup: Option<(BackupId, Written)>,
     databases: Vec<Doomed>,
+    /// Names of those that somebody had dropped before.
+    #[serde(default)]
+    missing: Vec<String>,
     secrets: usize,
     objects: Vec<DoomedObject>,
     certificate: Option<Signed>,
@@ -60,6 +66,7 @@ impl PurgePlan {
             final_backup,
             backup: None,
             databases: Vec::new(),
+            missing: Vec::new(),
             secrets: 0,
             objects: Vec::new(),
             certificate: None,
@@ -75,6 +82,7 @@ impl PurgePlan {
             "tenant": tenant,
             "operation": head.id,
             "databases_and_roles": self.databases,
+            "databases_missing": self.missing,
             "secrets": self.secrets,
             "data_key": "destroyed",
             "objects": self.objects,
@@ -116,12 +124,14 @@ impl Saga for PurgePlan {
             Step::FinalBackup => {
                 let placed = Placed::find(platform, tenant).await?;
                 let name = Name::Deleted(tenant.clone(), placed.row.copy);
+                is_there(&placed.server, &name).await?;
                 let kept = backups::keep_final(platform, &placed, &name, head.id).await?;
                 self.backup = Some(kept);
                 Ok(())
             }
             Step::Condemn => {
                 self.take_stock(platform, tenant).await?;
+                self.missing = missing(platform, &self.databases).await?;
                 self.store(platform).map(drop)
             }
             Step::Drop => self.drop_databases(platform).await,
@@ -208,11 +218,7 @@ impl PurgePlan {
 
     async fn drop_databases(&self, platform: &Platform) -> Result<(), Stop> {
         for doomed in &self.databases {
-            let name: Name = doomed
-                .name
-                .parse()
-                .map_err(|error| Stop::Fail(Problem::internal(error)))?;
-            let server = platform.server(&doomed.cluster).await?;
+            let (server, name) = place(platform, doomed).await?;
             stock::discard(&server, &name, Whose::Anybody).await?;
         }
         Ok(())
@@ -248,6 +254,44 @@ impl PurgePlan {
     }
 }
 
+/// The tenant's own database, where it is not there any more.
+async fn missing(platform: &Platform, databases: &[Doomed]) -> Result<Vec<String>, Stop> {
+    let mut missing = Vec::new();
+    for doomed in databases {
+        let (server, name) = place(platform, doomed).await?;
+        // Others are only expected: an operation may have been undone before it made one.
+        if !matches!(name, Name::Deleted(..)) {
+            continue;
+        }
+        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+        if found.database.is_none() {
+            missing.push(doomed.name.clone());
+        }
+    }
+    Ok(missing)
+}
+
+async fn place(platform: &Platform, doomed: &Doomed) -> Result<(Arc<Server>, Name), Stop> {
+    let name = doomed.name.parse();
+    let name = name.map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    Ok((platform.server(&doomed.cluster).await?, name))
+}
+
+/// Refuses a last backup of what is not there.
+async fn is_there(server: &Server, name: &Name) -> Result<(), Stop> {
+    let found = postgres::look(&mut *server.acquire().await?, name).await?;
+    if found.database.is_some() {
+        return Ok(());
+    }
+    let detail = format!(
+        "The cluster {} has no database {name} any more, so there is nothing to keep a last backup of. \
+         Its other backups are destroyed by a purge: fetch what is wanted of them, then purge it without \
+         a last backup.",
+        server.name()
+    );
+    Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)))
+}
+
 /// What a purge would destroy, as it stands now.
 pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<PurgePreview, Stop> {
     let mut plan = PurgePlan::new(FinalBackup::None);
@@ -275,11 +319,7 @@ pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<Purg
 }
 
 async fn size_of(platform: &Platform, doomed: &Doomed) -> Result<u64, Stop> {
-    let name: Name = doomed
-        .name
-        .parse()
-        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
-    let server = platform.server(&doomed.cluster).await?;
+    let (server, name) = place(platform, doomed).await?;
     let mut connection = server.acquire().await?;
     Ok(postgres::moving::bytes_of(&mut connection, &name).await?)
 }

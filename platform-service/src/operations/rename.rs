@@ -5,12 +5,45 @@
 
 use contract::Code;
 use kit::error::Problem;
+use serde::{Deserialize, Serialize};
 
 use super::Stop;
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::Who;
 use crate::clusters::postgres::{self, Name};
 use crate::tenants::wall;
+
+/// What there was to rename.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Database {
+    #[default]
+    There,
+    /// Somebody has dropped it behind our back.
+    Missing,
+}
+
+/// Renames what there is of both: where somebody has dropped the database, the role alone, or nothing.
+pub(super) async fn what_is_there(
+    server: &Server,
+    from: &Name,
+    to: &Name,
+    copy: u32,
+) -> Result<Database, Stop> {
+    let [old, new] = {
+        let mut connection = server.acquire().await?;
+        postgres::look_at(&mut connection, [from, to]).await?
+    };
+    if old.database.is_some() || new.database.is_some() {
+        both(server, from, to, copy).await?;
+        return Ok(Database::There);
+    }
+    if old.role.is_some() && new.role.is_none() {
+        let mut connection = server.acquire().await?;
+        postgres::rename_role(&mut connection, from, to).await?;
+    }
+    Ok(Database::Missing)
+}
 
 /// Renames both, with the marker of the new name and this copy; sessions that are left are ended
 /// before. Already done is success.
@@ -34,7 +67,8 @@ pub(super) async fn both(server: &Server, from: &Name, to: &Name, copy: u32) -> 
             server.name()
         ))),
         (false, false) => Err(conflict(format!(
-            "The cluster {} has neither a database {from} nor a database {to}.",
+            "The cluster {} has neither a database {from} nor a database {to}: somebody has dropped \
+             it, and nothing is left to rename. What is left of its data is in its backups.",
             server.name()
         ))),
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use contract::operator::backup::BackupId;
+use contract::operator::backup::{BackupId, BackupState};
 use contract::{ClusterName, Code, SchemaVersions, TenantId};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
@@ -415,7 +415,14 @@ impl Saga for RestorePlan {
         }
     }
 
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        let failed = head.failure.as_ref().map(|failure| failure.code);
+        if let RestoreSource::Backup { id, .. } = &self.source
+            && head.step == Step::Load
+            && failed == Some(Code::ArchiveCorrupt)
+        {
+            store::set_state(connection, *id, BackupState::Corrupt).await?;
+        }
         Ok(())
     }
 

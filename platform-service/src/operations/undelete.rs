@@ -69,7 +69,8 @@ impl Saga for UndeletePlan {
             Step::RenameBack => {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
-                rename::both(&placed.server, &name, &kept, self.copy).await
+                rename::what_is_there(&placed.server, &name, &kept, self.copy).await?;
+                Ok(())
             }
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;

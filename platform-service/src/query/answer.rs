@@ -5,6 +5,7 @@
 //! in comma-separated values starts as a formula.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use axum::body::Bytes;
@@ -128,6 +129,16 @@ fn unlike(words: &str) -> QueryError {
 }
 
 fn ndjson(answered: &Answered, text: &mut String) -> (u64, Option<QueryError>) {
+    // All rows of a tenant have the columns of the first.
+    let first = answered.rows.first().map(|row| serde_json::from_str(row));
+    if let Some(Ok(Columns(columns))) = first
+        && let Some(name) = twice(&columns)
+    {
+        let words = format!(
+            "Two columns are named {name:?}, which JSON cannot tell apart: give one another name with `as`, or ask for CSV."
+        );
+        return (0, Some(unlike(&words)));
+    }
     for row in &answered.rows {
         // Between its values a row may have line ends: a column of type `json` keeps its own.
         let row = row.replace(['\n', '\r'], " ");
@@ -135,6 +146,13 @@ fn ndjson(answered: &Answered, text: &mut String) -> (u64, Option<QueryError>) {
         *text += &format!("{{\"tenant\":\"{}\",\"row\":{row}}}\n", answered.tenant);
     }
     (answered.rows.len() as u64, answered.missing.clone())
+}
+
+/// A name that two columns have.
+fn twice(columns: &[(String, Value)]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    let mut names = columns.iter().map(|(name, _)| name.as_str());
+    names.find(|name| !seen.insert(*name))
 }
 
 fn push_line(text: &mut String, line: &QueryLine) {

@@ -1,7 +1,10 @@
 //! Steering a roll-out: pause, resume, abort, another turn for those that failed.
 //!
-//! Deliberately writes what is wanted and waits for nothing: the driver sees it before its next turns.
+//! Deliberately writes what is wanted and waits for nothing but, a little, for the end of what is aborted:
+//! the driver sees it before its next turns.
 //! Invariant: a change of state commits with its audit row.
+
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use contract::operator::rollout::{RolloutState, RolloutView};
@@ -14,11 +17,15 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{no_such, store};
 use crate::audit::{self, Action, Actor};
-use crate::operations::Subject;
 use crate::operations::begin::{Started, spawn};
 use crate::operations::rollout::{RolloutPlan, Start};
+use crate::operations::{self, Subject};
 use crate::operators::{Operator, RolloutsWrite};
 use crate::platform::Platform;
+
+/// The longest wait of an abort for the roll-out's operation to be over, and how often it is looked at.
+const ABORT_WAIT: Duration = Duration::from_secs(5);
+const ABORT_LOOK: Duration = Duration::from_millis(25);
 
 /// What an operator wants of a roll-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +98,28 @@ async fn steer(
         .ok_or_else(no_such)?;
     transaction.commit().await?;
     platform.runner.nudge();
+    if order == Order::Abort {
+        // So that another one can be started right after the answer.
+        over(platform, view.operation).await?;
+    }
     Ok(Json(view))
+}
+
+/// Waits a little for an operation to be over. Migrations that run come to their end, which may take
+/// longer than anybody waits for an answer.
+async fn over(platform: &Platform, operation: OperationId) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < ABORT_WAIT {
+        let found = {
+            let mut registry = platform.registry.acquire().await?;
+            operations::store::find(&mut registry, operation).await?
+        };
+        if found.is_none_or(|row| row.state.is_over()) {
+            return Ok(());
+        }
+        tokio::time::sleep(ABORT_LOOK).await;
+    }
+    Ok(())
 }
 
 /// Begins an operation that goes on with a roll-out that was over.

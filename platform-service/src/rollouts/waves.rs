@@ -1,7 +1,7 @@
 //! The rules of roll-outs: what may be asked for, what comes next, when one halts.
 //!
 //! Deliberately pure: it knows no database and calls nobody. Invariant: a roll-out whose failures are
-//! past its share tries no further tenant until an operator has said so.
+//! past its share tries no further tenant, and does not end, until an operator has said so.
 
 use contract::TenantStatus;
 use contract::operator::rollout::{RolloutRequest, RolloutState, RolloutTally, Wave};
@@ -11,8 +11,9 @@ const MAX_TITLE_CHARS: usize = 100;
 const MAX_WAVES: usize = 20;
 const MAX_CANARIES: usize = 1000;
 const MAX_CONCURRENCY: u16 = 64;
-/// Fewer failures say nothing about a share.
-const FEWEST_FAILURES: u64 = 3;
+/// Before so many were tried, a share is counted as of so many, or of all where there are fewer: one
+/// failure among the first few says little about a fleet.
+const COUNTED_AS_LEAST: u64 = 50;
 
 /// Refuses a roll-out that makes no sense.
 ///
@@ -110,10 +111,12 @@ pub(super) fn decide(look: &Look) -> Decision {
         RolloutState::Running => {}
     }
     let open = |wave: &RolloutTally| wave.pending + wave.running > 0;
-    let Some(next) = look.tallies.iter().position(open) else {
-        return Decision::Finish;
-    };
-    reason_to_halt(look).map_or(Decision::Work(next), Decision::Halt)
+    // Also when nobody is left: what is past its share does not end as if all were well.
+    if let Some(reason) = reason_to_halt(look) {
+        return Decision::Halt(reason);
+    }
+    let next = look.tallies.iter().position(open);
+    next.map_or(Decision::Finish, Decision::Work)
 }
 
 fn reason_to_halt(look: &Look) -> Option<String> {
@@ -130,10 +133,11 @@ fn reason_to_halt(look: &Look) -> Option<String> {
         ));
     }
     let tried = all.done + failed;
+    let total = tried + all.pending + all.running;
     // Tenants are counted in thousands: exact in a double.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let share = failed as f64 / tried as f64;
-    (failed >= FEWEST_FAILURES && share > look.halt_share)
+    let share = failed as f64 / tried.max(total.min(COUNTED_AS_LEAST)) as f64;
+    (share > look.halt_share)
         .then(|| format!("Of {tried} tenants that were tried, migrations of {failed} failed."))
 }
 

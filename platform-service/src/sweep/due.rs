@@ -3,10 +3,10 @@
 //! Deliberately apart from finds: these have a row that says until when. Invariant: none of a tenant
 //! that an operation works on is dropped, because it may be what that goes back to.
 
-use super::store;
+use super::store::{self, DueDatabase};
 use crate::clusters;
-use crate::clusters::postgres::Whose;
-use crate::operations::Stop;
+use crate::clusters::postgres::{Name, Whose};
+use crate::operations::{Stop, move_tenant};
 use crate::platform::Platform;
 
 /// Databases that are dropped in one look: each drop forces a checkpoint.
@@ -16,13 +16,7 @@ const AT_ONCE: i64 = 20;
 pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
     let due = store::due_databases(&mut *platform.registry.acquire().await?, AT_ONCE).await?;
     for kept in due {
-        let dropped = async {
-            let server = platform.server(&kept.cluster).await?;
-            clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
-            let mut registry = platform.registry.acquire().await?;
-            Ok::<_, Stop>(store::forget_due(&mut registry, &kept).await?)
-        };
-        match dropped.await {
+        match drop_one(platform, &kept).await {
             Ok(()) => {
                 tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
             }
@@ -36,4 +30,22 @@ pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
         }
     }
     Ok(())
+}
+
+async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
+    let server = platform.server(&kept.cluster).await?;
+    // Gives up in seconds where the server does not answer.
+    drop(server.acquire().await?);
+    if !store::is_due(&mut *platform.registry.acquire().await?, kept).await? {
+        return Ok(());
+    }
+    clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
+    if let Name::Side(tenant, _) = &kept.name {
+        // What a move made there beside its copy, where it could not undo that itself.
+        let mark = move_tenant::mark(kept.operation);
+        let role = Name::Tenant(tenant.clone());
+        clusters::stock::discard(&server, &role, Whose::Marked(&mark)).await?;
+    }
+    let mut registry = platform.registry.acquire().await?;
+    Ok(store::forget_due(&mut registry, kept).await?)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::operator::upkeep::FindingKind;
 use contract::secret::SecretRef;
-use contract::{ClusterName, TenantId};
+use contract::{ClusterName, OperationId, TenantId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -372,6 +372,8 @@ pub(super) async fn credentials(
 pub(super) struct DueDatabase {
     pub(super) cluster: ClusterName,
     pub(super) name: Name,
+    /// The operation that made it or left it.
+    pub(super) operation: OperationId,
     drop_after: OffsetDateTime,
 }
 
@@ -382,7 +384,8 @@ pub(super) async fn due_databases(
 ) -> Result<Vec<DueDatabase>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select cluster, name, drop_after as "drop_after!" from registry.kept_database
+        select cluster, name, operation_id, drop_after as "drop_after!"
+        from registry.kept_database
         where drop_after <= now() and not exists (
             select from registry.operation
             where operation.tenant_id = kept_database.tenant_id
@@ -398,10 +401,30 @@ pub(super) async fn due_databases(
             Ok(DueDatabase {
                 cluster: parsed("kept_database.cluster", &row.cluster)?,
                 name: parsed("kept_database.name", &row.name)?,
+                operation: OperationId::from_uuid(row.operation_id),
                 drop_after: row.drop_after,
             })
         })
         .collect()
+}
+
+/// Whether a kept database may still be dropped: a new operation may have taken its name meanwhile.
+pub(super) async fn is_due(
+    connection: &mut PgConnection,
+    kept: &DueDatabase,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select from registry.kept_database
+            where cluster = $1 and name = $2 and drop_after = $3) as "due!"
+        "#,
+        kept.cluster.as_str(),
+        kept.name.to_string(),
+        kept.drop_after,
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Forgets a kept database that is dropped, unless it was kept anew meanwhile.

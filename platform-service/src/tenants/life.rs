@@ -176,7 +176,8 @@ pub(crate) struct DeleteQuery {
 /// Delete a tenant, so that it can be restored.
 ///
 /// It is locked out at once, and its database renamed; its data is destroyed when the retention of its
-/// tier is over. Its id and slug are never given to anybody else.
+/// tier is over. Where somebody has dropped its database, it is deleted all the same, and the result says
+/// `"database": "missing"`. Its id and slug are never given to anybody else.
 #[utoipa::path(
     delete,
     path = "/v1/tenants/{id}",
@@ -212,7 +213,7 @@ pub(crate) async fn delete(
             deletable(&row)?;
             Ok(Planned {
                 subject: Subject::Tenant(id),
-                plan: DeletePlan { copy: row.copy }.into(),
+                plan: DeletePlan::new(row.copy).into(),
                 detail: json!({ "copy": row.copy }),
             })
         })
@@ -253,7 +254,8 @@ async fn preview(platform: &Platform, id: TenantId) -> Result<DeletePreview> {
 /// Restore a deleted tenant.
 ///
 /// With every row that it had; one that was suspended is suspended again. Refused with `tenant-deleted`
-/// once its data is being destroyed.
+/// once its data is being destroyed, and with `conflict` where somebody has dropped its database: then its
+/// backups are all that is left.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/restore",

@@ -331,6 +331,8 @@ async fn a_corrupt_archive_is_named_and_changes_nothing() {
             "{words}"
         );
         assert_eq!(hashes(world, acme.id().as_str()).await, before);
+        let shown = operator.get(&format!("/v1/backups/{backup}")).await.json();
+        assert_eq!(shown["state"], "corrupt", "a restore marks it as well");
         let refused = post(&operator, &format!("/v1/backups/{backup}/verify")).await;
         refused.refused(Code::ArchiveCorrupt);
         let shown = operator.get(&format!("/v1/backups/{backup}")).await.json();

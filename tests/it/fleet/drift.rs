@@ -151,6 +151,18 @@ async fn objects_are_mended_and_nothing_that_holds_data_is_taken_away() {
         .post("/v1/entries", crate::support::entry("Yet another one"))
         .await
         .expect(201);
+    // What cannot be mended says why.
+    let sql = "alter table entries.entry drop constraint entry_title_check;
+         update entries.entry set title = ''";
+    world.postgres().run(database, sql).await;
+    let request = json!({ "filter": { "ids": [tenant.id()] }, "repair": "objects" });
+    let report = compared(&world, request).await;
+    let failed = finding(&report, "constraint entry_title_check on entries.entry");
+    assert_eq!(failed["repair"], "failed", "{report:#}");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("23514"), "{reason}");
+    let left = finding(&report, "column entries.entry.kept");
+    assert_eq!(left.get("reason"), None, "{left}");
 }
 
 #[tokio::test]

@@ -554,6 +554,50 @@ async fn a_region_is_never_left_and_a_cluster_that_lets_nothing_in_is_named() {
     let id = operation_of(&asked(json!("second")).await);
     reaches(&world, &id, "done", "the move").await;
     works(&acme).await;
+    // Whoever is refused a place is told the rule, and not to wait where waiting does not help.
+    operator
+        .patch("/v1/clusters/second", json!({ "tiers": ["enterprise"] }))
+        .await
+        .expect(200);
+    world.tenant("stays").await;
+    for (labels, patch, words, code) in [
+        (
+            json!({ "disk": "nvme" }),
+            json!({}),
+            "disk=nvme",
+            contract::Code::ClusterFull,
+        ),
+        (
+            json!({}),
+            json!({ "tiers": ["enterprise"] }),
+            "kept for other tiers",
+            contract::Code::ClusterFull,
+        ),
+        (
+            json!({}),
+            json!({ "tiers": null, "status": "full" }),
+            "is active",
+            contract::Code::ClusterFull,
+        ),
+        (
+            json!({}),
+            json!({ "status": "active", "max_databases": 1 }),
+            "full",
+            contract::Code::Overloaded,
+        ),
+    ] {
+        operator
+            .patch("/v1/clusters/main", &patch)
+            .await
+            .expect(200);
+        let mut wanted = crate::support::signup("nowhere");
+        wanted["labels"] = labels;
+        wanted["region"] = json!("here");
+        let answer = operator.post("/v1/tenants", &wanted).await;
+        assert!(answer.status() >= 400, "{patch}: {answer}");
+        let detail = answer.refused(code).detail.unwrap();
+        assert!(detail.contains(words), "{patch}: {detail}");
+    }
 }
 
 async fn works(tenant: &TenantHandle) {
@@ -682,7 +726,7 @@ async fn a_drain_ends_with_those_left_that_no_cluster_takes_and_moves_the_others
     let operator = world.operator();
     let result = drained(&world, &drain(&world).await).await;
     assert_eq!((&result["left"], &result["moved"]), (&json!(2), &json!(0)));
-    let reason = "No other cluster of the region \"here\" takes a tenant of the tier \"standard\".";
+    let reason = "There is no other cluster in the region \"here\".";
     let remaining = [&stays, &leaves].map(|t| json!({ "tenant": t.id(), "reason": reason }));
     assert_eq!(result["remaining"], json!(remaining));
     world.second_cluster().await;
@@ -698,8 +742,13 @@ async fn a_drain_ends_with_those_left_that_no_cluster_takes_and_moves_the_others
     world.postgres().run("registry", &sql).await;
     let result = drained(&world, &drain(&world).await).await;
     assert_eq!((&result["left"], &result["moved"]), (&json!(1), &json!(1)));
-    let remaining = json!([{ "tenant": stays.id(), "reason": reason }]);
-    assert_eq!(result["remaining"], remaining);
+    let left = &result["remaining"][0];
+    assert_eq!(left["tenant"], json!(stays.id()), "{result:#}");
+    let reason = left["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("kept for other tiers than \"standard\""),
+        "{reason}"
+    );
     assert_eq!(cluster_of(&operator, leaves.id()).await, "second");
     works(&leaves).await;
     works(&stays).await;

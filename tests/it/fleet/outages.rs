@@ -131,6 +131,36 @@ async fn with_a_cluster_down_others_go_on_and_what_waits_for_it_ends_when_it_is_
         operator.get(&path).await.json()["failure"]["code"] == "database-unavailable"
     })
     .await;
+    // A comparison is over without it, and says whom it could not look at.
+    let begun = operator.post("/v1/drift?wait=none", json!({})).await;
+    let drift = operation_of(&begun.expect(202));
+    reaches(world, &drift, "done", "the comparison").await;
+    let drift = operator
+        .get(&format!("/v1/operations/{drift}"))
+        .await
+        .json();
+    let mut unreachable = [far.id(), behind.id()];
+    unreachable.sort();
+    assert_eq!(drift["result"]["unreachable"], json!(unreachable));
+    assert_eq!(drift["result"]["behind"], json!([near.id()]), "{drift:#}");
+    // Nor does a tenant wait for where it was to go.
+    let to_second = json!({ "to": "second" });
+    let moving = format!("/v1/tenants/{}/move?wait=none", near.id());
+    let begun = operator.post(&moving, &to_second).await.expect(202);
+    let moving_there = operation_of(&begun);
+    let order = format!("/v1/operations/{moving_there}/cancel");
+    let cancelled = operator.request(Method::POST, &order).send().await;
+    assert!(matches!(cancelled.status(), 200 | 202), "{cancelled}");
+    reaches(world, &moving_there, "undone", "the move").await;
+    for verb in ["/suspend?wait=done", "/resume"] {
+        let path = format!("/v1/tenants/{}{verb}", near.id());
+        let body = json!({ "wall": "blocked" });
+        let answer = match verb {
+            "/resume" => operator.request(Method::POST, &path).send().await,
+            _ => operator.post(&path, body).await,
+        };
+        reaches(world, &operation_of(&answer), "done", verb).await;
+    }
     let request = json!({ "filter": { "ids": [near.id(), behind.id()] }, "halt_share": 1.0 });
     let begun = operator
         .post("/v1/rollouts?wait=none", request)
@@ -191,7 +221,15 @@ async fn with_a_cluster_down_others_go_on_and_what_waits_for_it_ends_when_it_is_
         operator.get(&path).await.expect(200).json()["tally"]["done"] == 2
     })
     .await;
-    for tenant in [&far, &behind] {
+    // What the undone move may have left there stands in nobody's way.
+    let left = format!(
+        "create role {id} nologin; comment on role {id} is 'tenantry:{moving_there}'",
+        id = near.id()
+    );
+    second.postgres().run("postgres", &left).await;
+    let begun = operator.post(&moving, &to_second).await.expect(202);
+    reaches(world, &operation_of(&begun), "done", "the same move").await;
+    for tenant in [&near, &far, &behind] {
         until("the tenant is served", || async {
             tenant.owner().get("/v1/entries").await.status() == 200
         })

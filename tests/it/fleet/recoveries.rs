@@ -56,6 +56,40 @@ async fn a_database_dropped_behind_our_back_comes_back_from_its_backup() {
     let body = json!({ "from": "previous", "confirm": acme.id() });
     operator.post(&path, body).await.expect(404);
     harness::no_leftovers(world).await;
+
+    // Nor does a missing database keep its tenant from being deleted and purged.
+    world.postgres().run("postgres", &drop).await;
+    let path = |verb: &str| format!("/v1/tenants/{}{verb}", acme.id());
+    let confirmed = path(&format!("?confirm={}", acme.id()));
+    let deleted = operator.delete(&confirmed).await.expect(200).json();
+    assert_eq!(deleted["result"]["database"], "missing", "{deleted:#}");
+    let request = operator.request(Method::POST, &path("/restore"));
+    let refused = request.send().await;
+    let words = refused.refused(Code::Conflict).detail.unwrap();
+    assert!(words.contains("backups"), "{words}");
+    let id = harness::operation_of(&refused);
+    harness::reaches(world, &id, "undone", "the restore").await;
+    let purge =
+        |last: &str| json!({ "confirm": acme.id(), "force": acme.id(), "final_backup": last });
+    let refused = operator.post(&path("/purge"), purge("keep")).await;
+    refused.refused(Code::Conflict);
+    let id = harness::operation_of(&refused);
+    harness::reaches(world, &id, "undone", "a last backup of nothing").await;
+    let answer = operator.post(&path("/purge"), purge("none")).await;
+    let id = harness::operation_of(&answer);
+    harness::reaches(world, &id, "done", "the purge").await;
+    let certificate = operator.get(&path("/certificate")).await.expect(200).json();
+    assert_eq!(
+        certificate["body"]["databases_missing"],
+        json!([format!("deleted:{}:2", acme.id())]),
+        "{certificate:#}"
+    );
+    let names = world.postgres().names().await;
+    let left: Vec<_> = names
+        .iter()
+        .filter(|name| name.contains(acme.id().as_str()))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]

@@ -306,7 +306,8 @@ async fn failures_past_the_share_halt_and_nobody_else_is_hurt() {
         fleet.on(sick, POISON).await;
     }
     fleet.release().await;
-    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    let request = json!({ "concurrency": 1, "halt_share": 0.3 });
+    let id = fleet.start(request).await;
     let rollout = fleet.ends(&id, "halted").await;
     assert_eq!(rollout["tally"]["failed"], 3, "{rollout}");
     assert!(
@@ -443,6 +444,16 @@ async fn one_failed_canary_halts_and_an_abort_ends_it() {
         (owner.get("/v1/entries").await.status() == 200).then_some(())
     })
     .await;
+    // Of a small fleet each counts: no failure is too few for a share of none, with nobody left either.
+    let id = fleet.start(json!({ "halt_share": 0 })).await;
+    let rollout = fleet.ends(&id, "halted").await;
+    assert_eq!(rollout["tally"]["failed"], 1, "{rollout}");
+    assert_eq!(rollout["tally"]["pending"], 0, "{rollout}");
+    // An abort is over when it is answered: the next one can be started.
+    fleet.order(&id, "abort").await.expect(200);
+    fleet.on(0, CURE).await;
+    let id = fleet.start(json!({ "halt_share": 0 })).await;
+    fleet.ends(&id, "done").await;
 }
 
 #[tokio::test]

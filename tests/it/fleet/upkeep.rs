@@ -561,6 +561,19 @@ async fn a_query_marks_partial_results_and_cannot_write() {
         let answer = ask(&world, json!({ "sql": sql, "filter": filter })).await;
         answer.expect(422).refused(Code::ValidationFailed);
     }
+    // No JSON has two fields of one name.
+    let body = json!({ "sql": "select 1 as n, 2 as n", "filter": filter });
+    let answer = ask(&world, body).await.expect(200);
+    for line in lines(&answer) {
+        match line {
+            QueryLine::Failed { error, .. } => {
+                assert_eq!(error.code, Code::ValidationFailed, "{answer}");
+                assert!(error.detail.contains("\"n\""), "{answer}");
+            }
+            QueryLine::End { end } => assert_eq!((end.rows, end.failed), (0, 3), "{answer}"),
+            QueryLine::Row { .. } => panic!("{answer}"),
+        }
+    }
     for sql in [
         "with gone as (delete from entries.entry returning 1) select * from gone",
         "select set_config('transaction_read_only', 'off', true)",

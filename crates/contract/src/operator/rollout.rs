@@ -37,8 +37,9 @@ pub struct RolloutRequest {
     #[serde(default = "default_concurrency")]
     #[schema(minimum = 1, maximum = 64, default = 4)]
     pub concurrency: u16,
-    /// Halts when more than this share of the tenants that were tried has failed, and at least three;
-    /// and when any named tenant of a first wave fails. 0 to 1.
+    /// Halts when more than this share of the tenants that were tried has failed; 0 halts at the first.
+    /// Before 50 were tried, the share is counted as of 50, or of all where there are fewer. Any failure
+    /// in a wave of named tenants halts as well. 0 to 1.
     #[serde(default = "default_halt_share")]
     #[schema(minimum = 0, maximum = 1, default = 0.05)]
     pub halt_share: f64,
@@ -312,7 +313,7 @@ pub struct DriftReport {
     pub compared: u64,
     /// Tenants of these that differ.
     pub differing: u64,
-    /// Tenants whose database could not be looked at.
+    /// Tenants whose database, or whose whole cluster, could not be looked at.
     pub unreachable: Vec<TenantId>,
     /// Tenants of other versions than the newest: bring them up to date first.
     pub behind: Vec<TenantId>,
@@ -339,6 +340,9 @@ pub struct DriftFinding {
     pub found: Option<String>,
     /// What became of it.
     pub repair: Repair,
+    /// Of what failed to be mended: what the server said, or that it differs all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The statement that mends it, where one does; for `tn_schema` in the tenant's database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,

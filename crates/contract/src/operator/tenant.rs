@@ -162,7 +162,8 @@ pub struct CertificateView {
     /// When.
     #[serde(with = "time::serde::rfc3339")]
     pub issued_at: OffsetDateTime,
-    /// What: databases, secrets, objects with sizes and checksums. The signature is over its UTF-8
+    /// What: databases, those of them that somebody had dropped before, secrets, objects with sizes and
+    /// checksums. The signature is over its UTF-8
     /// text as compact JSON with sorted keys.
     pub body: Value,
     /// Ed25519, base64url without padding.

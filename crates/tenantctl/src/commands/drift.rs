@@ -28,6 +28,7 @@ const FINDINGS: &[Column<'_>] = &[
     state("repair", "/repair"),
     plain("expected", "/expected"),
     plain("found", "/found"),
+    plain("why", "/reason"),
     plain("mend", "/mend"),
 ];
 

@@ -26,6 +26,16 @@ pub(crate) async fn rename(
     run(connection, statements).await
 }
 
+/// Renames a role whose database is gone.
+pub(crate) async fn rename_role(
+    connection: &mut PgConnection,
+    from: &Name,
+    to: &Name,
+) -> Result<(), sqlx::Error> {
+    let (old, new) = (ident(from), ident(to));
+    run(connection, format!("alter role {old} rename to {new}")).await
+}
+
 /// Gives a role another password; its sessions go on.
 pub(crate) async fn set_password(
     connection: &mut PgConnection,

@@ -59,6 +59,21 @@ pub(crate) async fn keep(
     Ok(())
 }
 
+/// Says that a database may be dropped as soon as that is possible, by the sweep.
+pub(crate) async fn release(
+    connection: &mut PgConnection,
+    (cluster, name): (&ClusterName, &Name),
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.kept_database set drop_after = now() where cluster = $1 and name = $2",
+        cluster.as_str(),
+        name.to_string(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Says that a database is no more, or is a tenant's own now.
 pub(crate) async fn forget(
     connection: &mut PgConnection,

@@ -17,7 +17,7 @@ use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::MovePlan;
-use crate::clusters::placement::{Candidate, Needs, Unfit, place};
+use crate::clusters::placement::{Candidate, Needs, Unfit, place, why_none};
 use crate::clusters::postgres::{self, Name};
 use crate::clusters::store::{self as clusters, ClusterRow, kept};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
@@ -129,6 +129,7 @@ pub(crate) async fn plan_move(
         snapshot: None,
         held_at: None,
         switched_at: None,
+        remains: Default::default(),
     })
 }
 
@@ -198,10 +199,15 @@ fn chosen(
     candidates.retain(|candidate| candidate.name != *from);
     match place(&candidates, needs) {
         Some(chosen) => Ok(chosen.name.clone()),
-        None => Err(Problem::new(Code::ClusterFull).detail(format!(
-            "No other cluster of the region {:?} takes a tenant of the tier {:?}.",
-            needs.region, needs.tier
+        None if candidates.is_empty() => Err(Problem::new(Code::ClusterFull).detail(format!(
+            "There is no other cluster in the region {:?}.",
+            needs.region
         ))),
+        None => {
+            let misfit = why_none(&candidates, needs);
+            let detail = format!("No other cluster takes it. {}", misfit.words);
+            Err(Problem::new(Code::ClusterFull).detail(detail))
+        }
     }
 }
 

@@ -89,6 +89,19 @@ pub(crate) struct MovePlan {
     held_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     switched_at: Option<OffsetDateTime>,
+    /// Of what was made on the target, when the move is undone.
+    #[serde(default)]
+    remains: Remains,
+}
+
+/// What an undone move leaves on its target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Remains {
+    #[default]
+    Nothing,
+    /// Whatever there is, on a server that is away: the sweep drops it.
+    ForTheSweep,
 }
 
 impl MovePlan {
@@ -119,9 +132,17 @@ impl MovePlan {
     }
 }
 
+/// How the comment on a role begins that an operation made.
+const MARK: &str = "tenantry:";
+
 /// The comment on a role that this operation made.
-fn mark(operation: OperationId) -> String {
-    format!("tenantry:{operation}")
+pub(crate) fn mark(operation: OperationId) -> String {
+    format!("{MARK}{operation}")
+}
+
+/// Whether an operation made a role with this comment.
+fn is_mark(comment: &str) -> bool {
+    comment.starts_with(MARK)
 }
 
 impl Saga for MovePlan {
@@ -218,7 +239,15 @@ impl Saga for MovePlan {
             Step::Switch => steps::switch_back(platform, head, self).await,
             Step::Wall => steps::open_again(platform, head, self).await,
             Step::Slot => replicate::close_slot(platform, head, self).await,
-            Step::Target => steps::drop_target(platform, head, self).await,
+            Step::Target => match steps::drop_target(platform, head, self).await {
+                // The tenant does not wait for a server that it is not on: no route names the copy,
+                // and its role cannot log in.
+                Err(stop) if stop.is_unreachable() => {
+                    self.remains = Remains::ForTheSweep;
+                    Ok(())
+                }
+                dropped => dropped,
+            },
             _ => Ok(()),
         }
     }
@@ -230,7 +259,11 @@ impl Saga for MovePlan {
                 hold::clear(connection, tenant).await?;
             }
             Step::Target => {
-                kept::forget(connection, (&self.to, &self.side(tenant))).await?;
+                let side = self.side(tenant);
+                match self.remains {
+                    Remains::Nothing => kept::forget(connection, (&self.to, &side)).await?,
+                    Remains::ForTheSweep => kept::release(connection, (&self.to, &side)).await?,
+                }
             }
             _ => {}
         }

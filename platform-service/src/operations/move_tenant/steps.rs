@@ -14,7 +14,7 @@ use kit::error::Problem;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
-use super::{MovePlan, mark, replicate};
+use super::{MovePlan, is_mark, mark, replicate};
 use crate::clusters::connections::Server;
 use crate::clusters::moving::contents::{self, Rows};
 use crate::clusters::moving::{self, Side};
@@ -109,7 +109,8 @@ pub(super) async fn make_target(
     let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
     let role = match &found.role {
         None => Role::Missing,
-        Some(role) if role.mark.as_deref() == Some(&mark) => Role::There,
+        // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
+        Some(role) if role.mark.as_deref().is_some_and(is_mark) => Role::There,
         Some(_) => return Err(taken(&ends)),
     };
     if found.database.is_some() {
@@ -306,13 +307,15 @@ pub(super) async fn switch_back(
     Ok(postgres::moving::switch_back(&mut target, &ends.tenant, names).await?)
 }
 
-/// Drops what was made on the target.
+/// Drops what was made on the target, which nobody has ever been routed to.
 pub(super) async fn drop_target(
     platform: &Platform,
     head: &Head,
     plan: &MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
+    // The pool gives up in seconds on a server that does not answer at all.
+    drop(ends.target.acquire().await?);
     stock::discard(&ends.target, &ends.side, Whose::Anybody).await?;
     let mark = mark(head.id);
     stock::discard(&ends.target, &ends.tenant, Whose::Marked(&mark)).await

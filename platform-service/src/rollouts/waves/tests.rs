@@ -86,12 +86,14 @@ fn one_failed_canary_halts() {
 fn one_poisoned_tenant_elsewhere_halts_nothing() {
     let mut look = look(
         canaries(),
-        vec![tally(0, 1, 0), tally(5, 1, 1), tally(9, 0, 0)],
+        vec![tally(0, 1, 0), tally(5, 1, 1), tally(90, 0, 0)],
     );
     look.current = 1;
     assert_eq!(decide(&look), Decision::Work(1));
     look.tallies[1] = tally(5, 1, 2);
     assert_eq!(decide(&look), Decision::Work(1));
+    look.tallies[1] = tally(5, 1, 3);
+    assert!(matches!(decide(&look), Decision::Halt(_)));
 }
 
 #[test]
@@ -107,8 +109,27 @@ fn failures_past_the_share_halt_until_they_are_forgiven() {
 }
 
 #[test]
-fn with_nothing_left_to_protect_it_is_over() {
-    let look = look(vec![], vec![tally(0, 1, 9)]);
+fn a_share_holds_in_a_small_fleet_as_well() {
+    for (share, tried, halts) in [
+        (0.0, tally(500, 0, 1), true),
+        (0.0, tally(0, 2, 1), true),
+        (0.1, tally(0, 8, 2), true),
+        (0.1, tally(0, 9, 1), false),
+        (0.1, tally(7, 1, 2), true),
+        (1.0, tally(0, 0, 9), false),
+    ] {
+        let mut look = look(vec![], vec![tried]);
+        look.halt_share = share;
+        let decided = decide(&look);
+        assert_eq!(matches!(decided, Decision::Halt(_)), halts, "{look:?}");
+    }
+}
+
+#[test]
+fn what_is_past_its_share_is_over_when_an_operator_says_so() {
+    let mut look = look(vec![], vec![tally(0, 1, 9)]);
+    assert!(matches!(decide(&look), Decision::Halt(_)));
+    look.forgiven = 9;
     assert_eq!(decide(&look), Decision::Finish);
 }
 

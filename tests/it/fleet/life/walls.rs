@@ -134,6 +134,14 @@ async fn wait_for_replicas_means_all_have_heard() {
 async fn a_suspension_ends_by_itself() {
     let world = World::shared().await;
     let acme = with_an_entry(&world).await;
+    let far = json!({ "wall": "read_only", "until": "2099-01-02T05:04:00+02:00" });
+    post(&world.operator(), &acme, "/suspend", far)
+        .await
+        .expect(200);
+    refuses(&acme, Method::POST, Code::TenantReadOnly).await;
+    let refused = acme.owner().post("/v1/entries", entry("late")).await;
+    let words = refused.refused(Code::TenantReadOnly).detail.unwrap();
+    assert!(words.contains("Until 2099-01-02 03:04, UTC"), "{words}");
     let until = time::OffsetDateTime::now_utc() + Duration::from_secs(2);
     let until = until
         .format(&time::format_description::well_known::Rfc3339)
