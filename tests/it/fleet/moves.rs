@@ -575,13 +575,7 @@ async fn a_region_is_never_left_and_a_cluster_that_lets_nothing_in_is_named() {
         ),
         (
             json!({}),
-            json!({ "tiers": null, "status": "full" }),
-            "is active",
-            contract::Code::ClusterFull,
-        ),
-        (
-            json!({}),
-            json!({ "status": "active", "max_databases": 1 }),
+            json!({ "tiers": null, "max_databases": 1 }),
             "full",
             contract::Code::Overloaded,
         ),
