@@ -8,14 +8,18 @@ pub(crate) mod backups;
 mod canaries;
 mod causes;
 mod copies;
+mod doctor;
 mod drift;
 pub(crate) mod harness;
 mod life;
+mod logins;
 mod moves;
 mod outages;
+mod queries;
 mod recoveries;
+mod replaced_keys;
 pub(crate) mod rollouts;
-mod upkeep;
+mod sweeps;
 
 use world::OperationKind;
 
@@ -31,7 +35,7 @@ fn cases() -> Vec<Case> {
     cases.push(rollouts::case());
     cases.extend(drift::cases());
     cases.extend(moves::cases());
-    cases.extend(upkeep::cases());
+    cases.extend(replaced_keys::cases());
     cases
 }
 

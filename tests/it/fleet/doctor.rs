@@ -1,0 +1,241 @@
+//! Doctor: every fault that can be planted is found, with the command that mends it.
+
+use contract::Code;
+use contract::operator::upkeep::{Diagnosis, Verdict};
+use sqlx::AssertSqlSafe;
+use world::{World, WorldOptions, until};
+
+async fn examined(world: &World) -> Vec<Diagnosis> {
+    let answer = world.operator().get("/v1/doctor").await;
+    answer.expect(200).parse()
+}
+
+fn of<'a>(all: &'a [Diagnosis], check: &str, place: &str) -> &'a Diagnosis {
+    all.iter()
+        .find(|one| one.check == check && one.place == place)
+        .unwrap_or_else(|| panic!("{check} at {place} is not in {all:#?}"))
+}
+
+#[tokio::test]
+async fn doctor_finds_each_planted_fault_with_its_command() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let acme = world.tenant("patient").await;
+    let postgres = world.postgres();
+    let operator = world.operator();
+    let well = examined(&world).await;
+    for check in [
+        "reachable",
+        "recovery_init_sync_method",
+        "autovacuum_naptime",
+        "max_connections",
+        "wal_level",
+        "replication_slots",
+        "idle_slots",
+        "files",
+        "transaction_age",
+        "public_connect",
+        "open_templates",
+        "half_dropped",
+        "missing_databases",
+        "clock",
+        "disk",
+        "orphans",
+    ] {
+        let one = of(&well, check, "main");
+        assert!(one.verdict < Verdict::Bad, "{one:?}");
+    }
+    // The server of a test syncs nothing, and says so.
+    assert_eq!(of(&well, "fsync", "main").verdict, Verdict::Bad);
+    for check in [
+        "clock",
+        "signing_key",
+        "sealing_keys",
+        "operator_keys",
+        "stuck_operations",
+        "tenants_behind",
+        "replicas",
+    ] {
+        assert_eq!(of(&well, check, "platform").verdict, Verdict::Ok);
+    }
+    assert_eq!(of(&well, "missing_databases", "main").verdict, Verdict::Ok);
+
+    let sql = "alter system set autovacuum_naptime = '1min';
+               alter system set client_connection_check_interval = '0';
+               alter system set recovery_init_sync_method = 'fsync'";
+    for statement in sql.split(';') {
+        postgres.run("postgres", statement).await;
+    }
+    postgres.run("postgres", "select pg_reload_conf()").await;
+    postgres
+        .run("postgres", "create database \"every\"\"body\"")
+        .await;
+    let template =
+        "select datname::text from pg_database where datname like 'tpl:%' order by 1 desc";
+    let template = postgres.texts("postgres", template).await.remove(0);
+    let open = format!("alter database \"{template}\" allow_connections true");
+    postgres.run("postgres", &open).await;
+    let slot = "select pg_create_physical_replication_slot('forgotten', true)";
+    postgres.run("postgres", slot).await;
+    let sql = "insert into registry.finding (kind, place, name, removable)
+                   values ('database', 'main', 'old:t_x:1', true), ('secret', 'secrets', 'x', true);
+               update registry.operator_key set created_at = now() - interval '2 years';
+               update registry.tenant set schema_versions = schema_versions || '{\"entries\": 0}';
+               insert into registry.operation (id, kind, tenant_id, state, step, plan)
+                   values (gen_random_uuid(), 'create', 't_stuck_one', 'stuck', 'database', '{}')";
+    postgres.run("registry", sql).await;
+    let rename = format!("alter database {} rename to mislaid", acme.id());
+    let end = format!(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{}'",
+        acme.id()
+    );
+    until("the database is mislaid", || async {
+        postgres.run("postgres", &end).await;
+        let mut admin = postgres.connect("postgres").await;
+        let renamed = sqlx::raw_sql(AssertSqlSafe(rename.clone()));
+        renamed.execute(&mut admin).await.is_ok()
+    })
+    .await;
+
+    let ill = examined(&world).await;
+    for (check, place, verdict, found, mend) in [
+        (
+            "autovacuum_naptime",
+            "main",
+            Verdict::Warn,
+            "60 s",
+            "autovacuum_naptime = '5min'",
+        ),
+        (
+            "client_connection_check_interval",
+            "main",
+            Verdict::Warn,
+            "0 ms",
+            "'1s'",
+        ),
+        (
+            "recovery_init_sync_method",
+            "main",
+            Verdict::Warn,
+            "fsync",
+            "'syncfs'",
+        ),
+        (
+            "fsync",
+            "main",
+            Verdict::Bad,
+            "off",
+            "alter system set fsync = 'on'",
+        ),
+        (
+            "public_connect",
+            "main",
+            Verdict::Bad,
+            "every\"body",
+            "revoke connect, temporary on database \"every\"\"body\" from public;",
+        ),
+        (
+            "open_templates",
+            "main",
+            Verdict::Bad,
+            template.as_str(),
+            "allow_connections false",
+        ),
+        (
+            "idle_slots",
+            "main",
+            Verdict::Warn,
+            "forgotten",
+            "pg_drop_replication_slot('forgotten')",
+        ),
+        (
+            "missing_databases",
+            "main",
+            Verdict::Bad,
+            acme.id().as_str(),
+            "tenantctl backups list --tenant t_",
+        ),
+        (
+            "orphans",
+            "main",
+            Verdict::Warn,
+            "1",
+            "tenantctl findings list",
+        ),
+        (
+            "orphans",
+            "platform",
+            Verdict::Warn,
+            "1",
+            "tenantctl findings list",
+        ),
+        (
+            "operator_keys",
+            "platform",
+            Verdict::Warn,
+            "first",
+            "tenantctl keys create",
+        ),
+        (
+            "tenants_behind",
+            "platform",
+            Verdict::Warn,
+            "1 active",
+            "tenantctl rollouts start",
+        ),
+        (
+            "stuck_operations",
+            "platform",
+            Verdict::Bad,
+            "(create)",
+            "tenantctl operations retry op_",
+        ),
+    ] {
+        let one = of(&ill, check, place);
+        assert_eq!(one.verdict, verdict, "{one:?}");
+        assert!(one.found.contains(found), "{one:?}");
+        assert!(one.mend.as_ref().unwrap().contains(mend), "{one:?}");
+        assert!(!one.why.is_empty());
+    }
+    assert!(ill.is_sorted_by(|one, other| one.verdict >= other.verdict));
+
+    // The commands mend what they say they mend.
+    let mendable = [
+        "autovacuum_naptime",
+        "client_connection_check_interval",
+        "recovery_init_sync_method",
+        "public_connect",
+        "open_templates",
+        "idle_slots",
+    ];
+    for check in mendable {
+        let mend = of(&ill, check, "main").mend.clone().unwrap();
+        for statement in mend.split_inclusive(';') {
+            postgres.run("postgres", statement).await;
+        }
+    }
+    until("the server has read its settings again", || async {
+        let now = examined(&world).await;
+        mendable
+            .iter()
+            .all(|check| of(&now, check, "main").verdict == Verdict::Ok)
+    })
+    .await;
+
+    // A cluster that is away is one diagnosis, and the platform's are still there.
+    let sql = "insert into registry.cluster
+                   (name, region, host, port, tls, connection_budget, server_version,
+                    platform_credential, schema_credential)
+               select 'away', region, '127.0.0.1', 1, tls, 5, server_version, 'sealed:v1:lost:AA',
+                   schema_credential from registry.cluster where name = 'main'";
+    postgres.run("registry", sql).await;
+    let answer = operator.get("/v1/doctor?cluster=away").await.expect(200);
+    let away: Vec<Diagnosis> = answer.parse();
+    assert_eq!(of(&away, "reachable", "away").verdict, Verdict::Bad);
+    assert!(away.iter().all(|one| one.place == "away"));
+    let none = operator.get("/v1/doctor?cluster=nowhere").await;
+    none.refused(Code::NotFound);
+    let all = examined(&world).await;
+    let sealing = of(&all, "sealing_keys", "platform");
+    assert_eq!(sealing.verdict, Verdict::Bad, "{sealing:?}");
+    assert!(sealing.found.contains("lost seals 1"), "{sealing:?}");
+}
