@@ -2,6 +2,7 @@
 //!
 //! Deliberately without a pause between requests: what is kept of one is there when the other asks.
 
+use contract::Code;
 use futures::{StreamExt as _, stream};
 use http::Method;
 use serde_json::json;
@@ -65,7 +66,8 @@ async fn of_two_tenants_alike_in_everything_each_gets_its_own() {
         .map(|number| format!("/v1/entries/ent_{}", entry_id(number)))
         .chain(["/v1/me".to_owned(), "/v1/entries?limit=2&q=of".to_owned()])
         .collect();
-    let asked = (0..ASKED).map(|number| {
+    // Without an end: on a busy machine some are told that there is too much to do at once.
+    let asked = (0..).map(|number: usize| {
         let (id, owner) = &twins[number % 2];
         let path = &paths[number / 2 % paths.len()];
         let request = owner.request(Method::GET, path);
@@ -75,9 +77,17 @@ async fn of_two_tenants_alike_in_everything_each_gets_its_own() {
     });
     let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
     let mut seen = 0;
-    while let Some((id, answer)) = answers.next().await {
-        let text = answer.clone().expect(200).text();
+    while seen < ASKED
+        && let Some((id, answer)) = answers.next().await
+    {
+        let text = answer.text();
         let other = twins.iter().find(|(other, _)| other != id).unwrap();
+        if answer.status() == 503 {
+            assert!(!text.contains("of t_"), "{id}: {answer}");
+            answer.refused(Code::Overloaded);
+            continue;
+        }
+        let answer = answer.expect(200);
         assert!(text.contains(&format!("of {id}")), "{id}: {answer}");
         assert!(!text.contains(&other.0), "{id}: {answer}");
         assert_eq!(answer.header("cache-control"), "no-store", "{answer}");
@@ -90,5 +100,4 @@ async fn of_two_tenants_alike_in_everything_each_gets_its_own() {
         );
         seen += 1;
     }
-    assert_eq!(seen, ASKED);
 }

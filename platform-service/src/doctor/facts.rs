@@ -265,11 +265,14 @@ async fn settings(connection: &mut PgConnection) -> Result<SettingFacts, sqlx::E
     .await
 }
 
-/// The databases that everybody may connect to.
+/// The databases that everybody may connect to. A copy of ours gets its walls with its marker: one
+/// without is being made, or is an orphan.
 async fn public(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "select datname::text from pg_database
          where datallowconn and has_database_privilege('public', oid, 'connect')
+             and not (datname ~ '^(stock|tpl|side|scratch):'
+                 and shobj_description(oid, 'pg_database') is null)
          order by datname",
     )
     .fetch_all(connection)

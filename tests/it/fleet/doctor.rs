@@ -66,9 +66,11 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
         postgres.run("postgres", statement).await;
     }
     postgres.run("postgres", "select pg_reload_conf()").await;
-    postgres
-        .run("postgres", "create database \"every\"\"body\"")
-        .await;
+    // The second as if it were being made.
+    for name in ["every\"\"body", "scratch:half-made"] {
+        let create = format!("create database \"{name}\"");
+        postgres.run("postgres", &create).await;
+    }
     let template =
         "select datname::text from pg_database where datname like 'tpl:%' order by 1 desc";
     let template = postgres.texts("postgres", template).await.remove(0);
@@ -97,6 +99,8 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
     .await;
 
     let ill = examined(&world).await;
+    let public = of(&ill, "public_connect", "main");
+    assert!(!public.found.contains("half-made"), "{public:?}");
     for (check, place, verdict, found, mend) in [
         (
             "autovacuum_naptime",
