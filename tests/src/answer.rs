@@ -8,6 +8,8 @@ use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::logs::Logs;
+
 /// An answer of a service.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -87,8 +89,23 @@ impl Answer {
 
     /// The same answer, if its status is this.
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{self}");
+        assert_eq!(self.status, status, "{self}{}", self.logged());
         self
+    }
+
+    /// What the services of this process logged about it, for whoever looks for the cause of a failure.
+    fn logged(&self) -> String {
+        const SHOWN_LINES: usize = 20;
+        let problem = serde_json::from_slice::<ProblemDocument>(&self.body);
+        let Some(id) = problem.ok().and_then(|problem| problem.request_id) else {
+            return String::new();
+        };
+        let lines = Logs::of_process().with(&id);
+        let last = lines.len().saturating_sub(SHOWN_LINES);
+        lines[last..]
+            .iter()
+            .map(|line| format!("\n  {line}"))
+            .collect()
     }
 
     /// Checks that this is a refusal with this code.

@@ -1,7 +1,7 @@
 //! Everything that this process logs, kept for tests that look for what must not be there.
 //!
-//! Deliberately one for the process, as logging is. Invariant: lines are kept whole and in order,
-//! the oldest dropped first.
+//! Deliberately one for the process, as logging is. Invariants: lines are kept whole and in order, the
+//! oldest dropped first; who looks for something holds up nobody who logs.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -22,7 +22,8 @@ pub struct Logs(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    chunks: VecDeque<Vec<u8>>,
+    /// Each of one write, which is one line or several.
+    chunks: VecDeque<Arc<str>>,
     bytes: usize,
 }
 
@@ -45,11 +46,11 @@ impl Logs {
 
     /// The lines that hold this text.
     pub fn with(&self, text: &str) -> Vec<String> {
-        let kept = self.kept();
-        let all: Vec<u8> = kept.chunks.iter().flatten().copied().collect();
-        drop(kept);
-        String::from_utf8_lossy(&all)
-            .lines()
+        let chunks = self.kept().chunks.clone();
+        chunks
+            .iter()
+            .filter(|chunk| chunk.contains(text))
+            .flat_map(|chunk| chunk.lines())
             .filter(|line| line.contains(text))
             .map(str::to_owned)
             .collect()
@@ -76,7 +77,8 @@ impl Write for Writer {
         }
         let mut kept = self.0.kept();
         kept.bytes += bytes.len();
-        kept.chunks.push_back(bytes.to_vec());
+        kept.chunks
+            .push_back(Arc::from(String::from_utf8_lossy(bytes)));
         while kept.bytes > KEPT_BYTES {
             let Some(oldest) = kept.chunks.pop_front() else {
                 break;

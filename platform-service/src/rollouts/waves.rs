@@ -14,6 +14,8 @@ const MAX_CONCURRENCY: u16 = 64;
 /// Before so many were tried, a share is counted as of so many, or of all where there are fewer: one
 /// failure among the first few says little about a fleet.
 const COUNTED_AS_LEAST: u64 = 50;
+/// So many failures say something about those that were tried, however few these are.
+const TELLING_FAILURES: u64 = 3;
 
 /// Refuses a roll-out that makes no sense.
 ///
@@ -134,9 +136,14 @@ fn reason_to_halt(look: &Look) -> Option<String> {
     }
     let tried = all.done + failed;
     let total = tried + all.pending + all.running;
+    let of = if failed >= TELLING_FAILURES {
+        tried
+    } else {
+        tried.max(total.min(COUNTED_AS_LEAST))
+    };
     // Tenants are counted in thousands: exact in a double.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let share = failed as f64 / tried.max(total.min(COUNTED_AS_LEAST)) as f64;
+    let share = failed as f64 / of as f64;
     (share > look.halt_share)
         .then(|| format!("Of {tried} tenants that were tried, migrations of {failed} failed."))
 }

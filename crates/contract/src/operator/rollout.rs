@@ -38,8 +38,8 @@ pub struct RolloutRequest {
     #[schema(minimum = 1, maximum = 64, default = 4)]
     pub concurrency: u16,
     /// Halts when more than this share of the tenants that were tried has failed; 0 halts at the first.
-    /// Before 50 were tried, the share is counted as of 50, or of all where there are fewer. Any failure
-    /// in a wave of named tenants halts as well. 0 to 1.
+    /// Of one or two failures before 50 were tried, the share is counted as of 50, or of all where there
+    /// are fewer. Any failure in a wave of named tenants halts as well. 0 to 1.
     #[serde(default = "default_halt_share")]
     #[schema(minimum = 0, maximum = 1, default = 0.05)]
     pub halt_share: f64,

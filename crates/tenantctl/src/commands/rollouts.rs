@@ -90,8 +90,8 @@ pub(crate) enum Command {
   tenantctl rollouts start --cluster main --at-once 8 --halt-share 0.02 --no-wait
 
 Tenants that have the newest schema are skipped. Who is in no wave comes in a last one. When a canary
-fails, or more than the halt share of those that were tried, it halts by itself. Before 50 were tried,
-the share is counted as of 50, or of all where there are fewer.")]
+fails, or more than the halt share of those that were tried, it halts by itself. One or two failures
+before 50 were tried are counted as of 50, or of all where there are fewer.")]
     Start(Box<Start>),
     /// Try the newest schema on a copy of a tenant's database, and throw the copy away.
     #[command(after_help = "Example:
@@ -145,7 +145,7 @@ pub(crate) struct Start {
     /// Tenants at once per cluster: 1 to 64.
     #[arg(long, default_value_t = DEFAULT_CONCURRENCY)]
     at_once: u16,
-    /// Halt past this share of failures: 0 (at the first) to 1; of at least 50 tenants, or all.
+    /// Halt past this share of failures: 0 (at the first) to 1.
     #[arg(long, default_value_t = DEFAULT_HALT_SHARE)]
     halt_share: f64,
     #[command(flatten)]

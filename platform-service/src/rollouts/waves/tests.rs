@@ -109,13 +109,16 @@ fn failures_past_the_share_halt_until_they_are_forgiven() {
 }
 
 #[test]
-fn a_share_holds_in_a_small_fleet_as_well() {
+fn a_share_holds_in_a_small_fleet_and_at_the_beginning_of_a_large_one() {
     for (share, tried, halts) in [
         (0.0, tally(500, 0, 1), true),
         (0.0, tally(0, 2, 1), true),
         (0.1, tally(0, 8, 2), true),
         (0.1, tally(0, 9, 1), false),
         (0.1, tally(7, 1, 2), true),
+        (0.1, tally(500, 0, 2), false),
+        (0.1, tally(500, 0, 3), true),
+        (0.1, tally(500, 27, 3), false),
         (1.0, tally(0, 0, 9), false),
     ] {
         let mut look = look(vec![], vec![tried]);
