@@ -68,7 +68,6 @@ const REGISTRY_CLOSE: Duration = Duration::from_secs(2);
 pub struct Service {
     platform: Platform,
     inbox: Inbox,
-    faults: Faults,
     public: Listener,
     internal: Listener,
     public_api: (Router, OpenApi),
@@ -115,7 +114,7 @@ impl Service {
             }
             MigratePolicy::ByCommand => schema::check(&registry).await?,
         }
-        let (runner, inbox) = operations::channel();
+        let (runner, inbox) = operations::channel(faults);
         let platform = Platform::new(Inner {
             secrets: secret_store(&settings).await?,
             seal: sealed_store(&settings)?,
@@ -150,7 +149,6 @@ impl Service {
             health: readiness,
             platform,
             inbox,
-            faults,
             public,
             internal,
             stop: CancellationToken::new(),
@@ -198,7 +196,6 @@ impl Service {
         let Self {
             platform,
             inbox,
-            faults,
             public,
             internal,
             public_api,
@@ -220,7 +217,7 @@ impl Service {
             internal = %internal.local_addr(),
             "platform-service serves"
         );
-        let tasks = start_background(&platform, inbox, faults);
+        let tasks = start_background(&platform, inbox);
         let deadline = settings.drain.deadline.get();
         // The internal listener outlives the public one, so that what is being made gets its answers
         // and the drain can be watched.
@@ -265,9 +262,9 @@ impl Service {
     }
 }
 
-fn start_background(platform: &Platform, inbox: Inbox, faults: Faults) -> TaskTracker {
+fn start_background(platform: &Platform, inbox: Inbox) -> TaskTracker {
     let tasks = TaskTracker::new();
-    tasks.spawn(operations::run(platform.clone(), inbox, faults));
+    tasks.spawn(operations::run(platform.clone(), inbox));
     tasks.spawn(clusters::keep(platform.clone()));
     tasks.spawn(clusters::keep_measured(platform.clone()));
     tasks.spawn(feed::listen(platform.clone()));

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use adapters::secret_store::{SecretError, SecretStore, SecretSubject};
 use contract::secret::{Secret, SecretRef};
-use contract::tenant::{DatabaseRef, SCHEMA_ROLE};
+use contract::tenant::{DATA_ROLE, DatabaseRef, MARKER_SETTING, SCHEMA_ROLE};
 use contract::{TenantId, TenantRoute};
 use kit::db::{Fault, Login, Server, connect_options};
-use kit::migrate::{Opened, Opening, QuickRun};
+use kit::migrate::{Opened, Opening, Quick, QuickRun};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
 use tokio::sync::OnceCell;
@@ -22,15 +22,8 @@ use super::connections::Session;
 
 /// Statements that a connection keeps prepared.
 const PREPARED_STATEMENTS: usize = 64;
-/// The marker of this database.
-const MARKER: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker \
-     from pg_database where datname = current_database()";
-/// One round trip: the marker of this database, the server's process, whether the server takes
-/// writes, and whether the role may change data.
-const PROOF: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker, \
-     pg_backend_pid() as process, \
-     current_setting('transaction_read_only')::boolean as is_read_only, \
-     pg_has_role(current_user, 'tn_data', 'member') as has_data \
+/// The marker of this database, as its comment has it.
+const COMMENT: &str = "select coalesce(shobj_description(oid, 'pg_database'), '') as marker \
      from pg_database where datname = current_database()";
 
 /// Why a connection could not be opened.
@@ -239,16 +232,14 @@ pub(crate) async fn open_as_schema_owner(
     let mut postgres = tokio::time::timeout(limit, dial(database, login))
         .await
         .map_err(|_| OpenError::TimedOut)??;
-    if let Some(quick) = quick {
-        let marker = database.marker().replace('\'', "''");
-        let condition = format!("({MARKER}) = '{marker}'");
-        if let Some(reached) = quick.run(&mut postgres, &condition).await? {
-            return Ok(Migrating {
-                postgres,
-                opened: Opened::held(),
-                reached: Some(reached),
-            });
-        }
+    if let Some(quick) = quick
+        && let Some(reached) = run_proven(&mut postgres, database, &quick).await?
+    {
+        return Ok(Migrating {
+            postgres,
+            opened: Opened::held(),
+            reached: Some(reached),
+        });
     }
     let proving = async {
         match prove_and_open(&mut postgres, database, opening).await {
@@ -272,18 +263,43 @@ pub(crate) async fn open_as_schema_owner(
     })
 }
 
+/// Runs the quick run in the database that is meant; gives the version that was reached, or nothing where
+/// something stood in the way.
+async fn run_proven(
+    postgres: &mut PgConnection,
+    database: &DatabaseRef,
+    quick: &QuickRun<'_>,
+) -> Result<Option<i32>, OpenError> {
+    let marker = database.marker().replace('\'', "''");
+    // The comment is asked where the setting does not prove it.
+    for found in [setting(), format!("({COMMENT})")] {
+        let condition = format!("{found} = '{marker}'");
+        match quick.run(&mut *postgres, &condition).await? {
+            Quick::Reached(version) => return Ok(Some(version)),
+            Quick::Refused => {}
+            Quick::Failed => break,
+        }
+    }
+    Ok(None)
+}
+
+/// The marker of this database in SQL, as its setting has it: null where it has none.
+fn setting() -> String {
+    format!("current_setting('{MARKER_SETTING}', true)")
+}
+
 /// The marker and what a run asks first, in one message.
 async fn prove_and_open(
     postgres: &mut PgConnection,
     database: &DatabaseRef,
     opening: Opening<'_>,
 ) -> Result<Opened, OpenError> {
-    let message = format!("{MARKER}; {}", opening.statements());
+    let message = format!("{COMMENT}; {}", opening.statements());
     let rows = sqlx::raw_sql(AssertSqlSafe(message))
         .fetch_all(postgres)
         .await?;
     let (proof, rest) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
-    check_marker(proof, database)?;
+    check(proof.try_get("marker")?, database)?;
     Ok(opening.read(rest)?)
 }
 
@@ -309,10 +325,23 @@ struct Proof {
     has_data: bool,
 }
 
-/// Reads and checks the marker.
+/// Proves the database, mostly in one round trip, with the server's process, whether the server takes
+/// writes, and whether the role may change data.
 async fn prove(postgres: &mut PgConnection, database: &DatabaseRef) -> Result<Proof, OpenError> {
-    let row = sqlx::raw_sql(PROOF).fetch_one(postgres).await?;
-    check_marker(&row, database)?;
+    let question = format!(
+        "select {} as marker, pg_backend_pid() as process,
+             current_setting('transaction_read_only')::boolean as is_read_only,
+             pg_has_role(current_user, '{DATA_ROLE}', 'member') as has_data",
+        setting()
+    );
+    let row = sqlx::raw_sql(AssertSqlSafe(question))
+        .fetch_one(&mut *postgres)
+        .await?;
+    let marker: Option<String> = row.try_get("marker")?;
+    if marker.as_ref() != Some(&database.marker()) {
+        let comment = sqlx::raw_sql(COMMENT).fetch_one(postgres).await?;
+        check(comment.try_get("marker")?, database)?;
+    }
     Ok(Proof {
         process: row.try_get("process")?,
         server: ServerMode::of(&row)?,
@@ -342,8 +371,7 @@ impl ServerMode {
     }
 }
 
-fn check_marker(proof: &PgRow, database: &DatabaseRef) -> Result<(), OpenError> {
-    let found: String = proof.try_get("marker")?;
+fn check(found: String, database: &DatabaseRef) -> Result<(), OpenError> {
     let expected = database.marker();
     if found == expected {
         Ok(())

@@ -182,7 +182,8 @@ pub struct DatabaseRef {
 }
 
 impl DatabaseRef {
-    /// The comment that the database must carry (`COMMENT ON DATABASE`).
+    /// The marker that the database must carry: as its comment (`COMMENT ON DATABASE`), which counts, and
+    /// mostly as its [setting](MARKER_SETTING), which a new session has at once.
     ///
     /// It is neither copied with a template nor part of a single-database dump, so a database that
     /// carries it is the one that the platform meant.
@@ -245,6 +246,9 @@ impl std::str::FromStr for TlsMode {
 #[error("a TLS mode is one of disable, require, verify-full")]
 pub struct UnknownTlsMode;
 
+/// The setting of a database that says the same as its comment: [`DatabaseRef::marker`]. Where the platform
+/// was not given the right to set it, there is none.
+pub const MARKER_SETTING: &str = "tenantry.database";
 /// The login that runs migrations and owns every tenant schema, one per cluster.
 pub const SCHEMA_ROLE: &str = "tn_schema";
 /// The group role with data rights; tenant roles are members.

@@ -13,7 +13,7 @@ mod statements;
 mod step;
 
 pub use opening::{Applied, Opened, Opening};
-pub use quick::QuickRun;
+pub use quick::{Quick, QuickRun};
 
 use std::time::{Duration, Instant};
 

@@ -13,6 +13,7 @@ pub(crate) mod foreign;
 pub(crate) mod inventory;
 mod keep;
 pub(crate) mod logins;
+mod mark;
 pub(crate) mod moving;
 mod name;
 pub(crate) mod question;
@@ -29,6 +30,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::scram::Verifier;
 pub(crate) use keep::{rename, rename_role, set_password};
+use mark::marked;
 pub(crate) use name::Name;
 pub(crate) use server::{
     ServerConnections, can_replicate, connections, ensure_registry, used_bytes, version,
@@ -205,9 +207,8 @@ pub(crate) async fn furnish_stock(
     }
     statements += &walls(&quoted);
     statements += &format!(
-        "grant connect on database {quoted} to {quoted};\n\
-         comment on database {quoted} is {};\n",
-        literal(marker)
+        "grant connect on database {quoted} to {quoted};\n{}",
+        marked(name, marker)
     );
     // One message is one transaction.
     run(connection, statements).await
@@ -220,11 +221,7 @@ pub(crate) async fn furnish_template(
     marker: &str,
 ) -> Result<(), sqlx::Error> {
     let quoted = ident(name);
-    let statements = format!(
-        "{}comment on database {quoted} is {};\n",
-        walls(&quoted),
-        literal(marker)
-    );
+    let statements = walls(&quoted) + &marked(name, marker);
     run(connection, statements).await
 }
 
@@ -290,12 +287,11 @@ pub(crate) async fn claim(
             "alter database {from} rename to {to};\n\
              alter role {from} rename to {to};\n\
              alter role {to} login connection limit {} password {};\n\
-             comment on database {to} is {};\n\
-             comment on role {to} is {};\n",
+             comment on role {to} is {};\n{}",
             claim.connection_limit,
             literal(claim.verifier.as_str()),
-            literal(claim.marker),
             literal(claim.mark),
+            marked(claim.tenant, claim.marker),
         ),
     )
     .await

@@ -267,6 +267,7 @@ pub(super) async fn ensure(
         server::ensure_login(admin, role, &Verifier::of(password)).await?;
     }
     server::ensure_groups(admin, grants, &mark.to_string()).await?;
+    server::allow_marking(admin).await?;
     let registry = registry.filter(|registry| registry.server == inspection.facts.server);
     server::close_to_public(
         admin,

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::outcome::{Entry, Event};
 use super::store::{self, Idempotency, NewOperation, OperationRow};
 use super::{Operation, OperationKind, OperationState, Plan, Reserved, Step, Subject, api};
 use crate::audit::{self, Action, Actor};
@@ -118,6 +119,7 @@ where
         idempotency: idempotency.as_ref(),
         poll_digest: None,
         lease_for: platform.settings.operations.lease.get(),
+        log: &[Entry::new(operation.head.step, Event::Started)],
     };
     if let Err(error) = store::insert(&mut transaction, &new).await {
         drop(transaction);
@@ -266,6 +268,7 @@ pub(crate) async fn spawn(
         poll_digest: None,
         // Whoever looks first has it.
         lease_for: Duration::ZERO,
+        log: &[Entry::new(operation.head.step, Event::Started)],
     };
     let inserted = store::insert_unless_busy(&mut *connection, &new).await?;
     if inserted == store::Inserted::Busy {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapters::secret_store::SecretSubject;
 use contract::internal::{NewOwner, ProvisionRequest};
 use contract::secret::{Secret, SecretRef};
-use contract::{ClusterName, Code, DatabaseRef, SchemaVersions, TenantRoute};
+use contract::{ClusterName, Code, DatabaseRef, OperationId, SchemaVersions, TenantRoute};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -63,15 +63,20 @@ enum Provisioned {
 }
 
 impl CreatePlan {
-    pub(super) fn of(password: SecretRef, owner: NewOwner) -> Self {
+    /// With the `credential` where the secret store [keeps nothing](adapters::secret_store::SecretStore::keeps_nothing).
+    pub(super) fn of(password: SecretRef, credential: Option<SecretRef>, owner: NewOwner) -> Self {
         Self {
             password,
             owner,
-            credential: None,
+            credential,
             schema_versions: SchemaVersions::new(),
             newest_versions: SchemaVersions::new(),
             provisioned: Provisioned::NotYet,
         }
+    }
+
+    pub(super) fn credential(&self) -> Option<&SecretRef> {
+        self.credential.as_ref()
     }
 
     fn provisioning(&self, route: TenantRoute) -> ProvisionRequest {
@@ -104,6 +109,7 @@ impl Saga for CreatePlan {
 
     fn needs_no_act(&self, step: Step) -> bool {
         match step {
+            Step::Secret => self.credential.is_some(),
             Step::Place | Step::Activate => true,
             Step::Schema => self.is_current(),
             Step::Provision => self.provisioned == Provisioned::Done,
@@ -212,38 +218,50 @@ pub(super) async fn open_password(
         .map_err(Stop::from)
 }
 
-/// Chooses the cluster and the copy on it, under the lock of the region's clusters, so that none
-/// gets more databases than it may have.
+/// Places the tenant, under the lock of the region's clusters, so that none gets more databases than it
+/// may have.
 async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
     let tenant = tenants::store::find(&mut *connection, head.tenant()?)
         .await?
         .ok_or_else(|| Stop::Fail(Problem::internal("the tenant's row is gone")))?;
-    let candidates = clusters::lock_candidates(&mut *connection, &tenant.region).await?;
     let needs = Needs {
         region: &tenant.region,
         tier: &tenant.tier,
         labels: &tenant.labels,
         bytes: 0,
     };
+    let chosen = choose(&mut *connection, head.id, needs).await??;
+    tenants::store::set_cluster(connection, head.tenant()?, &chosen).await?;
+    Ok(())
+}
+
+/// Chooses the cluster and claims a copy on it for an operation; where it cannot, nothing is written.
+pub(super) async fn choose(
+    connection: &mut PgConnection,
+    operation: OperationId,
+    needs: Needs<'_>,
+) -> Result<Result<ClusterName, Stop>, sqlx::Error> {
+    let candidates = clusters::lock_candidates(&mut *connection, needs.region).await?;
     let Some(chosen) = placement::place(&candidates, needs) else {
         let misfit = placement::why_none(&candidates, needs);
-        return Err(Stop::Fail(misfit.into_problem(Code::Overloaded)));
+        return Ok(Err(Stop::Fail(misfit.into_problem(Code::Overloaded))));
     };
-    tenants::store::set_cluster(&mut *connection, head.tenant()?, &chosen.name).await?;
-    match derived::claim_stock(&mut *connection, &chosen.name, head.id).await? {
-        derived::Claimed::Copy => Ok(()),
-        derived::Claimed::NoTemplate => Err(Stop::Later {
-            wait: SOON,
-            reason: match replicas::store::newest_versions(connection)
-                .await?
-                .is_empty()
-            {
-                true => "No service that owns schemas is registered.",
-                false => "The cluster's first template is being made.",
-            }
-            .into(),
-        }),
-    }
+    Ok(
+        match derived::claim_stock(&mut *connection, &chosen.name, operation).await? {
+            derived::Claimed::Copy => Ok(chosen.name.clone()),
+            derived::Claimed::NoTemplate => Err(Stop::Later {
+                wait: SOON,
+                reason: match replicas::store::newest_versions(connection)
+                    .await?
+                    .is_empty()
+                {
+                    true => "No service that owns schemas is registered.",
+                    false => "The cluster's first template is being made.",
+                }
+                .into(),
+            }),
+        },
+    )
 }
 
 /// The comment on a role that this operation claimed.
@@ -256,16 +274,13 @@ async fn make_database(
     head: &Head,
     plan: &mut CreatePlan,
 ) -> Result<(), Stop> {
-    let claimed = derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
-        .await?
-        .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
     let asked = async {
         let mut registry = platform.registry.acquire().await?;
         let services = replicas::store::live_services(&mut registry).await?;
         Ok::<_, Stop>((services, route(&mut registry, head).await?))
     };
-    let claiming = claim_copy(platform, head, &claimed, &plan.password);
-    let ((services, route), ()) = tokio::try_join!(asked, claiming)?;
+    let claiming = claim_copy(platform, head, &plan.password);
+    let ((services, route), claimed) = tokio::try_join!(asked, claiming)?;
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
     // In the same breath, so that nothing is written between: a step that needs no act ends with the
@@ -286,9 +301,11 @@ async fn make_database(
 async fn claim_copy(
     platform: &Platform,
     head: &Head,
-    claimed: &ClaimedCopy,
     password: &SecretRef,
-) -> Result<(), Stop> {
+) -> Result<ClaimedCopy, Stop> {
+    let claimed = derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
+        .await?
+        .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
     let server = platform.server(&claimed.cluster).await?;
     let name = Name::Tenant(head.tenant()?.clone());
     let mark = mark(head);
@@ -302,7 +319,7 @@ async fn claim_copy(
         .as_ref()
         .is_some_and(|role| role.mark.as_deref() == Some(&mark));
     if is_done {
-        return Ok(());
+        return Ok(claimed);
     }
     if found.role.is_some() || found.database.is_some() {
         let detail = format!(
@@ -326,7 +343,8 @@ async fn claim_copy(
         verifier: &Verifier::of(&password),
         connection_limit: server.connection_budget(),
     };
-    stock::claim(&server, claimed.number, &claim).await
+    stock::claim(&server, claimed.number, &claim).await?;
+    Ok(claimed)
 }
 
 /// Renews the lease, or stops where another runner has taken the operation.

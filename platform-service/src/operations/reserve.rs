@@ -1,23 +1,26 @@
-//! Reserving a tenant: everything that its operation needs is chosen and stored before its first step.
+//! Reserving a tenant: everything that its operation needs is chosen and stored before anything is done.
 //!
-//! Deliberately without a look at any cluster. Invariant: the tenant's row and its operation, with a
-//! sealed password and the owner's user id, commit together or not at all.
+//! Deliberately without a word to any cluster or secret store. Invariant: the tenant's row and its
+//! operation, with a sealed password, the owner's user id and the copy that it is to become, commit together
+//! or not at all.
 
 use std::time::Duration;
 
-use adapters::secret_store::SecretSubject;
-use contract::OperationId;
+use adapters::secret_store::{SecretError, SecretSubject};
 use contract::internal::NewOwner;
 use contract::secret::Secret;
+use contract::{ClusterName, OperationId};
 use kit::db::broken_constraint;
 use kit::error::Problem;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::create::CreatePlan;
+use super::create::{CreatePlan, choose};
+use super::outcome::{Entry, Event, Way, next};
 use super::store::{self, Idempotency, NewOperation};
-use super::{Operation, Subject};
+use super::{Operation, Step, Subject};
 use crate::audit::Actor;
+use crate::clusters::placement::Needs;
 use crate::platform::Platform;
 use crate::tenants::{self, NewTenant};
 
@@ -69,34 +72,37 @@ impl From<sqlx::Error> for NotReserved {
     }
 }
 
-/// Records the tenant and the operation that makes it, in the caller's transaction.
+/// Records the tenant and the operation that makes it, in the caller's transaction; with the tenant's
+/// secret and place, where those are no more than rows of the registry.
 pub(crate) async fn reserve_create(
     connection: &mut PgConnection,
     platform: &Platform,
     new: NewCreate,
 ) -> Result<Reserved, NotReserved> {
-    let tenant = new.tenant.id.clone();
     let id = OperationId::new();
-    let password = platform
-        .seal
-        .put(
-            &SecretSubject::Tenant(tenant.clone()),
-            &id.to_string(),
-            &Secret::random(),
-        )
-        .await
-        .map_err(|error| NotReserved::Failed(Problem::internal(error)))?;
-    let plan = CreatePlan::of(
-        password,
-        NewOwner {
-            user: Uuid::now_v7(),
-            email: new.owner_email,
-            password_hash: new.password_hash,
-        },
-    );
-    let operation =
-        Operation::new(id, Subject::Tenant(tenant), plan).map_err(NotReserved::Failed)?;
-    tenants::store::insert_provisioning(&mut *connection, &new.tenant).await?;
+    let subject = Subject::Tenant(new.tenant.id.clone());
+    let plan = plan(platform, id, &new).await?;
+    let credential = plan.credential().cloned();
+    let mut operation = Operation::new(id, subject, plan).map_err(NotReserved::Failed)?;
+    let mut log = vec![Entry::new(operation.head.step, Event::Started)];
+    let placed = place(&mut *connection, platform, &operation, &new).await?;
+    let credentials = match &placed {
+        Some(_) => credential.as_slice(),
+        None => &[],
+    };
+    tenants::store::insert_provisioning(
+        &mut *connection,
+        &new.tenant,
+        placed.as_ref(),
+        credentials,
+    )
+    .await?;
+    if placed.is_some() {
+        let way = Way::of(&operation.plan);
+        let turn = next(&operation.head, &way, &Ok(())).and_done(&way);
+        operation.head.step = turn.step;
+        log.extend(turn.log);
+    }
     let recorded = NewOperation {
         operation: &operation,
         requested_by: new.actor,
@@ -108,7 +114,58 @@ pub(crate) async fn reserve_create(
             Some(_) => Duration::ZERO,
             None => platform.settings.operations.lease.get(),
         },
+        log: &log,
     };
     store::insert(connection, &recorded).await?;
     Ok(Reserved(operation))
+}
+
+async fn plan(
+    platform: &Platform,
+    id: OperationId,
+    new: &NewCreate,
+) -> Result<CreatePlan, NotReserved> {
+    let subject = SecretSubject::Tenant(new.tenant.id.clone());
+    let (version, secret) = (id.to_string(), Secret::random());
+    let failed = |error: SecretError| NotReserved::Failed(Problem::internal(error));
+    let password = platform.seal.put(&subject, &version, &secret).await;
+    let credential = match platform.secrets.keeps_nothing() {
+        true => Some(platform.secrets.put(&subject, &version, &secret).await),
+        false => None,
+    };
+    let owner = NewOwner {
+        user: Uuid::now_v7(),
+        email: new.owner_email.clone(),
+        password_hash: new.password_hash.clone(),
+    };
+    Ok(CreatePlan::of(
+        password.map_err(failed)?,
+        credential.transpose().map_err(failed)?,
+        owner,
+    ))
+}
+
+/// Does the first two steps with the reservation; nothing where that cannot be: then they are the
+/// runner's, which says why.
+async fn place(
+    connection: &mut PgConnection,
+    platform: &Platform,
+    operation: &Operation,
+    new: &NewCreate,
+) -> Result<Option<ClusterName>, NotReserved> {
+    let at_once = [Step::Secret, Step::Place]
+        .into_iter()
+        .all(|step| platform.runner.needs_no_act(&operation.plan, step));
+    // The clusters of a region are locked until the commit, which of a parent may be long in coming.
+    if new.parent.is_some() || !at_once {
+        return Ok(None);
+    }
+    let needs = Needs {
+        region: &new.tenant.region,
+        tier: &new.tenant.tier,
+        labels: &new.tenant.labels,
+        bytes: 0,
+    };
+    let chosen = choose(connection, operation.head.id, needs).await?;
+    Ok(chosen.ok())
 }

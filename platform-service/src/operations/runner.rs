@@ -21,7 +21,7 @@ use super::faults::{Fault, Faults};
 use super::outcome::{Stop, Turn, Way, next};
 use super::saga::Lane;
 use super::store::{self, Hold};
-use super::{Operation, OperationState, Reserved};
+use super::{Operation, OperationState, Plan, Reserved, Step};
 use crate::platform::Platform;
 
 /// Operations whose steps one process does at the same time.
@@ -38,6 +38,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct RunnerHandle {
     jobs: mpsc::Sender<Job>,
     bell: Arc<Notify>,
+    faults: Arc<Faults>,
 }
 
 /// What the runner receives.
@@ -45,6 +46,7 @@ pub(crate) struct RunnerHandle {
 pub(crate) struct Inbox {
     jobs: mpsc::Receiver<Job>,
     bell: Arc<Notify>,
+    faults: Arc<Faults>,
 }
 
 #[derive(Debug)]
@@ -54,18 +56,21 @@ struct Job {
 }
 
 /// Both ends of a runner.
-pub(crate) fn channel() -> (RunnerHandle, Inbox) {
+pub(crate) fn channel(faults: Faults) -> (RunnerHandle, Inbox) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let bell = Arc::new(Notify::new());
+    let faults = Arc::new(faults);
     let handle = RunnerHandle {
         jobs: sender,
         bell: Arc::clone(&bell),
+        faults: Arc::clone(&faults),
     };
     (
         handle,
         Inbox {
             jobs: receiver,
             bell,
+            faults,
         },
     )
 }
@@ -90,6 +95,12 @@ impl RunnerHandle {
         !self.jobs.is_closed()
     }
 
+    /// Whether a step only means something to the registry, so that the transaction which records the
+    /// operation can do it.
+    pub(super) fn needs_no_act(&self, plan: &Plan, step: Step) -> bool {
+        plan.needs_no_act(step) && !self.faults.touch(plan.kind(), step)
+    }
+
     /// Tells the runner to look for operations that are due.
     pub(crate) fn nudge(&self) {
         self.bell.notify_one();
@@ -97,10 +108,10 @@ impl RunnerHandle {
 }
 
 /// Runs operations until the service stops; then finishes the steps that are running.
-pub(crate) async fn run(platform: Platform, mut inbox: Inbox, faults: Faults) {
+pub(crate) async fn run(platform: Platform, mut inbox: Inbox) {
     let runner = Runner {
         platform,
-        faults: Arc::new(faults),
+        faults: Arc::clone(&inbox.faults),
         quick: Arc::new(Semaphore::new(AT_ONCE)),
         long: Arc::new(Semaphore::new(LONG_AT_ONCE)),
         halted: CancellationToken::new(),

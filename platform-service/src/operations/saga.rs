@@ -42,8 +42,8 @@ pub(crate) trait Saga: Serialize + DeserializeOwned + Debug + Send + Sync + 'sta
     }
 
     /// Whether a step does nothing outside of the registry, as far as the steps before it have
-    /// learned: then it is written together with the step before it, and never acted. Not for a step
-    /// after one that enters the change feed, which is the last write of its transaction.
+    /// learned: then it is written together with the step before it, or with the operation itself, and not
+    /// acted. Not for a step after one that enters the change feed, which is the last write of its transaction.
     fn needs_no_act(&self, _step: Step) -> bool {
         false
     }

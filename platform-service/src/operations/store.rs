@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::children::Tally;
-use super::outcome::{Event, Turn};
+use super::outcome::{Entry, Event, Turn};
 use super::saga::{Progress, Wish};
 use super::{Head, Operation, OperationKind, OperationState, Plan, Step, Subject};
 use crate::audit::Actor;
@@ -55,9 +55,11 @@ pub(crate) struct NewOperation<'a> {
     pub(crate) poll_digest: Option<&'a [u8]>,
     /// Zero leaves it to whoever looks first.
     pub(crate) lease_for: Duration,
+    /// What has happened until its current step; that this one has started comes last.
+    pub(crate) log: &'a [Entry],
 }
 
-/// Records an operation and that its first step has started. Breaks `operation_idempotency_key`
+/// Records an operation and its log. Breaks `operation_idempotency_key`
 /// where the key was used before and `operation_live_key`, `operation_live_cluster_key` or
 /// `operation_live_fleet_key` where its subject has a live one.
 pub(crate) async fn insert(
@@ -65,16 +67,19 @@ pub(crate) async fn insert(
     new: &NewOperation<'_>,
 ) -> Result<(), sqlx::Error> {
     let Operation { head, plan } = new.operation;
+    let (steps, events) = columns(new.log);
     sqlx::query!(
         "with recorded as (
              insert into registry.operation
                  (id, kind, tenant_id, cluster, parent_id, requested_by, state, step, plan, lease,
                   leased_until, idempotency_key, request_digest, poll_digest)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::interval, $12, $13, $14)
-             returning id, step
+             returning id
          )
          insert into registry.operation_step (operation_id, step, event)
-         select id, step, $15 from recorded",
+         select recorded.id, entry.step, entry.event
+         from recorded, unnest($15::text[], $16::text[]) with ordinality as entry (step, event, position)
+         order by entry.position",
         head.id.uuid(),
         plan.kind().as_str(),
         head.subject.tenant().map(TenantId::as_str),
@@ -89,11 +94,23 @@ pub(crate) async fn insert(
         new.idempotency.map(|known| known.key.as_slice()),
         new.idempotency.map(|known| known.request.as_slice()),
         new.poll_digest,
-        Event::Started.as_str(),
+        &steps,
+        &events,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn columns(log: &[Entry]) -> (Vec<String>, Vec<String>) {
+    log.iter()
+        .map(|entry| {
+            (
+                entry.step.as_str().to_owned(),
+                entry.event.as_str().to_owned(),
+            )
+        })
+        .unzip()
 }
 
 /// Whether an operation was recorded.
@@ -370,16 +387,7 @@ pub(crate) async fn write(
     };
     let result = turn.state.is_over().then(|| plan.result()).flatten();
     let progress = plan.progress();
-    let steps: Vec<String> = turn
-        .log
-        .iter()
-        .map(|e| e.step.as_str().to_owned())
-        .collect();
-    let events: Vec<String> = turn
-        .log
-        .iter()
-        .map(|e| e.event.as_str().to_owned())
-        .collect();
+    let (steps, events) = columns(&turn.log);
     let details: Vec<Option<String>> = turn.log.iter().map(|e| e.detail.clone()).collect();
     let moved = sqlx::query_scalar!(
         r#"

@@ -95,15 +95,18 @@ impl Columns {
     }
 }
 
-/// Reserves a tenant's id and slug. Breaks `tenant_key` or `tenant_slug_key` where they are taken.
+/// Reserves a tenant's id and slug; its cluster and credentials where they are chosen already. Breaks `tenant_key` or `tenant_slug_key` where they are taken.
 pub(crate) async fn insert_provisioning(
     connection: &mut PgConnection,
     tenant: &NewTenant,
+    cluster: Option<&ClusterName>,
+    credentials: &[SecretRef],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into registry.tenant
-             (id, slug, company, contact_email, status, tier, region, time_zone, labels)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             (id, slug, company, contact_email, status, tier, region, time_zone, labels, cluster,
+              credentials)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         tenant.id.as_str(),
         tenant.slug.as_str(),
         tenant.company,
@@ -113,6 +116,8 @@ pub(crate) async fn insert_provisioning(
         tenant.region,
         tenant.time_zone,
         to_json(&tenant.labels)?,
+        cluster.map(ClusterName::as_str),
+        &texts(credentials),
     )
     .execute(connection)
     .await?;
@@ -143,20 +148,23 @@ pub(crate) async fn set_credentials(
     id: &TenantId,
     credentials: &[SecretRef],
 ) -> Result<(), sqlx::Error> {
-    let texts: Vec<String> = credentials
-        .iter()
-        .map(|SecretRef(text)| text.clone())
-        .collect();
     sqlx::query!(
         "update registry.tenant
          set credentials = $2, generation = generation + 1, updated_at = now()
          where id = $1 and credentials is distinct from $2",
         id.as_str(),
-        &texts,
+        &texts(credentials),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn texts(credentials: &[SecretRef]) -> Vec<String> {
+    credentials
+        .iter()
+        .map(|SecretRef(text)| text.clone())
+        .collect()
 }
 
 /// A tenant whose status does not allow what was tried.

@@ -161,6 +161,16 @@ pub enum SecretStore {
 }
 
 impl SecretStore {
+    /// Whether [`put`](Self::put) makes nothing but the reference that it returns: there is nobody to ask,
+    /// and nothing to be removed.
+    pub fn keeps_nothing(&self) -> bool {
+        match self {
+            Self::Sealed(_) => true,
+            #[cfg(feature = "aws")]
+            Self::Aws(_) => false,
+        }
+    }
+
     /// Ensures that the secret is kept under this subject and version, and returns a reference
     /// that opens it. Safe to repeat: a repeat with the same secret refers to the same secret.
     ///

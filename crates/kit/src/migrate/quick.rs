@@ -11,13 +11,30 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{LOCK, NO_TRANSACTION, RunLimits, history_table, settings, step};
 
+/// How a guard refuses: what it divides by is zero.
+const DIVISION_BY_ZERO: &str = "22012";
+
 /// What brings a schema from one known version to the newest one.
 #[derive(Debug)]
 pub struct QuickRun<'a> {
     owner: &'a SchemaOwner,
     applied: Vec<&'a Migration>,
     missing: Vec<&'a Migration>,
+    /// Of the last one that is missing.
+    newest: i32,
     limits: RunLimits,
+}
+
+/// What came of a quick run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quick {
+    /// The schema has this version now.
+    Reached(i32),
+    /// The condition does not hold, somebody else has the lock, or the history is another one: no
+    /// migration was tried.
+    Refused,
+    /// A migration failed.
+    Failed,
 }
 
 impl<'a> QuickRun<'a> {
@@ -38,16 +55,18 @@ impl<'a> QuickRun<'a> {
             file.sql()
                 .is_some_and(|sql| !sql.starts_with(NO_TRANSACTION))
         });
+        let newest = missing.last()?.version();
         (is_known && in_transaction).then_some(Self {
             owner,
             applied: files,
             missing,
+            newest,
             limits,
         })
     }
 
-    /// Runs it under a condition in SQL, and takes the lock; gives the version that was reached, or
-    /// nothing where something stood in the way: then nothing but the lock is changed.
+    /// Runs it under a condition in SQL, and takes the lock; where it does not get through, nothing but the
+    /// lock is changed.
     ///
     /// # Errors
     /// The connection is of no use any more.
@@ -55,16 +74,19 @@ impl<'a> QuickRun<'a> {
         &self,
         connection: &mut PgConnection,
         condition: &str,
-    ) -> Result<Option<i32>, sqlx::Error> {
+    ) -> Result<Quick, sqlx::Error> {
         let message = self.message(condition)?;
         match sqlx::raw_sql(AssertSqlSafe(message))
             .execute(&mut *connection)
             .await
         {
-            Ok(_) => Ok(self.missing.last().map(|last| last.version())),
-            Err(sqlx::Error::Database(_)) => {
+            Ok(_) => Ok(Quick::Reached(self.newest)),
+            Err(sqlx::Error::Database(error)) => {
                 sqlx::raw_sql("rollback").execute(connection).await?;
-                Ok(None)
+                Ok(match error.code().as_deref() {
+                    Some(DIVISION_BY_ZERO) => Quick::Refused,
+                    _ => Quick::Failed,
+                })
             }
             Err(error) => Err(error),
         }

@@ -10,7 +10,8 @@ use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _};
 
-use super::{Claim, Name, ident, literal, run, walls};
+use super::mark::unmarked;
+use super::{Claim, Name, ident, run, walls};
 use crate::clusters::postgres::swap::settling;
 
 /// A database that is to be adopted, as it was found.
@@ -310,10 +311,7 @@ pub(crate) async fn give_back(
     if role != name {
         statements += &format!("alter database {role} rename to {name};\n");
     }
-    statements += &match &found.comment {
-        Some(comment) => format!("comment on database {name} is {};\n", literal(comment)),
-        None => format!("comment on database {name} is null;\n"),
-    };
+    statements += &unmarked(&found.name, found.comment.as_deref());
     run(connection, statements).await
 }
 

@@ -6,7 +6,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Name, ident, literal, run};
+use super::{Name, ident, literal, marked, run};
 use crate::clusters::scram::Verifier;
 
 /// Renames a database and the role of the same name.
@@ -19,9 +19,8 @@ pub(crate) async fn rename(
     let (old, new) = (ident(from), ident(to));
     let statements = format!(
         "alter database {old} rename to {new};\n\
-         alter role {old} rename to {new};\n\
-         comment on database {new} is {};\n",
-        literal(marker)
+         alter role {old} rename to {new};\n{}",
+        marked(to, marker)
     );
     run(connection, statements).await
 }

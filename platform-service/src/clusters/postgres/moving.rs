@@ -8,7 +8,7 @@ use contract::tenant::SCHEMA_ROLE;
 use sqlx::PgConnection;
 
 use super::wall::{self, Wall};
-use super::{Name, ROLE_SETTINGS, Verifier, ident, literal, run};
+use super::{Name, ROLE_SETTINGS, Verifier, ident, literal, marked, run};
 
 /// A tenant's role on a server that it comes to.
 #[derive(Debug)]
@@ -62,9 +62,8 @@ pub(crate) async fn switch(
 ) -> Result<(), sqlx::Error> {
     let (from, to) = (ident(side), ident(tenant));
     let statements = format!(
-        "alter database {from} rename to {to};\n\
-         comment on database {to} is {};\n{}",
-        literal(marker),
+        "alter database {from} rename to {to};\n{}{}",
+        marked(tenant, marker),
         wall::statements(tenant, wall),
     );
     run(connection, statements).await
@@ -78,10 +77,9 @@ pub(crate) async fn switch_back(
 ) -> Result<(), sqlx::Error> {
     let (from, to) = (ident(tenant), ident(side));
     let statements = format!(
-        "{}alter database {from} rename to {to};\n\
-         comment on database {to} is {};\n",
+        "{}alter database {from} rename to {to};\n{}",
         wall::statements(tenant, Wall::Blocked),
-        literal(marker),
+        marked(side, marker),
     );
     run(connection, statements).await
 }
@@ -95,10 +93,9 @@ pub(crate) async fn put_away(
     let (from, to) = (ident(tenant), ident(old));
     let statements = format!(
         "{}alter database {from} rename to {to};\n\
-         alter role {from} rename to {to};\n\
-         comment on database {to} is {};\n",
+         alter role {from} rename to {to};\n{}",
         wall::statements(tenant, Wall::Blocked),
-        literal(marker),
+        marked(old, marker),
     );
     run(connection, statements).await
 }

@@ -5,7 +5,7 @@
 
 use adapters::secret_store::ClusterRole;
 use contract::tenant::{
-    DATA_ROLE, PLATFORM_ROLE, QUERY_ROLE, READ_ROLE, SCHEMA_ROLE, SIGN_IN_ROLE,
+    DATA_ROLE, MARKER_SETTING, PLATFORM_ROLE, QUERY_ROLE, READ_ROLE, SCHEMA_ROLE, SIGN_IN_ROLE,
 };
 use kit::db::Fault;
 use sqlx::PgConnection;
@@ -267,6 +267,20 @@ pub(in crate::clusters) async fn allow_replication(
         Ok(()) | Err(_) => {}
     }
     can_replicate(connection).await
+}
+
+/// Gives `tn_platform` the right to mark databases with a setting, where this login may give it.
+pub(in crate::clusters) async fn allow_marking(
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let grant = format!(
+        "grant set on parameter {MARKER_SETTING} to {}",
+        ident(PLATFORM_ROLE)
+    );
+    match run(connection, grant).await {
+        Err(error) if Fault::of(&error) != Fault::RightsLost => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Whether `tn_platform` may read replication slots and the server writes what they need.

@@ -8,7 +8,7 @@ use std::fmt;
 use sqlx::PgConnection;
 
 use super::{
-    Claim, DATA_ROLE, Name, ROLE_SETTINGS, ident, literal, run,
+    Claim, DATA_ROLE, Name, ROLE_SETTINGS, ident, literal, marked, run,
     wall::{self, Wall},
 };
 
@@ -33,8 +33,8 @@ pub(crate) async fn swap(
         wall::statements(tenant.name, Wall::Blocked),
         renamed(tenant.name, away.name),
         renamed(coming, tenant.name),
-        commented(away),
-        commented(tenant)
+        marked(away.name, away.marker),
+        marked(tenant.name, tenant.marker)
     );
     run(
         connection,
@@ -45,14 +45,6 @@ pub(crate) async fn swap(
 
 fn renamed(from: &Name, to: &Name) -> String {
     format!("alter database {} rename to {};\n", ident(from), ident(to))
-}
-
-fn commented(database: Marked<'_>) -> String {
-    format!(
-        "comment on database {} is {};\n",
-        ident(database.name),
-        literal(database.marker)
-    )
 }
 
 /// Makes a tenant's role and gives a database, which holds the tenant's data, to it under its name.
@@ -74,10 +66,7 @@ pub(super) fn settling(from: impl fmt::Display, claim: &Claim<'_>) -> String {
     if from != to {
         statements += &format!("alter database {from} rename to {to};\n");
     }
-    statements += &commented(Marked {
-        name: claim.tenant,
-        marker: claim.marker,
-    });
+    statements += &marked(claim.tenant, claim.marker);
     statements += &format!(
         "grant connect on database {to} to {to};\n\
          alter role {to} login connection limit {} password {};\n\

@@ -19,9 +19,9 @@ use crate::stats::{median, percentile};
 
 const STOCK: u32 = 2;
 const AT_ONCE: usize = 32;
-/// Sign-ups before the first that counts: each of the platform's connections prepares its statements once
-/// in its life.
-const WARM_UP: usize = 10;
+/// Sign-ups before the first that counts: each of the platform's twenty connections prepares its statements
+/// once in its life, and they take turns.
+const WARM_UP: usize = 60;
 /// What the databases of a baseline are called, before their number.
 const BASELINE: &str = "bench:baseline";
 
@@ -33,7 +33,8 @@ fn milliseconds(since: Instant) -> f64 {
 pub(super) async fn from_stock(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.platform(STOCK).await?;
-    stage.tenants(WARM_UP).await?;
+    stage.tenants(1).await?;
+    stage.new_tenants(WARM_UP).await?;
     let samples = stage.options.sized(10, 30);
     let (mut rounds, mut all) = (Vec::new(), Vec::new());
     for number in 0..stage.options.rounds {
@@ -69,7 +70,8 @@ pub(super) async fn from_stock(stage: &mut Stage) -> anyhow::Result<Figure> {
 pub(super) async fn from_template(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.platform(0).await?;
-    stage.tenants(WARM_UP).await?;
+    stage.tenants(1).await?;
+    stage.new_tenants(WARM_UP).await?;
     use_up_stock(stage).await?;
     let template = stage.template().await?;
     let samples = stage.options.sized(10, 30);
