@@ -29,6 +29,7 @@ mod fleet;
 mod headers;
 mod isolation;
 mod limits;
+mod markers;
 mod migrations;
 mod programs;
 mod provisioning;

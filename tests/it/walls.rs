@@ -155,11 +155,17 @@ async fn a_tenants_role_has_data_rights_and_nothing_else() {
         };
         assert_eq!(sqlstate(&refused), "42501", "{forbidden}: {refused:?}");
     }
-    let comment = format!("comment on database {id} is 'tenantry:other:1'");
-    let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(comment))
-        .execute(&mut role)
-        .await;
-    assert_eq!(sqlstate(&refused.unwrap_err()), "42501");
+    for forged in [
+        format!("comment on database {id} is 'tenantry:other:1'"),
+        format!("alter database {id} set tenantry.database = 'tenantry:other:1'"),
+        format!("alter role {id} set tenantry.database = 'tenantry:other:1'"),
+        format!("alter role {id} in database {id} set tenantry.database = 'tenantry:other:1'"),
+    ] {
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(forged.clone()))
+            .execute(&mut role)
+            .await;
+        assert_eq!(sqlstate(&refused.expect_err(&forged)), "42501", "{forged}");
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name, Whose};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store as clusters;
-use crate::clusters::store::derived::{self, ClaimedCopy};
+use crate::clusters::store::derived::{self, ClaimedCopy, Made};
 use crate::clusters::{services, stock};
 use crate::platform::Platform;
 use crate::tenants;
@@ -51,6 +51,9 @@ pub(crate) struct CreatePlan {
     /// Whether the modules' provisioning is done.
     #[serde(default)]
     provisioned: Provisioned,
+    /// The copy, as the process that claimed it with the reservation knows it; the registry tells others.
+    #[serde(skip)]
+    claimed: Option<ClaimedCopy>,
 }
 
 /// Whether the modules' provisioning has run in the new database.
@@ -72,11 +75,19 @@ impl CreatePlan {
             schema_versions: SchemaVersions::new(),
             newest_versions: SchemaVersions::new(),
             provisioned: Provisioned::NotYet,
+            claimed: None,
         }
     }
 
-    pub(super) fn credential(&self) -> Option<&SecretRef> {
-        self.credential.as_ref()
+    pub(super) fn with_claimed(self, copy: ClaimedCopy) -> Self {
+        Self {
+            claimed: Some(copy),
+            ..self
+        }
+    }
+
+    pub(super) fn credential(&self) -> &[SecretRef] {
+        self.credential.as_slice()
     }
 
     fn provisioning(&self, route: TenantRoute) -> ProvisionRequest {
@@ -230,8 +241,8 @@ async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         labels: &tenant.labels,
         bytes: 0,
     };
-    let chosen = choose(&mut *connection, head.id, needs).await??;
-    tenants::store::set_cluster(connection, head.tenant()?, &chosen).await?;
+    let copy = choose(&mut *connection, head.id, needs).await??;
+    tenants::store::set_cluster(connection, head.tenant()?, &copy.cluster).await?;
     Ok(())
 }
 
@@ -240,7 +251,7 @@ pub(super) async fn choose(
     connection: &mut PgConnection,
     operation: OperationId,
     needs: Needs<'_>,
-) -> Result<Result<ClusterName, Stop>, sqlx::Error> {
+) -> Result<Result<ClaimedCopy, Stop>, sqlx::Error> {
     let candidates = clusters::lock_candidates(&mut *connection, needs.region).await?;
     let Some(chosen) = placement::place(&candidates, needs) else {
         let misfit = placement::why_none(&candidates, needs);
@@ -248,7 +259,7 @@ pub(super) async fn choose(
     };
     Ok(
         match derived::claim_stock(&mut *connection, &chosen.name, operation).await? {
-            derived::Claimed::Copy => Ok(chosen.name.clone()),
+            derived::Claimed::Copy(copy) => Ok(copy),
             derived::Claimed::NoTemplate => Err(Stop::Later {
                 wait: SOON,
                 reason: match replicas::store::newest_versions(connection)
@@ -279,7 +290,7 @@ async fn make_database(
         let services = replicas::store::live_services(&mut registry).await?;
         Ok::<_, Stop>((services, route(&mut registry, head).await?))
     };
-    let claiming = claim_copy(platform, head, &plan.password);
+    let claiming = claim_copy(platform, head, plan);
     let ((services, route), claimed) = tokio::try_join!(asked, claiming)?;
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
@@ -301,14 +312,29 @@ async fn make_database(
 async fn claim_copy(
     platform: &Platform,
     head: &Head,
-    password: &SecretRef,
+    plan: &CreatePlan,
 ) -> Result<ClaimedCopy, Stop> {
-    let claimed = derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
-        .await?
-        .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?;
+    let claimed = match &plan.claimed {
+        Some(claimed) => claimed.clone(),
+        None => derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
+            .await?
+            .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?,
+    };
     let server = platform.server(&claimed.cluster).await?;
     let name = Name::Tenant(head.tenant()?.clone());
     let mark = mark(head);
+    let password = open_password(platform, head, &plan.password).await?;
+    let claim = Claim {
+        tenant: &name,
+        marker: &server.database(&name, FIRST_COPY).marker(),
+        mark: &mark,
+        verifier: &Verifier::of(&password),
+        connection_limit: server.connection_budget(),
+    };
+    // What stands in the way of a ready one is found out by looking.
+    if claimed.made == Made::Ready && stock::claim(&server, claimed.number, &claim).await.is_ok() {
+        return Ok(claimed);
+    }
     let mut connection = server.acquire().await?;
     let [found, copy] =
         postgres::look_at(&mut connection, [&name, &Name::Stock(claimed.number)]).await?;
@@ -335,14 +361,6 @@ async fn claim_copy(
         // as it does with a copy that was there all the time.
         still_ours(platform, head).await?;
     }
-    let password = open_password(platform, head, password).await?;
-    let claim = Claim {
-        tenant: &name,
-        marker: &server.database(&name, FIRST_COPY).marker(),
-        mark: &mark,
-        verifier: &Verifier::of(&password),
-        connection_limit: server.connection_budget(),
-    };
     stock::claim(&server, claimed.number, &claim).await?;
     Ok(claimed)
 }

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use adapters::secret_store::{SecretError, SecretSubject};
+use contract::OperationId;
 use contract::internal::NewOwner;
 use contract::secret::Secret;
-use contract::{ClusterName, OperationId};
 use kit::db::broken_constraint;
 use kit::error::Problem;
 use sqlx::PgConnection;
@@ -21,6 +21,7 @@ use super::store::{self, Idempotency, NewOperation};
 use super::{Operation, Step, Subject};
 use crate::audit::Actor;
 use crate::clusters::placement::Needs;
+use crate::clusters::store::derived::ClaimedCopy;
 use crate::platform::Platform;
 use crate::tenants::{self, NewTenant};
 
@@ -82,22 +83,17 @@ pub(crate) async fn reserve_create(
     let id = OperationId::new();
     let subject = Subject::Tenant(new.tenant.id.clone());
     let plan = plan(platform, id, &new).await?;
-    let credential = plan.credential().cloned();
-    let mut operation = Operation::new(id, subject, plan).map_err(NotReserved::Failed)?;
+    let mut operation = Operation::new(id, subject, plan.clone()).map_err(NotReserved::Failed)?;
     let mut log = vec![Entry::new(operation.head.step, Event::Started)];
-    let placed = place(&mut *connection, platform, &operation, &new).await?;
-    let credentials = match &placed {
-        Some(_) => credential.as_slice(),
-        None => &[],
+    let copy = place(&mut *connection, platform, &operation, &new).await?;
+    let (cluster, credentials) = match &copy {
+        Some(copy) => (Some(&copy.cluster), plan.credential()),
+        None => (None, &[][..]),
     };
-    tenants::store::insert_provisioning(
-        &mut *connection,
-        &new.tenant,
-        placed.as_ref(),
-        credentials,
-    )
-    .await?;
-    if placed.is_some() {
+    tenants::store::insert_provisioning(&mut *connection, &new.tenant, cluster, credentials)
+        .await?;
+    if let Some(copy) = copy {
+        operation.plan = plan.with_claimed(copy).into();
         let way = Way::of(&operation.plan);
         let turn = next(&operation.head, &way, &Ok(())).and_done(&way);
         operation.head.step = turn.step;
@@ -152,7 +148,7 @@ async fn place(
     platform: &Platform,
     operation: &Operation,
     new: &NewCreate,
-) -> Result<Option<ClusterName>, NotReserved> {
+) -> Result<Option<ClaimedCopy>, NotReserved> {
     let at_once = [Step::Secret, Step::Place]
         .into_iter()
         .all(|step| platform.runner.needs_no_act(&operation.plan, step));

@@ -11,6 +11,8 @@ use world::{
     World, WorldOptions, eventually, until,
 };
 
+use crate::markers;
+
 /// A kind of operation, in one of its variants.
 pub(crate) struct Case {
     pub(crate) kind: OperationKind,
@@ -274,4 +276,5 @@ pub(crate) async fn no_leftovers(world: &World) {
         },
     )
     .await;
+    markers::agree(world.postgres()).await;
 }

@@ -14,6 +14,7 @@ use world::{DEADLINE, OperationKind, Postgres, World, eventually};
 use super::desk::Desk;
 use super::writers::{Met, Subject};
 use crate::fleet::backups::Keeping;
+use crate::markers;
 
 /// Waits until no operation is under way, and that none is stuck.
 pub(super) async fn operations_are_over(world: &World) {
@@ -160,6 +161,7 @@ async fn nothing_is_left(world: &World, desk: &Desk) {
             Vec::<String>::new(),
             "{cluster}"
         );
+        markers::agree(server).await;
         let sql = "select datname::text from pg_database where datname like 't\\_%'";
         for database in server.texts("postgres", sql).await {
             let left = "select (select count(*) from pg_publication)

@@ -10,10 +10,10 @@ use crate::clusters::postgres::Name;
 use crate::registry::{json, parsed, to_json};
 
 /// Whether an operation has a copy to go on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Claimed {
     /// A ready one, or the number of one that it makes itself.
-    Copy,
+    Copy(ClaimedCopy),
     /// There is no template to copy.
     NoTemplate,
 }
@@ -25,10 +25,10 @@ pub(crate) async fn claim_stock(
     cluster: &ClusterName,
     operation: OperationId,
 ) -> Result<Claimed, sqlx::Error> {
-    let claimed = sqlx::query_scalar!(
+    let given = sqlx::query!(
         r#"
         with kept as (
-            select number from registry.stock where claimed_by = $2
+            select number, template from registry.stock where cluster = $1 and claimed_by = $2
         ), ready as (
             select number from registry.stock
             where cluster = $1 and status = 'ready' and not exists (select from kept)
@@ -37,7 +37,7 @@ pub(crate) async fn claim_stock(
         ), claimed as (
             update registry.stock set status = 'claimed', claimed_by = $2
             from ready where stock.number = ready.number
-            returning stock.number
+            returning stock.number, stock.template
         ), newest as (
             select number from registry.template
             where cluster = $1 and status = 'ready'
@@ -47,31 +47,55 @@ pub(crate) async fn claim_stock(
             insert into registry.stock (cluster, template, status, claimed_by)
             select $1, newest.number, 'claimed', $2 from newest
             where not exists (select from claimed) and not exists (select from kept)
-            returning number
+            returning number, template
+        ), given as (
+            select number, template, false as is_ready from kept
+            union all select number, template, true from claimed
+            union all select number, template, false from made
         )
-        select exists (select from kept) or exists (select from claimed)
-            or exists (select from made) as "claimed!"
+        select given.number as "number!", given.template as "template!", given.is_ready as "is_ready!",
+            template.schema_versions
+        from given
+        join registry.template on template.cluster = $1 and template.number = given.template
         "#,
         cluster.as_str(),
         operation.uuid(),
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(if claimed {
-        Claimed::Copy
-    } else {
-        Claimed::NoTemplate
-    })
+    let Some(row) = given else {
+        return Ok(Claimed::NoTemplate);
+    };
+    Ok(Claimed::Copy(ClaimedCopy {
+        cluster: cluster.clone(),
+        number: row.number,
+        template: row.template,
+        schema_versions: json("template.schema_versions", row.schema_versions)?,
+        made: match row.is_ready {
+            true => Made::Ready,
+            false => Made::Unknown,
+        },
+    }))
 }
 
 /// The copy that an operation claimed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ClaimedCopy {
     pub(crate) cluster: ClusterName,
     pub(crate) number: i64,
     pub(crate) template: i64,
     /// What the template has.
     pub(crate) schema_versions: SchemaVersions,
+    pub(crate) made: Made,
+}
+
+/// How far a claimed copy is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It is a ready one, which was claimed by the process that asks, just now.
+    Ready,
+    /// Its server knows.
+    Unknown,
 }
 
 /// The copy that an operation claimed and did not finish with.
@@ -96,6 +120,7 @@ pub(crate) async fn claimed_by(
                 number: row.number,
                 template: row.template,
                 schema_versions: json("template.schema_versions", row.schema_versions)?,
+                made: Made::Unknown,
             })
         })
         .transpose()
