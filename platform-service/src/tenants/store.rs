@@ -188,25 +188,30 @@ pub(crate) async fn activate(
     id: &TenantId,
     schema_versions: &SchemaVersions,
 ) -> Result<u64, ActivateError> {
-    let row = find_for_update(connection, id)
-        .await?
-        .ok_or(ActivateError::Unknown)?;
-    let status = row.status.after(TenantEvent::Activated)?;
-    if status == row.status {
-        return Ok(row.generation);
-    }
-    let generation = sqlx::query_scalar!(
+    let leads_there = |status: &TenantStatus| {
+        *status != TenantStatus::Active
+            && status.after(TenantEvent::Activated) == Ok(TenantStatus::Active)
+    };
+    let before = TenantStatus::ALL.into_iter().filter(leads_there);
+    let before: Vec<String> = before.map(|status| status.as_str().to_owned()).collect();
+    let activated = sqlx::query_scalar!(
         "update registry.tenant
          set status = $2, schema_versions = $3, generation = generation + 1,
              activated_at = coalesce(activated_at, now()), updated_at = now()
-         where id = $1 returning generation",
+         where id = $1 and status = any($4) returning generation",
         id.as_str(),
-        status.as_str(),
+        TenantStatus::Active.as_str(),
         to_json(schema_versions)?,
+        &before,
     )
-    .fetch_one(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(number("tenant.generation", generation)?)
+    if let Some(generation) = activated {
+        return Ok(number("tenant.generation", generation)?);
+    }
+    let row = find(connection, id).await?.ok_or(ActivateError::Unknown)?;
+    row.status.after(TenantEvent::Activated)?;
+    Ok(row.generation)
 }
 
 /// Frees the id of a tenant that never became active. Says whether there was one.
