@@ -41,7 +41,7 @@ async fn set(world: &World, tenant: &TenantHandle, marker: &str) {
 }
 
 #[tokio::test]
-async fn a_marker_counts_as_the_comment_has_it() {
+async fn either_of_setting_and_comment_proves_a_database() {
     let world = World::start().await;
     let acme = world.tenant("marked").await;
     agree(world.postgres()).await;
@@ -56,6 +56,8 @@ async fn a_marker_counts_as_the_comment_has_it() {
     }
     let comment = format!("comment on database {id} is 'tenantry:other:1'");
     world.postgres().run("postgres", &comment).await;
+    set(&world, &acme, &format!("tenantry:{id}:1")).await;
+    acme.owner().get("/v1/entries").await.expect(200);
     set(&world, &acme, "tenantry:other:1").await;
     let refused = acme.owner().get("/v1/entries").await;
     assert_eq!(refused.expect(503).code(), Code::TenantUnavailable);

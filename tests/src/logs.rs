@@ -76,9 +76,9 @@ impl Write for Writer {
             std::io::stderr().write_all(bytes)?;
         }
         let mut kept = self.0.kept();
-        kept.bytes += bytes.len();
-        kept.chunks
-            .push_back(Arc::from(String::from_utf8_lossy(bytes)));
+        let chunk: Arc<str> = Arc::from(String::from_utf8_lossy(bytes));
+        kept.bytes += chunk.len();
+        kept.chunks.push_back(chunk);
         while kept.bytes > KEPT_BYTES {
             let Some(oldest) = kept.chunks.pop_front() else {
                 break;

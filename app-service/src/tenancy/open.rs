@@ -283,9 +283,10 @@ async fn run_proven(
     Ok(None)
 }
 
-/// The marker of this database in SQL, as its setting has it: null where it has none.
+/// The marker of this database in SQL, as its setting has it: empty where it has none. Asked of a session
+/// that nobody has had: whoever has one may set what they like for themselves.
 fn setting() -> String {
-    format!("current_setting('{MARKER_SETTING}', true)")
+    format!("coalesce(current_setting('{MARKER_SETTING}', true), '')")
 }
 
 /// The marker and what a run asks first, in one message.
@@ -337,8 +338,8 @@ async fn prove(postgres: &mut PgConnection, database: &DatabaseRef) -> Result<Pr
     let row = sqlx::raw_sql(AssertSqlSafe(question))
         .fetch_one(&mut *postgres)
         .await?;
-    let marker: Option<String> = row.try_get("marker")?;
-    if marker.as_ref() != Some(&database.marker()) {
+    let marker: String = row.try_get("marker")?;
+    if marker != database.marker() {
         let comment = sqlx::raw_sql(COMMENT).fetch_one(postgres).await?;
         check(comment.try_get("marker")?, database)?;
     }

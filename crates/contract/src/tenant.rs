@@ -182,8 +182,8 @@ pub struct DatabaseRef {
 }
 
 impl DatabaseRef {
-    /// The marker that the database must carry: as its comment (`COMMENT ON DATABASE`), which counts, and
-    /// mostly as its [setting](MARKER_SETTING), which a new session has at once.
+    /// The marker that the database must carry: as its [setting](MARKER_SETTING), which a new session has
+    /// at once, or as its comment (`COMMENT ON DATABASE`).
     ///
     /// It is neither copied with a template nor part of a single-database dump, so a database that
     /// carries it is the one that the platform meant.

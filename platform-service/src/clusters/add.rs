@@ -118,6 +118,7 @@ pub(super) async fn add(
     prove(&new, &passwords).await?;
     warnings.extend(roles::look_back(&mut admin).await.map_err(unusable)?);
     warnings.extend(passwordless(&new).await);
+    warnings.extend(roles::marking(&mut admin).await.map_err(unusable)?);
     let replication = roles::replication(&mut admin).await.map_err(unusable)?;
     let connections = postgres::connections(&mut admin).await.map_err(unusable)?;
     admin.close().await.map_err(unusable)?;

@@ -9,6 +9,7 @@ use std::fmt;
 use adapters::secret_store::ClusterRole;
 use contract::ClusterName;
 use contract::secret::Secret;
+use contract::tenant::{MARKER_SETTING, PLATFORM_ROLE};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -267,7 +268,6 @@ pub(super) async fn ensure(
         server::ensure_login(admin, role, &Verifier::of(password)).await?;
     }
     server::ensure_groups(admin, grants, &mark.to_string()).await?;
-    server::allow_marking(admin).await?;
     let registry = registry.filter(|registry| registry.server == inspection.facts.server);
     server::close_to_public(
         admin,
@@ -291,6 +291,20 @@ pub(super) async fn replication(admin: &mut PgConnection) -> Result<Replication,
     } else {
         Ok(Replication::Missing)
     }
+}
+
+/// Lets `tn_platform` mark databases with a setting where the administrator may give that.
+pub(super) async fn marking(
+    admin: &mut PgConnection,
+) -> Result<Option<ServerWarning>, sqlx::Error> {
+    let allowed = server::allow_marking(admin).await?;
+    Ok((!allowed).then(|| ServerWarning {
+        about: MARKER_SETTING,
+        detail: format!(
+            "Only a superuser may let the platform set it, without which new connections take a round \
+             trip more: grant set on parameter {MARKER_SETTING} to {PLATFORM_ROLE}"
+        ),
+    }))
 }
 
 /// What is still open to everybody, which tenants' roles could enter.

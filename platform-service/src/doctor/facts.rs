@@ -84,6 +84,10 @@ pub(super) struct SettingFacts {
     pub(super) max_replication_slots: i32,
     pub(super) used_replication_slots: i32,
     pub(super) may_replicate: bool,
+    /// Whether databases may be marked with a setting.
+    pub(super) may_mark: bool,
+    /// Databases of ours whose setting is not what their comment is.
+    pub(super) unmarked: i64,
     /// The oldest transaction id of any database that can be used, in transactions ago.
     pub(super) oldest_transaction: i64,
     /// The same of row locks.
@@ -256,6 +260,14 @@ async fn settings(connection: &mut PgConnection) -> Result<SettingFacts, sqlx::E
              (select count(*)::integer from pg_replication_slots) as used_replication_slots,
              (select rolreplication or rolsuper from pg_roles where rolname = current_user)
                  as may_replicate,
+             has_parameter_privilege('tenantry.database', 'set') as may_mark,
+             (select count(*) from pg_database database
+              where shobj_description(oid, 'pg_database') like 'tenantry:%'
+                  and not exists (
+                      select from pg_db_role_setting setting
+                      where setting.setdatabase = database.oid and setting.setrole = 0
+                          and 'tenantry.database=' || shobj_description(database.oid, 'pg_database')
+                              = any(setting.setconfig))) as unmarked,
              (select coalesce(max(age(datfrozenxid)), 0)::bigint from pg_database
               where datconnlimit <> -2) as oldest_transaction,
              (select coalesce(max(mxid_age(datminmxid)), 0)::bigint from pg_database

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
-use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, Skew};
+use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, SettingFacts, Skew};
 
 /// The oldest server that is taken.
 const OLDEST_VERSION: i32 = 150_000;
@@ -140,6 +140,7 @@ fn settings(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
         ("wal_level", wal_level(server)),
         ("replication_slots", slots(server)),
         ("idle_slots", idle_slots(server)),
+        ("markers", markers(&server.settings)),
     ];
     let checks = checks.into_iter();
     checks.map(|(check, said)| said.of(check, place)).collect()
@@ -278,6 +279,26 @@ fn slots(server: &ServerFacts) -> Said {
         found: format!("{free} of {} free", settings.max_replication_slots),
         why: "Each move by replication needs a slot; four may run at once.",
         mend: set("max_replication_slots", "10", RESTART),
+    }
+}
+
+fn markers(settings: &SettingFacts) -> Said {
+    let is_behind = settings.may_mark && settings.unmarked > 0;
+    Said {
+        verdict: unless(!is_behind, Verdict::Warn),
+        found: match settings.may_mark {
+            true => format!("{} databases without their setting", settings.unmarked),
+            false => "comments alone: tn_platform may not set tenantry.database".to_owned(),
+        },
+        why: "A new connection proves by a setting of the database that it is in the right one, and with a \
+              round trip more by the comment on it.",
+        mend: match settings.may_mark {
+            true => "select format('alter database %I set tenantry.database = %L', datname, \
+                     shobj_description(oid, 'pg_database')) from pg_database \
+                     where shobj_description(oid, 'pg_database') like 'tenantry:%' \\gexec"
+                .to_owned(),
+            false => "grant set on parameter tenantry.database to tn_platform;".to_owned(),
+        },
     }
 }
 

@@ -61,7 +61,7 @@ impl Arrival {
             .put(&subject, &operation.to_string(), &Secret::random())
             .await
             .map_err(Problem::internal)?;
-        tenants::store::insert_provisioning(&mut *connection, tenant, None, &[])
+        tenants::store::insert_provisioning(&mut *connection, tenant, &[])
             .await
             .map_err(|error| match broken_constraint(&error) {
                 Some("tenant_key" | "tenant_slug_key") => Problem::new(Code::SlugTaken),

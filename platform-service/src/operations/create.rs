@@ -8,7 +8,9 @@ use std::time::Duration;
 use adapters::secret_store::SecretSubject;
 use contract::internal::{NewOwner, ProvisionRequest};
 use contract::secret::{Secret, SecretRef};
-use contract::{ClusterName, Code, DatabaseRef, OperationId, SchemaVersions, TenantRoute};
+use contract::{
+    ClusterName, Code, DatabaseRef, OperationId, SchemaVersions, TenantId, TenantRoute,
+};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -22,7 +24,7 @@ use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name, Whose};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store as clusters;
-use crate::clusters::store::derived::{self, ClaimedCopy, Made};
+use crate::clusters::store::derived::{self, Claimed, ClaimedCopy, Made};
 use crate::clusters::{services, stock};
 use crate::platform::Platform;
 use crate::tenants;
@@ -130,6 +132,8 @@ impl Saga for CreatePlan {
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
+            // One that nobody keeps was there from the start.
+            Step::Secret if self.credential.is_some() && platform.secrets.keeps_nothing() => Ok(()),
             Step::Secret => {
                 self.credential = Some(keep_secret(platform, head, &self.password).await?);
                 Ok(())
@@ -241,15 +245,15 @@ async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         labels: &tenant.labels,
         bytes: 0,
     };
-    let copy = choose(&mut *connection, head.id, needs).await??;
-    tenants::store::set_cluster(connection, head.tenant()?, &copy.cluster).await?;
+    placed(connection, (head.id, &tenant.id), needs).await??;
     Ok(())
 }
 
-/// Chooses the cluster and claims a copy on it for an operation; where it cannot, nothing is written.
-pub(super) async fn choose(
+/// Chooses the cluster of a tenant and the copy that becomes its database. The outer error is the
+/// registry's; with the inner one nothing was written.
+pub(super) async fn placed(
     connection: &mut PgConnection,
-    operation: OperationId,
+    (operation, tenant): (OperationId, &TenantId),
     needs: Needs<'_>,
 ) -> Result<Result<ClaimedCopy, Stop>, sqlx::Error> {
     let candidates = clusters::lock_candidates(&mut *connection, needs.region).await?;
@@ -257,22 +261,19 @@ pub(super) async fn choose(
         let misfit = placement::why_none(&candidates, needs);
         return Ok(Err(Stop::Fail(misfit.into_problem(Code::Overloaded))));
     };
-    Ok(
-        match derived::claim_stock(&mut *connection, &chosen.name, operation).await? {
-            derived::Claimed::Copy(copy) => Ok(copy),
-            derived::Claimed::NoTemplate => Err(Stop::Later {
-                wait: SOON,
-                reason: match replicas::store::newest_versions(connection)
-                    .await?
-                    .is_empty()
-                {
-                    true => "No service that owns schemas is registered.",
-                    false => "The cluster's first template is being made.",
-                }
-                .into(),
-            }),
-        },
-    )
+    let claimed = derived::place(&mut *connection, &chosen.name, operation, tenant).await?;
+    if let Claimed::Copy(copy) = claimed {
+        return Ok(Ok(copy));
+    }
+    let newest = replicas::store::newest_versions(connection).await?;
+    Ok(Err(Stop::Later {
+        wait: SOON,
+        reason: match newest.is_empty() {
+            true => "No service that owns schemas is registered.",
+            false => "The cluster's first template is being made.",
+        }
+        .into(),
+    }))
 }
 
 /// The comment on a role that this operation claimed.
@@ -331,9 +332,13 @@ async fn claim_copy(
         verifier: &Verifier::of(&password),
         connection_limit: server.connection_budget(),
     };
-    // What stands in the way of a ready one is found out by looking.
-    if claimed.made == Made::Ready && stock::claim(&server, claimed.number, &claim).await.is_ok() {
-        return Ok(claimed);
+    if claimed.made == Made::Ready {
+        match stock::claim(&server, claimed.number, &claim).await {
+            Ok(()) => return Ok(claimed),
+            Err(stop) if stop.is_unreachable() => return Err(stop),
+            // What stands in the way is found out by looking.
+            Err(stop) => tracing::debug!(%name, ?stop, "a ready copy could not be claimed at once"),
+        }
     }
     let mut connection = server.acquire().await?;
     let [found, copy] =

@@ -15,7 +15,7 @@ use kit::error::Problem;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::create::{CreatePlan, choose};
+use super::create::{CreatePlan, placed};
 use super::outcome::{Entry, Event, Way, next};
 use super::store::{self, Idempotency, NewOperation};
 use super::{Operation, Step, Subject};
@@ -24,6 +24,9 @@ use crate::clusters::placement::Needs;
 use crate::clusters::store::derived::ClaimedCopy;
 use crate::platform::Platform;
 use crate::tenants::{self, NewTenant};
+
+/// The first steps, where the secret store keeps nothing.
+const REGISTRY_ALONE: [Step; 2] = [Step::Secret, Step::Place];
 
 /// A tenant that somebody asks for.
 #[derive(Debug)]
@@ -82,22 +85,20 @@ pub(crate) async fn reserve_create(
 ) -> Result<Reserved, NotReserved> {
     let id = OperationId::new();
     let subject = Subject::Tenant(new.tenant.id.clone());
-    let plan = plan(platform, id, &new).await?;
+    let plan = plan_of(platform, id, &new).await?;
     let mut operation = Operation::new(id, subject, plan.clone()).map_err(NotReserved::Failed)?;
     let mut log = vec![Entry::new(operation.head.step, Event::Started)];
-    let copy = place(&mut *connection, platform, &operation, &new).await?;
-    let (cluster, credentials) = match &copy {
-        Some(copy) => (Some(&copy.cluster), plan.credential()),
-        None => (None, &[][..]),
-    };
-    tenants::store::insert_provisioning(&mut *connection, &new.tenant, cluster, credentials)
-        .await?;
-    if let Some(copy) = copy {
+    // First of all: who waits for another request of this id must not hold the region's clusters.
+    tenants::store::insert_provisioning(&mut *connection, &new.tenant, plan.credential()).await?;
+    if let Some(copy) = place_now(&mut *connection, platform, &operation, &new).await? {
         operation.plan = plan.with_claimed(copy).into();
         let way = Way::of(&operation.plan);
-        let turn = next(&operation.head, &way, &Ok(())).and_done(&way);
-        operation.head.step = turn.step;
-        log.extend(turn.log);
+        for step in REGISTRY_ALONE {
+            operation.head.step = step;
+            let turn = next(&operation.head, &way, &Ok(()));
+            operation.head.step = turn.step;
+            log.extend(turn.log);
+        }
     }
     let recorded = NewOperation {
         operation: &operation,
@@ -116,7 +117,8 @@ pub(crate) async fn reserve_create(
     Ok(Reserved(operation))
 }
 
-async fn plan(
+/// Everything that is chosen: the password of the role, the owner's user id.
+async fn plan_of(
     platform: &Platform,
     id: OperationId,
     new: &NewCreate,
@@ -141,15 +143,15 @@ async fn plan(
     ))
 }
 
-/// Does the first two steps with the reservation; nothing where that cannot be: then they are the
-/// runner's, which says why.
-async fn place(
+/// Does the steps that are [the registry's alone](REGISTRY_ALONE) with the reservation; nothing where that
+/// cannot be: then they are the runner's, which says why.
+async fn place_now(
     connection: &mut PgConnection,
     platform: &Platform,
     operation: &Operation,
     new: &NewCreate,
 ) -> Result<Option<ClaimedCopy>, NotReserved> {
-    let at_once = [Step::Secret, Step::Place]
+    let at_once = REGISTRY_ALONE
         .into_iter()
         .all(|step| platform.runner.needs_no_act(&operation.plan, step));
     // The clusters of a region are locked until the commit, which of a parent may be long in coming.
@@ -162,6 +164,6 @@ async fn place(
         labels: &new.tenant.labels,
         bytes: 0,
     };
-    let chosen = choose(connection, operation.head.id, needs).await?;
-    Ok(chosen.ok())
+    let made = (operation.head.id, &new.tenant.id);
+    Ok(placed(connection, made, needs).await?.ok())
 }

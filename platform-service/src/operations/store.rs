@@ -128,16 +128,19 @@ pub(crate) async fn insert_unless_busy(
     new: &NewOperation<'_>,
 ) -> Result<Inserted, sqlx::Error> {
     let Operation { head, plan } = new.operation;
+    let (steps, events) = columns(new.log);
     let done = sqlx::query!(
         "with recorded as (
              insert into registry.operation
                  (id, kind, tenant_id, cluster, parent_id, requested_by, state, step, plan)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              on conflict do nothing
-             returning id, step
+             returning id
          )
          insert into registry.operation_step (operation_id, step, event)
-         select id, step, $10 from recorded",
+         select recorded.id, entry.step, entry.event
+         from recorded, unnest($10::text[], $11::text[]) with ordinality as entry (step, event, position)
+         order by entry.position",
         head.id.uuid(),
         plan.kind().as_str(),
         head.subject.tenant().map(TenantId::as_str),
@@ -147,7 +150,8 @@ pub(crate) async fn insert_unless_busy(
         head.state.as_str(),
         head.step.as_str(),
         plan.write()?,
-        Event::Started.as_str(),
+        &steps,
+        &events,
     )
     .execute(connection)
     .await?;

@@ -95,18 +95,17 @@ impl Columns {
     }
 }
 
-/// Reserves a tenant's id and slug; its cluster and credentials where they are chosen already. Breaks `tenant_key` or `tenant_slug_key` where they are taken.
+/// Reserves a tenant's id and slug, with its credentials where they are known already. Breaks `tenant_key`
+/// or `tenant_slug_key` where they are taken.
 pub(crate) async fn insert_provisioning(
     connection: &mut PgConnection,
     tenant: &NewTenant,
-    cluster: Option<&ClusterName>,
     credentials: &[SecretRef],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into registry.tenant
-             (id, slug, company, contact_email, status, tier, region, time_zone, labels, cluster,
-              credentials)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             (id, slug, company, contact_email, status, tier, region, time_zone, labels, credentials)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         tenant.id.as_str(),
         tenant.slug.as_str(),
         tenant.company,
@@ -116,7 +115,6 @@ pub(crate) async fn insert_provisioning(
         tenant.region,
         tenant.time_zone,
         to_json(&tenant.labels)?,
-        cluster.map(ClusterName::as_str),
         &texts(credentials),
     )
     .execute(connection)

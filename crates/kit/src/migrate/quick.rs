@@ -30,8 +30,8 @@ pub struct QuickRun<'a> {
 pub enum Quick {
     /// The schema has this version now.
     Reached(i32),
-    /// The condition does not hold, somebody else has the lock, or the history is another one: no
-    /// migration was tried.
+    /// The condition does not hold, somebody else has the lock, or the history is another one; or a
+    /// migration divides by zero, which looks the same.
     Refused,
     /// A migration failed.
     Failed,

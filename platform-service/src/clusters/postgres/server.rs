@@ -269,17 +269,19 @@ pub(in crate::clusters) async fn allow_replication(
     can_replicate(connection).await
 }
 
-/// Gives `tn_platform` the right to mark databases with a setting, where this login may give it.
+/// Gives `tn_platform` the right to mark databases with a setting, where this login may give it; says
+/// whether it has it.
 pub(in crate::clusters) async fn allow_marking(
     connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let grant = format!(
         "grant set on parameter {MARKER_SETTING} to {}",
         ident(PLATFORM_ROLE)
     );
     match run(connection, grant).await {
-        Err(error) if Fault::of(&error) != Fault::RightsLost => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if Fault::of(&error) == Fault::RightsLost => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Deliberately the truth about derived databases: what has no row here is an orphan on its server.
 //! Invariant: a copy is claimed by one operation only, and recorded as claimed before it is renamed.
 
-use contract::{ClusterName, OperationId, SchemaVersions};
+use contract::{ClusterName, OperationId, SchemaVersions, TenantId};
 use sqlx::PgConnection;
 
 use crate::clusters::postgres::Name;
@@ -18,12 +18,14 @@ pub(crate) enum Claimed {
     NoTemplate,
 }
 
-/// Gives a ready copy of the newest template that has one to an operation, or the number of a new
-/// one. An operation that has one already keeps it.
-pub(crate) async fn claim_stock(
+/// Places a tenant that is being made on a cluster, and gives the operation that makes it a ready copy of
+/// the newest template that has one there, or the number of a new one. An operation that has one already
+/// keeps it. Where there is no template nothing is written.
+pub(crate) async fn place(
     connection: &mut PgConnection,
     cluster: &ClusterName,
     operation: OperationId,
+    tenant: &TenantId,
 ) -> Result<Claimed, sqlx::Error> {
     let given = sqlx::query!(
         r#"
@@ -52,6 +54,11 @@ pub(crate) async fn claim_stock(
             select number, template, false as is_ready from kept
             union all select number, template, true from claimed
             union all select number, template, false from made
+        ), placed as (
+            update registry.tenant
+            set cluster = $1, generation = generation + 1, updated_at = now()
+            where id = $3 and status = 'provisioning' and cluster is distinct from $1
+                and exists (select from given)
         )
         select given.number as "number!", given.template as "template!", given.is_ready as "is_ready!",
             template.schema_versions
@@ -60,6 +67,7 @@ pub(crate) async fn claim_stock(
         "#,
         cluster.as_str(),
         operation.uuid(),
+        tenant.as_str(),
     )
     .fetch_optional(connection)
     .await?;
