@@ -95,20 +95,19 @@ pub(crate) async fn adopt(
     begin(&platform, asked, move |db, id| {
         Box::pin(async move {
             let candidate = Candidate::look(&shared, db, &new).await?;
-            candidate.room(db, &new).await?;
             if let Some(refusal) = candidate.verdict.refusal() {
                 return Err(refusal);
             }
-            let Candidate {
-                tenant,
-                looked,
-                verdict,
-            } = candidate;
-            let found = (looked.facts.found, verdict.schemas, account);
-            let place = (&tenant, &new.cluster);
-            let plan = AdoptPlan::record(db, &shared, id, place, found).await?;
+            let tenant = &candidate.tenant;
+            let found = candidate.looked.facts.found.clone();
+            let learned = (found, candidate.verdict.schemas.clone(), account);
+            let place = (tenant, &new.cluster);
+            // First of all: who waits for another request of this id must not hold the region's clusters.
+            let plan = AdoptPlan::record(db, &shared, id, place, learned).await?;
+            candidate.room(db, &new).await?;
+            tenants::set_cluster(db, &tenant.id, &new.cluster).await?;
             Ok(Planned {
-                subject: Subject::Tenant(tenant.id),
+                subject: Subject::Tenant(tenant.id.clone()),
                 plan: plan.into(),
                 detail: json!({ "cluster": new.cluster, "database": new.database }),
             })

@@ -59,7 +59,7 @@ pub(crate) struct AdoptPlan {
 }
 
 impl AdoptPlan {
-    /// Records the tenant that the database becomes.
+    /// Records the tenant that the database becomes; not placed yet.
     ///
     /// # Errors
     /// The slug is taken.
@@ -72,7 +72,6 @@ impl AdoptPlan {
     ) -> Result<Self> {
         let none = Overrides::default();
         let arrival = Arrival::record(connection, platform, operation, tenant, none, None).await?;
-        tenants::store::set_cluster(connection, &tenant.id, cluster).await?;
         Ok(Self {
             arrival,
             cluster: cluster.clone(),
