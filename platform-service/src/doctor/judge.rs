@@ -3,20 +3,15 @@
 //! Deliberately pure: no server is asked here. Invariant: each check gives one diagnosis whatever it
 //! finds, and one that is not `ok` names the command that mends it.
 
-use std::time::Duration;
+mod platform;
+mod settings;
 
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
-use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, SettingFacts, Skew};
+use super::facts::{ClusterFacts, ClusterRow, ServerFacts, Skew};
+pub(super) use platform::platform;
+use settings::settings;
 
-/// The oldest server that is taken.
-const OLDEST_VERSION: i32 = 150_000;
-/// The first one that marks a database whose drop was interrupted.
-const MARKS_HALF_DROPPED: i32 = 150_004;
-/// With thousands of databases a shorter pause keeps a core busy with idle ones.
-const SHORTEST_NAPTIME_SECONDS: i32 = 300;
-/// Connections that stay free beside the tenants' budget: the platform's own, migrations, questions.
-const OWN_CONNECTIONS: u64 = 20;
 /// A start after a crash reads some ten thousand files a second.
 const MANY_FILES: u64 = 100_000;
 /// From here on a start after a crash takes minutes, and a base backup too.
@@ -25,25 +20,15 @@ const TOO_MANY_FILES: u64 = 1_000_000;
 const OLD_TRANSACTIONS: i64 = 500_000_000;
 /// The server refuses to write at two thousand million.
 const TOO_OLD_TRANSACTIONS: i64 = 1_500_000_000;
-/// Moves by replication at once, each with a slot.
-const MOVES_AT_ONCE: i32 = 4;
-/// What an idle slot may keep back before it is more than a note.
-const KEPT_BYTES: u64 = 1 << 30;
 /// Leases, tokens and schedules bear this much.
 const SKEW_SECONDS: f64 = 1.0;
 /// From here on fresh tokens are refused.
 const BAD_SKEW_SECONDS: f64 = 10.0;
-/// An operator key that is older should be replaced.
-const OLD_OPERATOR_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// A key that is due is published within a minute; this much later something is wrong.
-const LATE_SIGNING_KEY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Shares of the disk that a cluster may use.
 const FULL: f64 = 0.8;
 const TOO_FULL: f64 = 0.95;
 /// Names that are written out.
 const NAMED: usize = 10;
-/// Where no cluster is meant.
-const PLATFORM: &str = "platform";
 
 /// What is known of one check.
 struct Said {
@@ -93,13 +78,6 @@ fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-fn set(setting: &str, value: &str, restart: &str) -> String {
-    format!("alter system set {setting} = '{value}'; {restart}")
-}
-
-const RELOAD: &str = "select pg_reload_conf();";
-const RESTART: &str = "-- then restart the server";
-
 /// Everything of one cluster.
 pub(super) fn cluster(facts: &ClusterFacts) -> Vec<Diagnosis> {
     let place = facts.row.name.as_str();
@@ -125,27 +103,6 @@ pub(super) fn cluster(facts: &ClusterFacts) -> Vec<Diagnosis> {
     all
 }
 
-fn settings(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
-    let (place, settings) = (row.name.as_str(), &server.settings);
-    let checks = [
-        ("version", version(settings.version)),
-        ("recovery_init_sync_method", sync_method(server)),
-        ("autovacuum_naptime", naptime(settings.naptime_seconds)),
-        ("fsync", fsync(settings.fsync)),
-        ("max_connections", connections(row, server)),
-        (
-            "client_connection_check_interval",
-            connection_check(settings.connection_check_ms),
-        ),
-        ("wal_level", wal_level(server)),
-        ("replication_slots", slots(server)),
-        ("idle_slots", idle_slots(server)),
-        ("markers", markers(&server.settings)),
-    ];
-    let checks = checks.into_iter();
-    checks.map(|(check, said)| said.of(check, place)).collect()
-}
-
 fn databases(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
     let place = row.name.as_str();
     let checks = [
@@ -161,168 +118,8 @@ fn databases(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
     checks.map(|(check, said)| said.of(check, place)).collect()
 }
 
-fn version(version: i32) -> Said {
-    let found = format!("PostgreSQL {}.{}", version / 10_000, version % 10_000);
-    match version {
-        ..OLDEST_VERSION => Said {
-            verdict: Verdict::Bad,
-            found,
-            why: "Older servers copy databases with checkpoints and let everybody write to `public`.",
-            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
-        },
-        _ => Said {
-            verdict: unless(version >= MARKS_HALF_DROPPED, Verdict::Warn),
-            found,
-            why: "Before 15.4 a database whose drop was interrupted is not marked (datconnlimit = -2): \
-                  it looks whole, is damaged, and nobody finishes its drop.",
-            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
-        },
-    }
-}
-
 fn estimated_files(server: &ServerFacts) -> u64 {
     server.databases.saturating_mul(server.files_each)
-}
-
-fn sync_method(server: &ServerFacts) -> Said {
-    let method = &server.settings.recovery_init_sync_method;
-    let otherwise = match estimated_files(server) {
-        0..MANY_FILES => Verdict::Warn,
-        _ => Verdict::Bad,
-    };
-    Said {
-        verdict: unless(method == "syncfs", otherwise),
-        found: format!("{method}, with about {} files", estimated_files(server)),
-        why: "A start after a crash synchronises every file by itself unless this is `syncfs` \
-              (Linux): minutes, with a thousand databases.",
-        mend: set("recovery_init_sync_method", "syncfs", RELOAD),
-    }
-}
-
-fn naptime(seconds: i32) -> Said {
-    Said {
-        verdict: unless(seconds >= SHORTEST_NAPTIME_SECONDS, Verdict::Warn),
-        found: format!("{seconds} s"),
-        why: "Autovacuum visits every database once in this time: a short one keeps a core busy with \
-              databases in which nothing happens.",
-        mend: set("autovacuum_naptime", "5min", RELOAD),
-    }
-}
-
-fn fsync(on: bool) -> Said {
-    Said {
-        verdict: unless(on, Verdict::Bad),
-        found: if on { "on" } else { "off" }.to_owned(),
-        why: "With it off a crash of the machine loses data that was acknowledged, or the whole \
-              cluster.",
-        mend: set("fsync", "on", RELOAD),
-    }
-}
-
-fn connections(row: &ClusterRow, server: &ServerFacts) -> Said {
-    let settings = &server.settings;
-    let free = u64::try_from(settings.max_connections - settings.reserved_connections).unwrap_or(0);
-    let budget = u64::from(row.connection_budget);
-    let verdict = match budget {
-        _ if budget > free => Verdict::Bad,
-        _ if budget + OWN_CONNECTIONS > free => Verdict::Warn,
-        _ => Verdict::Ok,
-    };
-    Said {
-        verdict,
-        found: format!("a budget of {budget} of {free} connections for ordinary logins"),
-        why: "Requests of tenants may take all of their budget; what is left must do for the platform, \
-              for migrations and for questions.",
-        mend: format!(
-            "tenantctl clusters update {} --budget {}",
-            row.name,
-            free.saturating_sub(OWN_CONNECTIONS).max(1)
-        ),
-    }
-}
-
-fn connection_check(milliseconds: i32) -> Said {
-    Said {
-        verdict: unless(milliseconds > 0, Verdict::Warn),
-        found: format!("{milliseconds} ms"),
-        why: "At 0 a client that went away keeps its connection, and its place in the budget, until \
-              its statement ends.",
-        mend: set("client_connection_check_interval", "1s", RELOAD),
-    }
-}
-
-fn wal_level(server: &ServerFacts) -> Said {
-    let settings = &server.settings;
-    let logical = settings.wal_level == "logical";
-    let mend = if logical {
-        "alter role tn_platform replication;".to_owned()
-    } else {
-        set("wal_level", "logical", RESTART)
-    };
-    Said {
-        verdict: unless(logical && settings.may_replicate, Verdict::Warn),
-        found: match (logical, settings.may_replicate) {
-            (true, false) => "logical, and tn_platform may not replicate".to_owned(),
-            _ => settings.wal_level.clone(),
-        },
-        why: "Tenants that are too big for a dump within half a second leave this cluster by logical \
-              replication alone.",
-        mend,
-    }
-}
-
-fn slots(server: &ServerFacts) -> Said {
-    let settings = &server.settings;
-    let free = settings.max_replication_slots - settings.used_replication_slots;
-    Said {
-        verdict: unless(free >= MOVES_AT_ONCE, Verdict::Warn),
-        found: format!("{free} of {} free", settings.max_replication_slots),
-        why: "Each move by replication needs a slot; four may run at once.",
-        mend: set("max_replication_slots", "10", RESTART),
-    }
-}
-
-fn markers(settings: &SettingFacts) -> Said {
-    let is_behind = settings.may_mark && settings.unmarked > 0;
-    Said {
-        verdict: unless(!is_behind, Verdict::Warn),
-        found: match settings.may_mark {
-            true => format!("{} databases without their setting", settings.unmarked),
-            false => "comments alone: tn_platform may not set tenantry.database".to_owned(),
-        },
-        why: "A new connection proves by a setting of the database that it is in the right one, and with a \
-              round trip more by the comment on it.",
-        mend: match settings.may_mark {
-            true => "select format('alter database %I set tenantry.database = %L', datname, \
-                     shobj_description(oid, 'pg_database')) from pg_database \
-                     where shobj_description(oid, 'pg_database') like 'tenantry:%' \\gexec"
-                .to_owned(),
-            false => "grant set on parameter tenantry.database to tn_platform;".to_owned(),
-        },
-    }
-}
-
-fn idle_slots(server: &ServerFacts) -> Said {
-    let names: Vec<String> = server
-        .idle_slots
-        .iter()
-        .map(|(name, _)| name.clone())
-        .collect();
-    let kept: u64 = server.idle_slots.iter().map(|(_, bytes)| *bytes).sum();
-    let verdict = match kept {
-        _ if names.is_empty() => Verdict::Ok,
-        0..KEPT_BYTES => Verdict::Warn,
-        _ => Verdict::Bad,
-    };
-    let drop = |name: &String| format!("select pg_drop_replication_slot('{name}');");
-    let statements: Vec<String> = names.iter().take(NAMED).map(drop).collect();
-    Said {
-        verdict,
-        found: format!("{}; {} are kept for them", listed(&names), gigabytes(kept)),
-        why: "The server keeps everything that was written since for a slot that nobody reads from, \
-              until its disk is full.",
-        mend: statements.join(" "),
-    }
 }
 
 fn files(server: &ServerFacts) -> Said {
@@ -494,124 +291,5 @@ fn findings(found: u64) -> Said {
         why: "Databases, roles, secrets, objects or slots of ours that nobody claims take room, and \
               may hold data that should be gone.",
         mend: "tenantctl findings list".to_owned(),
-    }
-}
-
-/// Everything that is not of one cluster.
-pub(super) fn platform(facts: &PlatformFacts) -> Vec<Diagnosis> {
-    let checks = [
-        ("clock", clock(facts.skew, "the registry")),
-        ("signing_key", signing_key(facts)),
-        ("sealing_keys", sealing(facts)),
-        ("operator_keys", operator_keys(facts)),
-        ("stuck_operations", stuck(facts)),
-        ("tenants_behind", behind(facts.behind)),
-        ("orphans", findings(u64::from(facts.findings))),
-        ("replicas", replicas(facts.replicas)),
-    ];
-    let checks = checks.into_iter();
-    checks
-        .map(|(check, said)| said.of(check, PLATFORM))
-        .collect()
-}
-
-fn signing_key(facts: &PlatformFacts) -> Said {
-    let age = facts.signing_key.map(|from| facts.now - from);
-    let most = facts.signing_key_life + LATE_SIGNING_KEY;
-    let verdict = match age {
-        None => Verdict::Bad,
-        Some(age) => unless(age <= most, Verdict::Warn),
-    };
-    Said {
-        verdict,
-        found: match age {
-            None => "none".to_owned(),
-            Some(age) => format!("the newest has signed for {} days", age.whole_days().max(0)),
-        },
-        why: "A key that signs for long can be stolen for long; one that is due is replaced by itself.",
-        mend: "tenantctl keys rotate-signing".to_owned(),
-    }
-}
-
-fn sealing(facts: &PlatformFacts) -> Said {
-    let unopened: u64 = facts
-        .sealing
-        .iter()
-        .filter(|key| !key.in_ring)
-        .map(|key| key.secrets)
-        .sum();
-    let older = facts.sealing.iter().skip(1).filter(|key| key.in_ring);
-    let older: u64 = older.map(|key| key.secrets).sum();
-    let ids: Vec<String> = facts
-        .sealing
-        .iter()
-        .map(|key| format!("{} seals {}", key.id, key.secrets))
-        .collect();
-    let (verdict, mend) = match (unopened, older) {
-        (1.., _) => (
-            Verdict::Bad,
-            "-- put the key that is missing back into sealing.keys of every service, then: \
-             tenantctl keys reseal",
-        ),
-        (0, 1..) => (Verdict::Warn, "tenantctl keys reseal"),
-        (0, 0) => (Verdict::Ok, ""),
-    };
-    Said {
-        verdict,
-        found: ids.join(", "),
-        why: "A replaced key can be dropped from the ring only when it seals nothing any more; what a \
-              missing key sealed opens never again.",
-        mend: mend.to_owned(),
-    }
-}
-
-fn operator_keys(facts: &PlatformFacts) -> Said {
-    let old: Vec<String> = facts
-        .operator_keys
-        .iter()
-        .filter(|(_, made)| facts.now - *made > OLD_OPERATOR_KEY)
-        .map(|(name, _)| name.clone())
-        .collect();
-    Said {
-        verdict: unless(old.is_empty(), Verdict::Warn),
-        found: format!("older than a year: {}", listed(&old)),
-        why: "An operator key is good until it is revoked; who had one a year ago still has it.",
-        mend: "tenantctl keys create, then: tenantctl keys revoke KEY".to_owned(),
-    }
-}
-
-fn stuck(facts: &PlatformFacts) -> Said {
-    let names: Vec<String> = facts
-        .stuck
-        .iter()
-        .map(|(id, kind)| format!("{id} ({kind})"))
-        .collect();
-    Said {
-        verdict: unless(names.is_empty(), Verdict::Bad),
-        found: listed(&names),
-        why: "It goes neither on nor back by itself, and nothing else is done to its tenant meanwhile.",
-        mend: facts.stuck.first().map_or_else(String::new, |(id, _)| {
-            format!("tenantctl operations show {id}; tenantctl operations retry {id}")
-        }),
-    }
-}
-
-fn behind(tenants: u64) -> Said {
-    Said {
-        verdict: unless(tenants == 0, Verdict::Warn),
-        found: format!("{tenants} active tenants"),
-        why: "Their schemas are older than the newest: the first request after a long time migrates, \
-              unless a roll-out does it before.",
-        mend: "tenantctl rollouts start".to_owned(),
-    }
-}
-
-fn replicas(living: u64) -> Said {
-    Said {
-        verdict: unless(living > 0, Verdict::Bad),
-        found: format!("{living} live"),
-        why: "Without a service that owns schemas nobody is served and no tenant can be made.",
-        mend: "-- start app-service, and look at its log: it says whether the platform takes it"
-            .to_owned(),
     }
 }

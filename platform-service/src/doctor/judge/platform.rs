@@ -1,0 +1,137 @@
+//! What the doctor thinks of all that is not of one cluster: keys, operations, replicas.
+//!
+//! Deliberately pure, as all of its judgement. Invariant: a key is judged by its age alone, never by what
+//! it is.
+
+use std::time::Duration;
+
+use contract::operator::upkeep::{Diagnosis, Verdict};
+
+use super::{Said, clock, findings, listed, unless};
+use crate::doctor::facts::PlatformFacts;
+
+/// An operator key that is older should be replaced.
+const OLD_OPERATOR_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A key that is due is published within a minute; this much later something is wrong.
+const LATE_SIGNING_KEY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where no cluster is meant.
+const PLATFORM: &str = "platform";
+
+/// Everything that is not of one cluster.
+pub(in crate::doctor) fn platform(facts: &PlatformFacts) -> Vec<Diagnosis> {
+    let checks = [
+        ("clock", clock(facts.skew, "the registry")),
+        ("signing_key", signing_key(facts)),
+        ("sealing_keys", sealing(facts)),
+        ("operator_keys", operator_keys(facts)),
+        ("stuck_operations", stuck(facts)),
+        ("tenants_behind", behind(facts.behind)),
+        ("orphans", findings(u64::from(facts.findings))),
+        ("replicas", replicas(facts.replicas)),
+    ];
+    let checks = checks.into_iter();
+    checks
+        .map(|(check, said)| said.of(check, PLATFORM))
+        .collect()
+}
+
+fn signing_key(facts: &PlatformFacts) -> Said {
+    let age = facts.signing_key.map(|from| facts.now - from);
+    let most = facts.signing_key_life + LATE_SIGNING_KEY;
+    let verdict = match age {
+        None => Verdict::Bad,
+        Some(age) => unless(age <= most, Verdict::Warn),
+    };
+    Said {
+        verdict,
+        found: match age {
+            None => "none".to_owned(),
+            Some(age) => format!("the newest has signed for {} days", age.whole_days().max(0)),
+        },
+        why: "A key that signs for long can be stolen for long; one that is due is replaced by itself.",
+        mend: "tenantctl keys rotate-signing".to_owned(),
+    }
+}
+
+fn sealing(facts: &PlatformFacts) -> Said {
+    let unopened: u64 = facts
+        .sealing
+        .iter()
+        .filter(|key| !key.in_ring)
+        .map(|key| key.secrets)
+        .sum();
+    let older = facts.sealing.iter().skip(1).filter(|key| key.in_ring);
+    let older: u64 = older.map(|key| key.secrets).sum();
+    let ids: Vec<String> = facts
+        .sealing
+        .iter()
+        .map(|key| format!("{} seals {}", key.id, key.secrets))
+        .collect();
+    let (verdict, mend) = match (unopened, older) {
+        (1.., _) => (
+            Verdict::Bad,
+            "-- put the key that is missing back into sealing.keys of every service, then: \
+             tenantctl keys reseal",
+        ),
+        (0, 1..) => (Verdict::Warn, "tenantctl keys reseal"),
+        (0, 0) => (Verdict::Ok, ""),
+    };
+    Said {
+        verdict,
+        found: ids.join(", "),
+        why: "A replaced key can be dropped from the ring only when it seals nothing any more; what a \
+              missing key sealed opens never again.",
+        mend: mend.to_owned(),
+    }
+}
+
+fn operator_keys(facts: &PlatformFacts) -> Said {
+    let old: Vec<String> = facts
+        .operator_keys
+        .iter()
+        .filter(|(_, made)| facts.now - *made > OLD_OPERATOR_KEY)
+        .map(|(name, _)| name.clone())
+        .collect();
+    Said {
+        verdict: unless(old.is_empty(), Verdict::Warn),
+        found: format!("older than a year: {}", listed(&old)),
+        why: "An operator key is good until it is revoked; who had one a year ago still has it.",
+        mend: "tenantctl keys create, then: tenantctl keys revoke KEY".to_owned(),
+    }
+}
+
+fn stuck(facts: &PlatformFacts) -> Said {
+    let names: Vec<String> = facts
+        .stuck
+        .iter()
+        .map(|(id, kind)| format!("{id} ({kind})"))
+        .collect();
+    Said {
+        verdict: unless(names.is_empty(), Verdict::Bad),
+        found: listed(&names),
+        why: "It goes neither on nor back by itself, and nothing else is done to its tenant meanwhile.",
+        mend: facts.stuck.first().map_or_else(String::new, |(id, _)| {
+            format!("tenantctl operations show {id}; tenantctl operations retry {id}")
+        }),
+    }
+}
+
+fn behind(tenants: u64) -> Said {
+    Said {
+        verdict: unless(tenants == 0, Verdict::Warn),
+        found: format!("{tenants} active tenants"),
+        why: "Their schemas are older than the newest: the first request after a long time migrates, \
+              unless a roll-out does it before.",
+        mend: "tenantctl rollouts start".to_owned(),
+    }
+}
+
+fn replicas(living: u64) -> Said {
+    Said {
+        verdict: unless(living > 0, Verdict::Bad),
+        found: format!("{living} live"),
+        why: "Without a service that owns schemas nobody is served and no tenant can be made.",
+        mend: "-- start app-service, and look at its log: it says whether the platform takes it"
+            .to_owned(),
+    }
+}
