@@ -337,7 +337,10 @@ async fn claim_copy(
             Ok(()) => return Ok(claimed),
             Err(stop) if stop.is_unreachable() => return Err(stop),
             // What stands in the way is found out by looking.
-            Err(stop) => tracing::debug!(%name, ?stop, "a ready copy could not be claimed at once"),
+            Err(stop) => {
+                let error = kit::error::chain(&stop.into_problem());
+                tracing::debug!(%name, error, "a ready copy could not be claimed at once");
+            }
         }
     }
     let mut connection = server.acquire().await?;
