@@ -236,6 +236,27 @@ async fn every_step_and_every_undo_may_run_twice() {
 }
 
 #[tokio::test]
+async fn a_ready_copy_that_was_claimed_before_is_found_by_looking() {
+    let world = patient(1).await;
+    let faults = Faults::none().with(KIND, Step::Database, Fault::RepeatAct);
+    let replica = world.platform_replica(faults).await;
+    // The second of them makes its copy itself, or finds the next ready one.
+    for slug in [unique("ready"), unique("ready")] {
+        sign_up_at(&world, &replica, &slug).await;
+        reaches(&world, &slug, "done").await;
+        let waited = format!(
+            "select count(*) from registry.operation_step s
+             join registry.operation o on o.id = s.operation_id
+             where o.tenant_id = '{}' and s.step = 'database' and s.event = 'postponed'",
+            id_of(&slug)
+        );
+        assert_eq!(world.postgres().number("registry", &waited).await, 0, "{slug}");
+        owner_logs_in(&world, &slug).await;
+    }
+    no_orphans(&world).await;
+}
+
+#[tokio::test]
 async fn a_killed_platform_is_taken_over_at_every_instruction() {
     let world = patient(1).await;
     let halts = [

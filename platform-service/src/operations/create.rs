@@ -291,7 +291,9 @@ async fn make_database(
         let services = replicas::store::live_services(&mut registry).await?;
         Ok::<_, Stop>((services, route(&mut registry, head).await?))
     };
-    let claiming = claim_copy(platform, head, plan);
+    // As it was known when it was claimed; after this, only looking tells.
+    let known = plan.claimed.take();
+    let claiming = claim_copy(platform, head, &plan.password, known);
     let ((services, route), claimed) = tokio::try_join!(asked, claiming)?;
     plan.schema_versions = claimed.schema_versions;
     plan.newest_versions = replicas::newest_versions(&services);
@@ -313,10 +315,11 @@ async fn make_database(
 async fn claim_copy(
     platform: &Platform,
     head: &Head,
-    plan: &CreatePlan,
+    password: &SecretRef,
+    known: Option<ClaimedCopy>,
 ) -> Result<ClaimedCopy, Stop> {
-    let claimed = match &plan.claimed {
-        Some(claimed) => claimed.clone(),
+    let claimed = match known {
+        Some(claimed) => claimed,
         None => derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
             .await?
             .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?,
@@ -324,7 +327,7 @@ async fn claim_copy(
     let server = platform.server(&claimed.cluster).await?;
     let name = Name::Tenant(head.tenant()?.clone());
     let mark = mark(head);
-    let password = open_password(platform, head, &plan.password).await?;
+    let password = open_password(platform, head, password).await?;
     let claim = Claim {
         tenant: &name,
         marker: &server.database(&name, FIRST_COPY).marker(),
@@ -335,7 +338,6 @@ async fn claim_copy(
     if claimed.made == Made::Ready {
         match stock::claim(&server, claimed.number, &claim).await {
             Ok(()) => return Ok(claimed),
-            Err(stop) if stop.is_unreachable() => return Err(stop),
             // What stands in the way is found out by looking.
             Err(stop) => {
                 let error = kit::error::chain(&stop.into_problem());
