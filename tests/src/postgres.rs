@@ -1,23 +1,38 @@
 //! The PostgreSQL server of a world, and the superuser's look at it.
 //!
 //! Deliberately nothing of ours is asked here: what a test sees through this is what the server
-//! knows. Invariant: the server and its files are gone with the test process.
+//! knows. Looks at the databases that stay are made on connections that are kept, because a session of
+//! its own costs the server as much as a hundred looks. Invariant: the server and its files are gone
+//! with the test process.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{MutexGuard, PoisonError};
 
 use postgres_server::{
     Binaries, DataFolder, Port, Profile, Server, ServerConfig, StopMode, Superuser,
 };
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
+use tokio::runtime;
 use tokio::sync::Mutex;
+
+use crate::inside::REGISTRY;
+
+/// Databases that nobody renames or drops under a test.
+const LASTING: [&str; 2] = ["postgres", REGISTRY];
+
+/// Where an idle connection leads, which must be one of [the databases that stay](LASTING), and the
+/// runtime that it is of: it ends with the test.
+type Kept = (runtime::Id, String);
 
 /// A server of a world.
 #[derive(Debug)]
 pub struct Postgres {
     server: Mutex<Server>,
     superuser: Superuser,
+    kept: std::sync::Mutex<HashMap<Kept, Vec<PgConnection>>>,
     pub(crate) max_connections: u16,
     /// With the data, the log and the password.
     pub(crate) folder: PathBuf,
@@ -50,6 +65,7 @@ impl Postgres {
         Self {
             server: Mutex::new(server),
             superuser,
+            kept: std::sync::Mutex::default(),
             max_connections,
             folder: report.folder,
         }
@@ -104,20 +120,48 @@ impl Postgres {
 
     /// Runs statements as the superuser.
     pub async fn run(&self, database: &str, sql: &str) {
-        let mut connection = self.connect(database).await;
+        let mut connection = self.look(database).await;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&mut connection)
             .await
             .unwrap_or_else(|error| panic!("{error}: {sql}"));
+        self.keep(database, connection);
     }
 
     /// The rows of a statement, as the superuser.
     pub async fn rows(&self, database: &str, sql: &str) -> Vec<PgRow> {
-        let mut connection = self.connect(database).await;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        let mut connection = self.look(database).await;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .fetch_all(&mut connection)
             .await
-            .unwrap_or_else(|error| panic!("{error}: {sql}"))
+            .unwrap_or_else(|error| panic!("{error}: {sql}"));
+        self.keep(database, connection);
+        rows
+    }
+
+    /// A connection as good as new.
+    async fn look(&self, database: &str) -> PgConnection {
+        loop {
+            let kept = self.kept().get_mut(&kept_as(database)).and_then(Vec::pop);
+            let Some(mut connection) = kept else {
+                return self.connect(database).await;
+            };
+            // One that a restart has ended says so here.
+            if sqlx::raw_sql("discard all").execute(&mut connection).await.is_ok() {
+                return connection;
+            }
+        }
+    }
+
+    fn keep(&self, database: &str, connection: PgConnection) {
+        if LASTING.contains(&database) {
+            let mut kept = self.kept();
+            kept.entry(kept_as(database)).or_default().push(connection);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Kept, Vec<PgConnection>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first column, as texts.
@@ -166,6 +210,10 @@ impl Postgres {
         let mut server = self.server.lock().await;
         server.start_again().await.expect("the server starts again");
     }
+}
+
+fn kept_as(database: &str) -> Kept {
+    (runtime::Handle::current().id(), database.to_owned())
 }
 
 #[expect(

@@ -38,7 +38,7 @@ impl Case {
         &self.steps[..=at.expect("the point of no return is a step")]
     }
 
-    fn fault(&self, step: Step, fault: Fault) -> Faults {
+    pub(crate) fn fault(&self, step: Step, fault: Fault) -> Faults {
         Faults::none().with(self.kind, step, fault)
     }
 
@@ -156,13 +156,7 @@ async fn killed(
     here: &str,
     spare: &mut Spare,
 ) {
-    let (tenant, id, replica) = begun(world, case, faults, spare).await;
-    let speaker = world.visitor().at(&replica.url());
-    until(&format!("{here}: the runner has halted"), || async {
-        speaker.get("/readyz").await.status() != 200
-    })
-    .await;
-    drop(replica);
+    let (tenant, id) = halted(world, case, faults, spare).await;
     run_out(world, &id).await;
     reaches(world, &id, end, here).await;
     match end {
@@ -172,6 +166,22 @@ async fn killed(
             *spare = Some(tenant);
         }
     }
+}
+
+/// Begins a case at a replica that a planted fault stops, which is gone then: whose it is, its operation.
+pub(crate) async fn halted(
+    world: &World,
+    case: &Case,
+    faults: Faults,
+    spare: &mut Spare,
+) -> (TenantHandle, String) {
+    let (tenant, id, replica) = begun(world, case, faults, spare).await;
+    let speaker = world.visitor().at(&replica.url());
+    until(&format!("the runner of {id} has halted"), || async {
+        speaker.get("/readyz").await.status() != 200
+    })
+    .await;
+    (tenant, id)
 }
 
 /// As if the time had passed for which a dead runner has an operation.
@@ -236,11 +246,16 @@ pub(crate) async fn try_again(world: &World, id: &str) {
     assert!(matches!(answer.status(), 200 | 202), "{answer}");
 }
 
+/// An operation as the healthy replica shows it.
+pub(crate) async fn operation_at(world: &World, id: &str) -> Value {
+    let path = format!("/v1/operations/{id}");
+    world.operator().get(&path).await.expect(200).json()
+}
+
 /// Waits until an operation has this state; says what happened to it where it ends otherwise.
 pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
-    let path = format!("/v1/operations/{id}");
     eventually(DEADLINE * 2, &format!("{here} is {wanted}"), || async {
-        let operation: Value = world.operator().get(&path).await.expect(200).json();
+        let operation = operation_at(world, id).await;
         let now = operation["state"].as_str().unwrap_or_default();
         if now == wanted {
             return Some(());

@@ -17,6 +17,8 @@ use world::{
 use super::harness::{self, Case, operation_of, reaches};
 use crate::support::entry;
 
+mod slots;
+
 /// A case of every kind of this theme.
 pub(super) fn cases() -> Vec<Case> {
     vec![moving(), replicating(), draining()]

@@ -217,8 +217,14 @@ async fn with_a_cluster_down_others_go_on_and_what_waits_for_it_ends_when_it_is_
         .send()
         .await
         .expect(200);
-    until("the roll-out is done", || async {
-        operator.get(&path).await.expect(200).json()["tally"]["done"] == 2
+    eventually(world::DEADLINE, "the roll-out is done", || async {
+        let rollout = operator.get(&path).await.expect(200).json();
+        let tally = &rollout["tally"];
+        if tally["failed"] != 0 {
+            let failed = operator.get(&format!("{path}/tenants?state=failed")).await;
+            panic!("{rollout:#}: {failed}");
+        }
+        (tally["done"] == 2).then_some(())
     })
     .await;
     // What the undone move may have left there stands in nobody's way.

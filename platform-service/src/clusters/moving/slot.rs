@@ -4,6 +4,8 @@
 //! the publication is there before the slot, so that every change that the slot gives is published; a
 //! slot that is left behind fills the source's disk, so whatever ends a move drops it.
 
+use std::time::Duration;
+
 use contract::{Code, OperationId};
 use kit::error::Problem;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -16,6 +18,9 @@ use crate::platform::Platform;
 /// Publishes the tables of a database that is being moved.
 pub(super) const PUBLICATION: &str = "tn_move";
 
+/// How soon a slot that is being made is looked at again.
+const SOON: Duration = Duration::from_millis(200);
+
 /// The slot of a move.
 pub(crate) fn name(operation: OperationId) -> String {
     format!("tn_{}", operation.uuid().simple())
@@ -27,8 +32,15 @@ pub(crate) fn name(operation: OperationId) -> String {
 /// A table whose changes cannot be followed is named.
 pub(crate) async fn open(platform: &Platform, source: Side<'_>, slot: &str) -> Result<(), Stop> {
     let mut connection = connect(platform, source).await?;
-    if exists(&mut connection, slot).await? {
-        return Ok(connection.close().await?);
+    match made(&mut connection, slot).await? {
+        Made::Done => return Ok(connection.close().await?),
+        Made::Underway => {
+            return Err(Stop::Later {
+                wait: SOON,
+                reason: "The replication slot is being made.".into(),
+            });
+        }
+        Made::Nothing => {}
     }
     let mut owner = source.locked_owner(platform).await?;
     if let Some(reason) = contents::cannot_be_followed(&mut owner).await? {
@@ -89,9 +101,24 @@ pub(super) async fn connect(platform: &Platform, source: Side<'_>) -> Result<PgC
         .await
 }
 
-async fn exists(connection: &mut PgConnection, slot: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from pg_replication_slots where slot_name = $1)")
-        .bind(slot)
-        .fetch_one(connection)
-        .await
+/// How far a slot is made.
+enum Made {
+    Nothing,
+    /// The session of a process that has died makes it, and takes it along where it ends before it is done.
+    Underway,
+    Done,
+}
+
+async fn made(connection: &mut PgConnection, slot: &str) -> Result<Made, sqlx::Error> {
+    let in_use: Option<bool> = sqlx::query_scalar(
+        "select active_pid is not null from pg_replication_slots where slot_name = $1",
+    )
+    .bind(slot)
+    .fetch_optional(connection)
+    .await?;
+    Ok(match in_use {
+        None => Made::Nothing,
+        Some(true) => Made::Underway,
+        Some(false) => Made::Done,
+    })
 }
