@@ -250,7 +250,11 @@ async fn a_ready_copy_that_was_claimed_before_is_found_by_looking() {
              where o.tenant_id = '{}' and s.step = 'database' and s.event = 'postponed'",
             id_of(&slug)
         );
-        assert_eq!(world.postgres().number("registry", &waited).await, 0, "{slug}");
+        assert_eq!(
+            world.postgres().number("registry", &waited).await,
+            0,
+            "{slug}"
+        );
         owner_logs_in(&world, &slug).await;
     }
     no_orphans(&world).await;

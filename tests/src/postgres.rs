@@ -147,7 +147,11 @@ impl Postgres {
                 return self.connect(database).await;
             };
             // One that a restart has ended says so here.
-            if sqlx::raw_sql("discard all").execute(&mut connection).await.is_ok() {
+            if sqlx::raw_sql("discard all")
+                .execute(&mut connection)
+                .await
+                .is_ok()
+            {
                 return connection;
             }
         }

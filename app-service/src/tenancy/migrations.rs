@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -269,10 +270,7 @@ impl Migrator {
             postgres: mut connection,
             opened,
             reached,
-        } = self
-            .open(database, &behind)
-            .await
-            .map_err(|error| Problem::new(Code::TenantUnavailable).caused_by(error))?;
+        } = self.open(database, &behind).await.map_err(unavailable)?;
         let applied = opened
             .locked(&mut connection, self.0.limits.lock_wait)
             .await
@@ -460,8 +458,19 @@ fn target(owned: &OwnedMigrations, until: Option<&SchemaVersions>) -> Option<i32
 fn refused(error: MigrateError) -> Problem {
     match &error {
         MigrateError::Busy => Problem::new(Code::TenantMigrating),
-        _ => Problem::new(Code::TenantUnavailable).caused_by(error),
+        _ => unavailable(error),
     }
+}
+
+/// With the words of the server, or why there was none: the platform shows them to operators.
+fn unavailable(error: impl Error + Send + Sync + 'static) -> Problem {
+    let why = match kit::db::said(&error) {
+        Some(said) => format!("the server said: {said}"),
+        None => chain(&error),
+    };
+    Problem::new(Code::TenantUnavailable)
+        .detail(why)
+        .caused_by(error)
 }
 
 fn failure(owner: &SchemaOwner, error: &MigrateError) -> MigrationOutcome {

@@ -34,7 +34,8 @@ async fn a_slot_that_a_dying_session_is_making_is_not_taken_for_a_slot() {
                 operation_at(&world, &id).await["failure"]["code"] == "not-ready"
             })
             .await;
-            let end = "select pg_terminate_backend(active_pid) from pg_replication_slots where active";
+            let end =
+                "select pg_terminate_backend(active_pid) from pg_replication_slots where active";
             here.run("postgres", end).await;
         }
     );
