@@ -9,7 +9,7 @@ use contract::{Code, ProblemDocument};
 use flate2::read::GzDecoder;
 use http::Method;
 use serde_json::{Value, json};
-use world::{Answer, DEADLINE, PASSWORD, World, WorldOptions, eventually, until};
+use world::{Answer, DEADLINE, Logs, PASSWORD, World, WorldOptions, eventually, until};
 
 use crate::support::{entry, unique};
 
@@ -144,6 +144,7 @@ async fn an_access_line_says_who_asked_what_of_whom_and_what_became_of_it() {
 
 #[tokio::test]
 async fn whatever_a_request_holds_it_is_one_line_and_forges_none() {
+    let _everything = Logs::everything();
     const FORGED: &str = r#"{"level":"ERROR","target":"access","status":200}"#;
     let world = World::shared().await;
     let acme = world.tenant("forger").await;

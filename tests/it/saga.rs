@@ -12,6 +12,7 @@ use world::{
     WorldOptions, eventually, until,
 };
 
+use crate::fleet::harness::points;
 use crate::support::{signup, unique};
 
 const KIND: OperationKind = OperationKind::Create;
@@ -263,18 +264,9 @@ async fn a_ready_copy_that_was_claimed_before_is_found_by_looking() {
 #[tokio::test]
 async fn a_killed_platform_is_taken_over_at_every_instruction() {
     let world = patient(1).await;
-    let halts = [
-        Fault::HaltBeforeAct,
-        Fault::HaltAfterAct,
-        Fault::HaltAfterLog,
-    ];
-    let cases = KIND
-        .steps()
-        .iter()
-        .copied()
-        .flat_map(|step| halts.map(|halt| (step, halt)));
+    let after = [Fault::HaltAfterAct, Fault::HaltAfterLog];
     // One after the other: replicas with other faults would take part in the work.
-    for (step, halt) in cases {
+    for (step, halt) in points(KIND.steps(), Fault::HaltBeforeAct, after) {
         let slug = unique("killed");
         let replica = world
             .platform_replica(Faults::none().with(KIND, step, halt))
@@ -292,18 +284,10 @@ async fn a_killed_platform_is_taken_over_at_every_instruction() {
 #[tokio::test]
 async fn a_platform_killed_while_it_undoes_is_taken_over_too() {
     let world = patient(1).await;
-    let halts = [
-        Fault::HaltBeforeUndo,
-        Fault::HaltAfterUndo,
-        Fault::HaltAfterUndoLog,
-    ];
-    let cases = KIND
-        .steps()
-        .iter()
-        .copied()
-        .flat_map(|step| halts.map(|halt| (step, halt)));
+    let undone: Vec<Step> = KIND.steps().iter().rev().copied().collect();
+    let after = [Fault::HaltAfterUndo, Fault::HaltAfterUndoLog];
     // One after the other: replicas with other faults would take part in the work.
-    for (step, halt) in cases {
+    for (step, halt) in points(&undone, Fault::HaltBeforeUndo, after) {
         let slug = unique("killed");
         let faults = Faults::none()
             .with(KIND, Step::Activate, Fault::FailAfterAct)

@@ -1,20 +1,50 @@
 //! Everything that this process logs, kept for tests that look for what must not be there.
 //!
-//! Deliberately one for the process, as logging is. Invariants: lines are kept whole and in order, the
-//! oldest dropped first; who looks for something holds up nobody who logs.
+//! Deliberately one for the process, as logging is, and without statements unless a test asks for
+//! [everything](Logs::everything): writing each of them down is a tenth of the work of all tests.
+//! Invariants: lines are kept whole and in order, the oldest dropped first; who looks for something holds
+//! up nobody who logs.
 
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kit::telemetry::{Guard, LogFormat, LogSettings};
+use kit::telemetry::{Guard, LogFormat, LogSettings, Refilter};
 
 /// Bytes that are kept.
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// Our own code, and of others what is worth knowing.
+const QUIET: &str = "debug,sqlx=info,h2=info,hyper_util=info,hyper=info,tower=info";
 /// Chatty where secrets pass: statements, HTTP, our own code.
-const FILTER: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
+const CHATTY: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
 
-static LOGS: std::sync::OnceLock<(Logs, Guard)> = std::sync::OnceLock::new();
+static LOGS: std::sync::OnceLock<(Logs, Guard, Refilter)> = std::sync::OnceLock::new();
+/// Tests that want everything just now.
+static LISTENERS: Mutex<usize> = Mutex::new(0);
+
+/// While it is held, everything is logged, statements too.
+#[derive(Debug)]
+#[must_use = "without it statements are not logged"]
+pub struct Everything(());
+
+impl Drop for Everything {
+    fn drop(&mut self) {
+        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+        *listeners -= 1;
+        if *listeners == 0 {
+            log_by(QUIET);
+        }
+    }
+}
+
+/// Changes what is logged, unless somebody who looks for a cause has said what he wants.
+fn log_by(filter: &str) {
+    if let Some((_, _, refilter)) = LOGS.get()
+        && std::env::var_os("WORLD_LOG").is_none()
+    {
+        refilter.set(filter).expect("directives of our own");
+    }
+}
 
 /// The lines so far.
 #[derive(Debug, Clone, Default)]
@@ -30,18 +60,29 @@ struct Kept {
 impl Logs {
     /// The logs of this process, which start with the first call.
     pub fn of_process() -> Self {
-        let (logs, _) = LOGS.get_or_init(|| {
+        let (logs, ..) = LOGS.get_or_init(|| {
             let logs = Self::default();
-            let filter = std::env::var("WORLD_LOG").unwrap_or_else(|_| FILTER.to_owned());
+            let filter = std::env::var("WORLD_LOG").unwrap_or_else(|_| QUIET.to_owned());
             let settings = LogSettings {
                 format: LogFormat::Json,
                 filter,
             };
-            let guard = kit::telemetry::init_with_writer(&settings, Writer(logs.clone()))
-                .expect("nothing else logs in a test process");
-            (logs, guard)
+            let (guard, refilter) =
+                kit::telemetry::init_refilterable(&settings, Writer(logs.clone()))
+                    .expect("nothing else logs in a test process");
+            (logs, guard, refilter)
         });
         logs.clone()
+    }
+
+    /// Logs everything from now on, until what this gives is dropped. To be asked before the world of a
+    /// test that looks for what nobody may log.
+    pub fn everything() -> Everything {
+        Self::of_process();
+        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+        *listeners += 1;
+        log_by(CHATTY);
+        Everything(())
     }
 
     /// The lines that hold this text.

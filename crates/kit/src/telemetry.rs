@@ -16,9 +16,9 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 pub use metrics::{Metrics, metrics_handle, render_metrics};
 
@@ -96,6 +96,39 @@ where
     })
 }
 
+/// The same, with a handle by which what is logged can be changed.
+pub fn init_refilterable<W>(
+    settings: &LogSettings,
+    writer: W,
+) -> Result<(Guard, Refilter), TelemetryError>
+where
+    W: Write + Send + 'static,
+{
+    let (filter, handle) = reload::Layer::new(filter(settings)?);
+    let guard = install(|| {
+        subscriber(settings.format, filter, Mutex::new(writer)).try_init()?;
+        Ok(None)
+    })?;
+    Ok((guard, Refilter(handle)))
+}
+
+/// Changes what is logged while a process runs.
+#[derive(Debug, Clone)]
+pub struct Refilter(reload::Handle<EnvFilter, Registry>);
+
+impl Refilter {
+    /// Logs by other directives from now on; nothing changes where this process logged already before.
+    ///
+    /// # Errors
+    /// The directives cannot be read.
+    pub fn set(&self, directives: &str) -> Result<(), TelemetryError> {
+        let filter = EnvFilter::try_new(directives)?;
+        // Without a subscriber there is nothing to filter.
+        let _ = self.0.reload(filter);
+        Ok(())
+    }
+}
+
 fn install(
     build: impl FnOnce() -> Result<Option<Writing>, TelemetryError>,
 ) -> Result<Guard, TelemetryError> {
@@ -114,7 +147,7 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, TelemetryError> {
 
 fn subscriber<W>(
     format: LogFormat,
-    filter: EnvFilter,
+    filter: impl Filter<Registry> + Send + Sync + 'static,
     writer: W,
 ) -> impl Subscriber + Send + Sync + 'static
 where

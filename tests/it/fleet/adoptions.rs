@@ -8,7 +8,9 @@ use contract::Code;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use world::{Answer, OperationKind, PASSWORD, Speaker, Step, TenantHandle, World, WorldOptions};
+use world::{
+    Answer, Logs, OperationKind, PASSWORD, Speaker, Step, TenantHandle, World, WorldOptions,
+};
 
 use super::harness::{self, Case};
 use crate::support::{role_password, unique};
@@ -352,6 +354,7 @@ async fn schemas_of_ours_without_a_history_need_the_right_baseline() {
 
 #[tokio::test]
 async fn what_cannot_be_adopted_is_refused_with_what_mends_it() {
+    let _everything = Logs::everything();
     let world = World::with(WorldOptions::default()).await;
     let operator = world.operator();
     let slug = unique("refused");

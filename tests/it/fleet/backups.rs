@@ -15,10 +15,10 @@ use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use world::{Mode, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions, until};
+use world::{Logs, Mode, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions, until};
 
 use super::harness::{self, Case};
-use super::moves::unlimited;
+use super::moves::load::unlimited;
 use crate::support::entry;
 
 /// A world that keeps objects.
@@ -350,6 +350,7 @@ async fn a_corrupt_archive_is_named_and_changes_nothing() {
 
 #[tokio::test]
 async fn encrypted_objects_cannot_be_swapped_and_tell_nothing() {
+    let _everything = Logs::everything();
     let keeping = Keeping::start(WorldOptions::default()).await;
     let world = &keeping.world;
     let operator = world.operator();

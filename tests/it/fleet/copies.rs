@@ -7,7 +7,9 @@ use contract::Code;
 use futures::FutureExt as _;
 use http::Method;
 use serde_json::{Value, json};
-use world::{OperationKind, PASSWORD, Speaker, Step, TenantHandle, World, WorldOptions, until};
+use world::{
+    Logs, OperationKind, PASSWORD, Speaker, Step, TenantHandle, World, WorldOptions, until,
+};
 
 use super::backups::{Keeping, hashes, write};
 use super::harness::{self, Case};
@@ -33,6 +35,7 @@ fn without_sessions(hashes: Vec<String>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
+    let _everything = Logs::everything();
     let world = World::with(WorldOptions::default()).await;
     let operator = world.operator();
     let acme = world.tenant("original").await;
@@ -215,6 +218,7 @@ async fn rows(operator: &Speaker, id: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
+    let _everything = Logs::everything();
     let world = World::with(WorldOptions::default()).await;
     let operator = world.operator();
     let text = format!(

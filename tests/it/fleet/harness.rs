@@ -97,55 +97,61 @@ pub(crate) async fn every_step_fails(world: &World, case: &Case) {
     no_leftovers(world).await;
 }
 
-/// Every act and every undo may run twice.
+/// Every act and every undo may run twice: all of one operation do.
 pub(crate) async fn every_step_twice(world: &World, case: &Case) {
+    let repeating = |faults: Faults, steps: &[Step], fault| {
+        let steps = steps.iter();
+        steps.fold(faults, |faults, step| faults.with(case.kind, *step, fault))
+    };
+    let undos = repeating(case.failing_late(), case.reversible(), Fault::RepeatUndo);
+    let here = format!("{} undone twice", case.kind.as_str());
     let mut spare = Spare::None;
-    for step in case.steps {
-        let here = format!("{} {step:?} twice", case.kind.as_str());
-        let faults = case.fault(*step, Fault::RepeatAct);
-        let (tenant, id, _replica) = begun(world, case, faults, &mut spare).await;
-        reaches(world, &id, "done", &here).await;
-        (case.after_done)(world, &tenant).await;
+    let (tenant, id, replica) = begun(world, case, undos, &mut spare).await;
+    reaches(world, &id, "undone", &here).await;
+    (case.after_undone)(world, &tenant).await;
+    drop(replica);
+    spare = Some(tenant);
+
+    let acts = repeating(Faults::none(), case.steps, Fault::RepeatAct);
+    let here = format!("{} twice", case.kind.as_str());
+    let (tenant, id, _replica) = begun(world, case, acts, &mut spare).await;
+    reaches(world, &id, "done", &here).await;
+    (case.after_done)(world, &tenant).await;
+    no_leftovers(world).await;
+}
+
+/// A platform that is killed at any instruction is taken over, forwards and backwards: before the first
+/// of them, and before and after the log of each is written.
+pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
+    let forwards = [Fault::HaltAfterAct, Fault::HaltAfterLog];
+    let backwards = [Fault::HaltAfterUndo, Fault::HaltAfterUndoLog];
+    let mut spare = Spare::None;
+    for (step, halt) in points(case.steps, Fault::HaltBeforeAct, forwards) {
+        let faults = case.fault(step, halt);
+        let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
+        killed(world, case, faults, "done", &here, &mut spare).await;
     }
-    for step in case.reversible() {
-        let here = format!("{} {step:?} undone twice", case.kind.as_str());
-        let faults = case
-            .failing_late()
-            .with(case.kind, *step, Fault::RepeatUndo);
-        let (tenant, id, _replica) = begun(world, case, faults, &mut spare).await;
-        reaches(world, &id, "undone", &here).await;
-        (case.after_undone)(world, &tenant).await;
-        spare = Some(tenant);
+    let undone: Vec<Step> = case.reversible().iter().rev().copied().collect();
+    for (step, halt) in points(&undone, Fault::HaltBeforeUndo, backwards) {
+        let faults = case.failing_late().with(case.kind, step, halt);
+        let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
+        killed(world, case, faults, "undone", &here, &mut spare).await;
     }
     no_leftovers(world).await;
 }
 
-/// A platform that is killed at any instruction is taken over, forwards and backwards.
-pub(crate) async fn every_instruction_killed(world: &World, case: &Case) {
-    let mut spare = Spare::None;
-    for step in case.steps {
-        for halt in [
-            Fault::HaltBeforeAct,
-            Fault::HaltAfterAct,
-            Fault::HaltAfterLog,
-        ] {
-            let faults = case.fault(*step, halt);
-            let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
-            killed(world, case, faults, "done", &here, &mut spare).await;
-        }
-    }
-    for step in case.reversible() {
-        for halt in [
-            Fault::HaltBeforeUndo,
-            Fault::HaltAfterUndo,
-            Fault::HaltAfterUndoLog,
-        ] {
-            let faults = case.failing_late().with(case.kind, *step, halt);
-            let here = format!("{} {step:?} {halt:?}", case.kind.as_str());
-            killed(world, case, faults, "undone", &here, &mut spare).await;
-        }
-    }
-    no_leftovers(world).await;
+/// Where a runner can die that goes through these steps. Before a step is after the log of the one before
+/// it, or, where it has no act, after that act.
+pub(crate) fn points(
+    steps: &[Step],
+    before: Fault,
+    after: [Fault; 2],
+) -> impl Iterator<Item = (Step, Fault)> {
+    let first = steps.first().map(|step| (*step, before));
+    let each = steps
+        .iter()
+        .flat_map(move |step| after.map(|halt| (*step, halt)));
+    first.into_iter().chain(each)
 }
 
 async fn killed(

@@ -4,7 +4,7 @@ use contract::Code;
 use contract::operator::upkeep::PsqlLogin;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
-use world::{TenantHandle, World, WorldOptions, until};
+use world::{Logs, TenantHandle, World, WorldOptions, until};
 
 use crate::support::entry;
 
@@ -94,6 +94,7 @@ async fn psql(world: &World, tenant: &TenantHandle, access: &str) -> PsqlLogin {
 
 #[tokio::test]
 async fn psql_logins_end() {
+    let _everything = Logs::everything();
     let world = World::with(WorldOptions::default().stock_level(1)).await;
     let acme = world.tenant("looked-into").await;
     let beta = world.tenant("left-alone").await;

@@ -16,7 +16,7 @@ use world::{
 };
 
 use super::harness::{self, Case, impatient, operation_of, patient, reaches, roomy};
-use super::moves::unlimited;
+use super::moves::load::unlimited;
 use crate::support::entry;
 
 const FIRST: &str =

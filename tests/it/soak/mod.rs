@@ -17,7 +17,7 @@ use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
-use world::{DEADLINE, PlatformProcess, World};
+use world::{DEADLINE, Logs, PlatformProcess, World};
 
 use self::desk::Desk;
 use self::writers::Subject;
@@ -105,6 +105,7 @@ async fn pause(random: &mut StdRng, milliseconds: std::ops::RangeInclusive<u64>)
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_at_random_lose_no_tenant_and_no_row_and_leave_nothing_behind() {
+    let _everything = Logs::everything();
     let measure = Measure::of_environment();
     let started = Instant::now();
     let options = harness::roomy()

@@ -8,7 +8,7 @@ use contract::Code;
 use ed25519_dalek::{Signature, VerifyingKey};
 use http::Method;
 use serde_json::{Value, json};
-use world::{World, WorldOptions, until};
+use world::{Logs, World, WorldOptions, until};
 
 use super::{
     blocked, deleted, done, is_deleted, is_purged, path, post, purged, refuses, remove, tell,
@@ -166,6 +166,7 @@ async fn a_retention_that_is_over_purges_by_itself_in_the_window() {
 
 #[tokio::test]
 async fn purge_leaves_a_signed_certificate_and_no_canary() {
+    let _everything = Logs::everything();
     let objects = tempfile::tempdir().unwrap();
     let world = World::with(with_objects(WorldOptions::default(), &objects)).await;
     let operator = world.operator();
