@@ -7,20 +7,24 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kit::telemetry::{Guard, LogFormat, LogSettings, Refilter};
+use kit::telemetry::{Guard, LogFormat};
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, dynamic_filter_fn};
+use tracing_subscriber::layer::Filter;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// Bytes that are kept.
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
-/// Our own code, and of others what is worth knowing.
-const QUIET: &str = "debug,sqlx=info,h2=info,hyper_util=info,hyper=info,tower=info";
 /// Chatty where secrets pass: statements, HTTP, our own code.
-const CHATTY: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
+const FILTER: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
 
-static LOGS: std::sync::OnceLock<(Logs, Guard, Refilter)> = std::sync::OnceLock::new();
+static LOGS: std::sync::OnceLock<(Logs, Guard)> = std::sync::OnceLock::new();
 /// Tests that want everything just now.
-static LISTENERS: Mutex<usize> = Mutex::new(0);
+static LISTENERS: AtomicUsize = AtomicUsize::new(0);
 
 /// While it is held, everything is logged, statements too.
 #[derive(Debug)]
@@ -29,21 +33,22 @@ pub struct Everything(());
 
 impl Drop for Everything {
     fn drop(&mut self) {
-        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
-        *listeners -= 1;
-        if *listeners == 0 {
-            log_by(QUIET);
-        }
+        LISTENERS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// Changes what is logged, unless somebody who looks for a cause has said what he wants.
-fn log_by(filter: &str) {
-    if let Some((_, _, refilter)) = LOGS.get()
-        && std::env::var_os("WORLD_LOG").is_none()
-    {
-        refilter.set(filter).expect("directives of our own");
-    }
+/// Passes statements only while somebody listens.
+fn statements() -> impl Filter<Registry> + Send + Sync {
+    let is_statement = |metadata: &Metadata<'_>| {
+        metadata.target().starts_with("sqlx") && *metadata.level() > Level::INFO
+    };
+    dynamic_filter_fn(move |metadata, _| {
+        !is_statement(metadata) || LISTENERS.load(Ordering::SeqCst) > 0
+    })
+    .with_callsite_filter(move |metadata| match is_statement(metadata) {
+        true => Interest::sometimes(),
+        false => Interest::always(),
+    })
 }
 
 /// The lines so far.
@@ -60,17 +65,19 @@ struct Kept {
 impl Logs {
     /// The logs of this process, which start with the first call.
     pub fn of_process() -> Self {
-        let (logs, ..) = LOGS.get_or_init(|| {
+        let (logs, _) = LOGS.get_or_init(|| {
             let logs = Self::default();
-            let filter = std::env::var("WORLD_LOG").unwrap_or_else(|_| QUIET.to_owned());
-            let settings = LogSettings {
-                format: LogFormat::Json,
-                filter,
-            };
-            let (guard, refilter) =
-                kit::telemetry::init_refilterable(&settings, Writer(logs.clone()))
+            let wanted = std::env::var("WORLD_LOG");
+            if wanted.is_ok() {
+                LISTENERS.fetch_add(1, Ordering::SeqCst);
+            }
+            let wanted = wanted.unwrap_or_else(|_| FILTER.to_owned());
+            let filter = EnvFilter::try_new(wanted).expect("directives");
+            let writer = Writer(logs.clone());
+            let guard =
+                kit::telemetry::init_with_filter(LogFormat::Json, filter.and(statements()), writer)
                     .expect("nothing else logs in a test process");
-            (logs, guard, refilter)
+            (logs, guard)
         });
         logs.clone()
     }
@@ -78,10 +85,7 @@ impl Logs {
     /// Logs everything from now on, until what this gives is dropped. To be asked before the world of a
     /// test that looks for what nobody may log.
     pub fn everything() -> Everything {
-        Self::of_process();
-        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
-        *listeners += 1;
-        log_by(CHATTY);
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
         Everything(())
     }
 

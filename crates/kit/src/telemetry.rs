@@ -18,7 +18,7 @@ use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 pub use metrics::{Metrics, metrics_handle, render_metrics};
 
@@ -89,44 +89,22 @@ pub fn init_with_writer<W>(settings: &LogSettings, writer: W) -> Result<Guard, T
 where
     W: Write + Send + 'static,
 {
-    let filter = filter(settings)?;
-    install(|| {
-        subscriber(settings.format, filter, Mutex::new(writer)).try_init()?;
-        Ok(None)
-    })
+    init_with_filter(settings.format, filter(settings)?, writer)
 }
 
-/// The same, with a handle by which what is logged can be changed.
-pub fn init_refilterable<W>(
-    settings: &LogSettings,
+/// The same with a filter of the caller's own, which may change its mind while the process runs.
+pub fn init_with_filter<W>(
+    format: LogFormat,
+    filter: impl Filter<Registry> + Send + Sync + 'static,
     writer: W,
-) -> Result<(Guard, Refilter), TelemetryError>
+) -> Result<Guard, TelemetryError>
 where
     W: Write + Send + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter(settings)?);
-    let guard = install(|| {
-        subscriber(settings.format, filter, Mutex::new(writer)).try_init()?;
+    install(|| {
+        subscriber(format, filter, Mutex::new(writer)).try_init()?;
         Ok(None)
-    })?;
-    Ok((guard, Refilter(handle)))
-}
-
-/// Changes what is logged while a process runs.
-#[derive(Debug, Clone)]
-pub struct Refilter(reload::Handle<EnvFilter, Registry>);
-
-impl Refilter {
-    /// Logs by other directives from now on; nothing changes where this process logged already before.
-    ///
-    /// # Errors
-    /// The directives cannot be read.
-    pub fn set(&self, directives: &str) -> Result<(), TelemetryError> {
-        let filter = EnvFilter::try_new(directives)?;
-        // Without a subscriber there is nothing to filter.
-        let _ = self.0.reload(filter);
-        Ok(())
-    }
+    })
 }
 
 fn install(

@@ -115,6 +115,25 @@ async fn a_tenant_is_copied_taken_along_and_brought_back() {
         std::fs::read(archive).unwrap()
     );
     ctl.run(&["tenants", "export", id, "--to", "-"]).expect(2);
+    // What is there is not written over, unless it is said.
+    std::fs::write(again, "something else").unwrap();
+    let fetch = [
+        "tenants",
+        "export",
+        id,
+        "--operation",
+        export,
+        "--to",
+        again,
+    ];
+    ctl.run(&fetch).expect(2).says("--force");
+    assert_eq!(std::fs::read(again).unwrap(), b"something else");
+    ctl.run(&[fetch.as_slice(), &["--force"]].concat())
+        .expect(0);
+    assert_eq!(
+        std::fs::read(again).unwrap(),
+        std::fs::read(archive).unwrap()
+    );
     ctl.run(&[
         "tenants",
         "import",

@@ -2,22 +2,21 @@
 //! tenants.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use app_service::{App, Module, auth, entries};
 use contract::Code;
 use futures::FutureExt as _;
 use refinery::Migration;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use world::{
-    Answer, DEADLINE, OpenTransaction, OperationKind, Speaker, Step, TenantHandle, World,
-    WorldOptions, eventually,
-};
+use world::{Answer, DEADLINE, OpenTransaction, TenantHandle, World, WorldOptions, eventually};
 
-use super::harness::{self, Case, impatient, operation_of, patient, reaches, roomy};
-use super::moves::load::unlimited;
-use crate::support::entry;
+use super::harness::{impatient, reaches, roomy};
+
+mod faults;
+mod load;
+
+pub(super) use faults::case;
 
 const FIRST: &str =
     "create table ledger.line (id int not null, constraint line_key primary key (id));";
@@ -208,95 +207,6 @@ async fn canaries_first_then_waves_and_nothing_twice() {
         .json();
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
     assert_eq!(list["data"][1]["id"], id);
-}
-
-/// Somebody changes an entry again and again and reads each change back: how often, and what was not as
-/// it was acknowledged.
-async fn changing(
-    speaker: Speaker,
-    count: Arc<AtomicUsize>,
-    stop: CancellationToken,
-) -> Vec<String> {
-    let made = speaker.post("/v1/entries", entry("change 1")).await;
-    let path = made.expect(201).header("location").to_owned();
-    let mut version = 1;
-    let mut strange = Vec::new();
-    while !stop.is_cancelled() && strange.is_empty() {
-        let title = format!("change {}", version + 1);
-        let change = speaker.request(http::Method::PATCH, &path);
-        let change = change.header("if-match", &format!("\"{version}\""));
-        let changed = change.json(json!({ "title": title })).send().await;
-        version += 1;
-        let read = speaker.get(&path).await;
-        let as_acknowledged = read.status() == 200
-            && read.json()["title"] == title.as_str()
-            && read.header("etag") == format!("\"{version}\"");
-        if changed.status() != 200 || !as_acknowledged {
-            strange.push(format!("{title}: {changed}, then {read}"));
-        }
-        count.fetch_add(1, Ordering::SeqCst);
-    }
-    strange
-}
-
-#[tokio::test]
-async fn a_roll_out_under_load_loses_no_acknowledged_write_and_serves_no_stale_one() {
-    /// Writes the table anew that is written to all the time.
-    const HEAVY: &str =
-        "alter table entries.entry add column weight float not null default random();";
-    let second = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&second);
-    let options = WorldOptions::default()
-        .app_setting("migrations.on_demand", "minimum")
-        .app(move || {
-            let mut migrations = vec![Migration::unapplied("V1__ledger", FIRST).unwrap()];
-            if switch.load(Ordering::SeqCst) {
-                migrations.push(Migration::unapplied("V2__heavy", HEAVY).unwrap());
-            }
-            App::new()
-                .module(auth::module())
-                .module(entries::module())
-                .module(Module::new("ledger", migrations).minimum(1))
-        });
-    let world = World::with(options).await;
-    let acme = world.tenant("loaded").await;
-    unlimited(&world, &acme).await;
-    second.store(true, Ordering::SeqCst);
-    let newer = world.add_app_replica().await;
-    // The release before goes on serving the tenant, before and after.
-    let (stop, count) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
-    let writers: Vec<_> = (0..4)
-        .map(|number| {
-            let replica = [0, newer][number % 2];
-            let owner = acme.owner().at(&world.app_url(replica));
-            tokio::spawn(changing(owner, Arc::clone(&count), stop.clone()))
-        })
-        .collect();
-    let more = async || {
-        let wanted = count.load(Ordering::SeqCst) + 40;
-        eventually(DEADLINE, "the load goes on", || async {
-            let ended = writers.iter().any(tokio::task::JoinHandle::is_finished);
-            (ended || count.load(Ordering::SeqCst) >= wanted).then_some(())
-        })
-        .await;
-    };
-    more().await;
-    let done = world.operator().post("/v1/rollouts", json!({})).await;
-    let id = operation_of(&done);
-    reaches(&world, &id, "done", "the roll-out").await;
-    let shown = world.operator().get(&format!("/v1/operations/{id}")).await;
-    assert_eq!(shown.json()["result"]["tally"]["done"], 1, "{shown}");
-    more().await;
-    stop.cancel();
-    for writer in writers {
-        assert_eq!(writer.await.unwrap(), Vec::<String>::new());
-    }
-    let database = acme.id().as_str();
-    let weights = "select count(*) from entries.entry where weight >= 0";
-    assert_eq!(world.postgres().number(database, weights).await, 4);
-    let versions = "select sum(version - 1)::bigint from entries.entry";
-    let changes = i64::try_from(count.load(Ordering::SeqCst)).unwrap();
-    assert_eq!(world.postgres().number(database, versions).await, changes);
 }
 
 #[tokio::test]
@@ -591,75 +501,6 @@ async fn senseless_roll_outs_are_refused() {
     // A fleet of nobody is rolled out at once.
     let answer = fleet.world.operator().post("/v1/rollouts", json!({})).await;
     assert_eq!(answer.expect(200).json()["state"], "done");
-}
-
-/// Brings a tenant whose registry row is behind to where its database is.
-pub(super) fn case() -> Case {
-    fn prepare(world: &World) -> futures::future::BoxFuture<'_, TenantHandle> {
-        async move {
-            let tenant = world.tenant("behind").await;
-            let sql = format!(
-                "update registry.tenant set schema_versions = schema_versions || '{{\"entries\": 1}}'
-                 where id = '{}'",
-                tenant.id()
-            );
-            world.postgres().run("registry", &sql).await;
-            tenant
-        }
-        .boxed()
-    }
-    fn begin<'a>(
-        operator: &'a Speaker,
-        tenant: &'a TenantHandle,
-    ) -> futures::future::BoxFuture<'a, Answer> {
-        let request = json!({ "filter": { "ids": [tenant.id()] } });
-        async move { operator.post("/v1/rollouts", request).await }.boxed()
-    }
-    fn after_done<'a>(
-        world: &'a World,
-        tenant: &'a TenantHandle,
-    ) -> futures::future::BoxFuture<'a, ()> {
-        stands(world, tenant, ("done", "2")).boxed()
-    }
-    fn after_undone<'a>(
-        world: &'a World,
-        tenant: &'a TenantHandle,
-    ) -> futures::future::BoxFuture<'a, ()> {
-        stands(world, tenant, ("aborted", "1")).boxed()
-    }
-    Case {
-        kind: OperationKind::Rollout,
-        steps: &[Step::Prepare, Step::Waves, Step::Finish],
-        point_of_no_return: Step::Prepare,
-        prepare,
-        begin,
-        after_done,
-        after_undone,
-    }
-}
-
-async fn stands(world: &World, tenant: &TenantHandle, (state, version): (&str, &str)) {
-    let sql = "select state from registry.rollout order by id desc limit 1";
-    assert_eq!(world.postgres().texts("registry", sql).await, [state]);
-    let sql = format!(
-        "select schema_versions ->> 'entries' from registry.tenant where id = '{}'",
-        tenant.id()
-    );
-    assert_eq!(world.postgres().texts("registry", &sql).await, [version]);
-}
-
-#[tokio::test]
-async fn every_step_of_a_roll_out_may_fail_and_run_twice() {
-    let world = World::with(patient()).await;
-    harness::every_step_fails(&world, &case()).await;
-    harness::every_step_twice(&world, &case()).await;
-}
-
-#[tokio::test]
-async fn a_roll_out_survives_a_kill_at_every_instruction() {
-    let world = World::with(impatient()).await;
-    harness::every_instruction_killed(&world, &case()).await;
-    harness::undo_stuck_and_retried(&world, &case()).await;
 }
 
 #[tokio::test]

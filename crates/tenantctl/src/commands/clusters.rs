@@ -12,6 +12,7 @@ use contract::tenant::TlsMode;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::operations;
 use super::tenants::data;
 use crate::api::Query;
 use crate::confirm::{Source, secret};
@@ -258,10 +259,10 @@ impl Drain {
         };
         let path = format!("{}/drain", self.cluster.path());
         let view = follow::begun(context, &path, &body).await?;
-        follow::shown(context, &view)?;
         if !follow::is_over(&view) {
-            return Ok(());
+            return follow::shown(context, &view);
         }
+        context.out.item(&operations::fields_but_result(), &view)?;
         let result = &view["result"];
         let list = |name: &str| result[name].as_array().map_or(&[][..], Vec::as_slice);
         let number = |name: &str| result[name].as_u64().unwrap_or(0);

@@ -48,6 +48,12 @@ pub(crate) const FIELDS: &[Column<'_>] = &[
     time("over", "/finished_at"),
 ];
 
+/// The same for who shows what came of it apart.
+pub(crate) fn fields_but_result() -> Vec<Column<'static>> {
+    let fields = FIELDS.iter().copied();
+    fields.filter(|field| !field.shows("/result")).collect()
+}
+
 const LOG: &[Column<'_>] = &[
     time("at", "/at"),
     plain("step", "/step"),

@@ -53,6 +53,11 @@ pub(crate) struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
+    /// Whether it shows what this JSON pointer points to.
+    pub(crate) fn shows(&self, pointer: &str) -> bool {
+        self.pointer == pointer
+    }
+
     const fn new(title: &'a str, pointer: &'a str, show: Show) -> Self {
         Self {
             title,

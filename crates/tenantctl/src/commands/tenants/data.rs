@@ -16,6 +16,7 @@ use contract::{ClusterName, OperationId, Slug};
 use hyper::body::{Bytes, Frame};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::life::Explicit;
@@ -91,6 +92,9 @@ pub(crate) struct Export {
     /// The file to write; else the tenant's id and .tar.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    /// Replace the file where there is one already.
+    #[arg(long)]
+    force: bool,
     /// Fetch the archive of an export that was begun before, and make none.
     #[arg(long, value_name = "OPERATION")]
     operation: Option<OperationId>,
@@ -242,6 +246,10 @@ impl Export {
                 "an archive is written to a file, whole or not at all; name one",
             ));
         }
+        // Known before anything is made.
+        if !self.force && to.exists() {
+            return Err(taken(&to));
+        }
         let view = match self.operation {
             Some(operation) => {
                 let begun = context.api()?.operation(operation).await?;
@@ -261,7 +269,12 @@ impl Export {
         if export.is_empty() {
             return Err(Failure::usage("that operation is no export of an archive"));
         }
-        fetch(context, export, &to).await?;
+        let archive = fetch(context, export, &to).await?;
+        let written = match self.force {
+            true => archive.persist(&to),
+            false => archive.persist_noclobber(&to),
+        };
+        written.map_err(|error| Failure::file("writing", &to)(error.error))?;
         context.out.item(operations::FIELDS, &view)?;
         context
             .out
@@ -270,8 +283,17 @@ impl Export {
     }
 }
 
-/// Fetches the archive of an export into a file, whole or not at all.
-async fn fetch(context: &Context, export: &str, to: &Path) -> Result<(), Failure> {
+/// Refuses to write over a file that nobody said is to be replaced.
+fn taken(file: &Path) -> Failure {
+    Failure::Usage {
+        what: format!("{} is there already", file.display()),
+        next: vec!["name another file with --to, or replace it with --force".to_owned()],
+    }
+}
+
+/// Fetches the archive of an export into a file beside the one that it is to be: that one is there whole
+/// or not at all.
+async fn fetch(context: &Context, export: &str, to: &Path) -> Result<NamedTempFile, Failure> {
     let failed = Failure::file("writing", to);
     let api = context.api()?;
     let from = format!("/v1/exports/{export}/archive");
@@ -280,7 +302,7 @@ async fn fetch(context: &Context, export: &str, to: &Path) -> Result<(), Failure
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     // For its owner alone: it holds a customer's data.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
     let bar = Bar::new();
     let mut done = 0_u64;
     loop {
@@ -300,8 +322,7 @@ async fn fetch(context: &Context, export: &str, to: &Path) -> Result<(), Failure
         return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
     }
     file.as_file().sync_all().map_err(failed)?;
-    file.persist(to).map_err(|error| failed(error.error))?;
-    Ok(())
+    Ok(file)
 }
 
 /// A file as the body of a request, read as it is sent.

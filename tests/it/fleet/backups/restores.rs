@@ -1,0 +1,219 @@
+//! Restores: every row comes back, neighbours notice nothing, what was acknowledged is in one of the copies,
+//! and nobody writes to the old one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tokio_util::sync::CancellationToken;
+use world::{Mode, Speaker, WorldOptions, until};
+
+use super::super::moves::load::unlimited;
+use super::{Keeping, back_up, hashes, post, restore_body, restore_path, write};
+use crate::support::entry;
+
+#[tokio::test]
+async fn a_restore_brings_back_every_row_and_neighbours_notice_nothing() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
+    write(&acme, &["one", "two", "three"]).await;
+    let before = hashes(world, acme.id().as_str()).await;
+    let backup = back_up(&operator, &acme, "tenant").await;
+    let shown = operator
+        .get(&format!("/v1/backups/{backup}"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(shown["state"], "ready");
+    assert_eq!(shown["encryption"], "tenant");
+    let verified = post(&operator, &format!("/v1/backups/{backup}/verify")).await;
+    verified.expect(200);
+    let shown = operator.get(&format!("/v1/backups/{backup}")).await.json();
+    assert!(shown["verified_at"].is_string(), "{shown}");
+
+    write(&acme, &["four"]).await;
+    let after = hashes(world, acme.id().as_str()).await;
+    assert_ne!(before, after);
+
+    // A neighbour writes, and somebody reads the tenant, as long as it is restored.
+    let stop = CancellationToken::new();
+    let neighbour = tokio::spawn(steady(beta.owner(), Method::POST, stop.clone()));
+    let reader = tokio::spawn(steady(acme.owner(), Method::GET, stop.clone()));
+    let answer = operator
+        .post(&restore_path(&acme), restore_body(&acme, &backup))
+        .await
+        .expect(200);
+    assert_eq!(answer.json()["result"]["copy"], 2, "{answer}");
+    assert_eq!(hashes(world, acme.id().as_str()).await, before);
+    let back = operator
+        .post(&restore_path(&acme), restore_body(&acme, "previous"))
+        .await
+        .expect(200);
+    assert_eq!(back.json()["result"]["copy"], 3, "{back}");
+    assert_eq!(hashes(world, acme.id().as_str()).await, after);
+    stop.cancel();
+    let (neighbours, read) = (neighbour.await.unwrap(), reader.await.unwrap());
+    assert_eq!(neighbours.failed, Vec::<u16>::new());
+    assert!(neighbours.answered > 0);
+    assert_eq!(
+        read.failed,
+        Vec::<u16>::new(),
+        "requests wait while names change"
+    );
+    assert!(read.longest < Duration::from_secs(5), "{:?}", read.longest);
+    write(&acme, &["five"]).await;
+}
+
+/// What somebody met who asked without a pause.
+struct Met {
+    answered: u64,
+    failed: Vec<u16>,
+    longest: Duration,
+}
+
+async fn steady(speaker: Speaker, method: Method, stop: CancellationToken) -> Met {
+    let mut met = Met {
+        answered: 0,
+        failed: Vec::new(),
+        longest: Duration::ZERO,
+    };
+    while !stop.is_cancelled() {
+        let began = Instant::now();
+        let request = speaker.request(method.clone(), "/v1/entries");
+        let answer = match method {
+            Method::POST => request.json(entry("steady")).send().await,
+            _ => request.send().await,
+        };
+        met.longest = met.longest.max(began.elapsed());
+        match answer.status() {
+            200 | 201 => met.answered += 1,
+            other => met.failed.push(other),
+        }
+    }
+    met
+}
+
+#[tokio::test]
+async fn writers_to_the_old_copy_are_refused() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("stale").await;
+    write(&acme, &["one"]).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    // A replica that hears nothing any more.
+    world.platform_link().set(Mode::Reset);
+    let restored = operator
+        .post(&restore_path(&acme), restore_body(&acme, &backup))
+        .await;
+    restored.expect(200);
+    let old = format!("old:{}:1", acme.id());
+    let kept = hashes(world, &old).await;
+    let stale = acme.owner().post("/v1/entries", entry("lost")).await;
+    assert_eq!(stale.status(), 503, "{stale}");
+    assert_eq!(hashes(world, &old).await, kept);
+    world.platform_link().set(Mode::Pass);
+    until("the tenant is served again", || async {
+        acme.owner().get("/v1/entries").await.status() == 200
+    })
+    .await;
+    write(&acme, &["two"]).await;
+    assert_eq!(hashes(world, &old).await, kept);
+}
+
+/// What was acknowledged to somebody who wrote and read what was written, in order.
+#[derive(Default)]
+struct Acknowledged {
+    ids: Vec<String>,
+    /// How often what was written was not there to be read: it is in the copy that was put away.
+    put_away: usize,
+    strange: Vec<String>,
+}
+
+async fn writing(
+    speaker: Speaker,
+    count: Arc<AtomicUsize>,
+    stop: CancellationToken,
+) -> Acknowledged {
+    let mut met = Acknowledged::default();
+    while !stop.is_cancelled() {
+        let written = speaker.post("/v1/entries", entry("steady")).await;
+        if written.status() != 201 {
+            met.strange.push(written.to_string());
+            continue;
+        }
+        let read = speaker.get(written.header("location")).await;
+        match read.status() {
+            200 => {}
+            404 => met.put_away += 1,
+            _ => met.strange.push(read.to_string()),
+        }
+        met.ids
+            .push(written.json()["id"].as_str().unwrap().to_owned());
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    met
+}
+
+#[tokio::test]
+async fn a_restore_under_load_loses_no_acknowledged_write_and_serves_no_stale_one() {
+    let keeping = Keeping::start(WorldOptions::default().app_replicas(2)).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("loaded").await;
+    unlimited(world, &acme).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let (stop, count) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+    let writers: Vec<_> = (0..4)
+        .map(|number| {
+            let owner = acme.owner().at(&world.app_url(number % 2));
+            tokio::spawn(writing(owner, Arc::clone(&count), stop.clone()))
+        })
+        .collect();
+    let more = async || {
+        let wanted = count.load(Ordering::SeqCst) + 20;
+        until("the load goes on", || async {
+            count.load(Ordering::SeqCst) >= wanted
+        })
+        .await;
+    };
+    more().await;
+    operator
+        .post(&restore_path(&acme), restore_body(&acme, &backup))
+        .await
+        .expect(200);
+    more().await;
+    stop.cancel();
+    let ids = "select 'ent_' || replace(id::text, '-', '') from entries.entry";
+    let of = async |database: &str| -> BTreeSet<String> {
+        world
+            .postgres()
+            .texts(database, ids)
+            .await
+            .into_iter()
+            .collect()
+    };
+    let old = of(&format!("old:{}:1", acme.id())).await;
+    let mut found = 0;
+    for writer in writers {
+        let met = writer.await.unwrap();
+        let new = of(acme.id().as_str()).await;
+        assert_eq!(met.strange, Vec::<String>::new());
+        assert!(met.put_away <= 1, "{} were not there", met.put_away);
+        let put_away = met.ids.iter().take_while(|id| old.contains(*id)).count();
+        let (before, after) = met.ids.split_at(put_away);
+        for id in before {
+            assert!(!new.contains(id), "{id} was written before the restore");
+        }
+        for id in after {
+            assert!(new.contains(id), "{id} was acknowledged and is lost");
+            assert!(!old.contains(id), "{id} was written to the old copy");
+        }
+        found += before.len().min(1) + after.len().min(1);
+    }
+    assert_eq!(found, 8, "everybody wrote before and after");
+}
