@@ -48,7 +48,7 @@ impl World {
     /// A further cluster in a region.
     pub async fn cluster_in(&self, name: &str, region: &str) -> Cluster {
         let inner = self.inside();
-        let postgres = Postgres::start(inner.options.max_connections).await;
+        let postgres = Postgres::further(inner.options.max_connections).await;
         let superuser = postgres.superuser();
         let address = SocketAddr::from((superuser.host, superuser.port));
         inner.register(name, region, address, superuser).await;
@@ -64,7 +64,7 @@ impl World {
     /// be broken.
     pub async fn cluster_behind_proxy(&self, name: &str) -> Cluster {
         let inner = self.inside();
-        let postgres = Postgres::start(inner.options.max_connections).await;
+        let postgres = Postgres::further(inner.options.max_connections).await;
         let superuser = postgres.superuser();
         let link = inner
             .link_to(SocketAddr::from((superuser.host, superuser.port)))

@@ -72,7 +72,7 @@ impl Inner {
     pub(crate) async fn start(options: WorldOptions, place: Option<OwnedSemaphorePermit>) -> Self {
         Logs::of_process();
         let keys = Keys::random();
-        let postgres = Postgres::start(options.max_connections).await;
+        let postgres = Postgres::first(options.max_connections).await;
         make_registry(&postgres, &keys, REGISTRY).await;
         let links = Process::new("links");
         let server = SocketAddr::from((postgres.superuser().host, postgres.superuser().port));

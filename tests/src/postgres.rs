@@ -39,7 +39,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) async fn start(max_connections: u16) -> Self {
+    /// The server of a world.
+    pub(crate) async fn first(max_connections: u16) -> Self {
+        Self::start(max_connections, DataFolder::Copied).await
+    }
+
+    /// A further server of a world, which the platform is to take for another one.
+    pub(crate) async fn further(max_connections: u16) -> Self {
+        Self::start(max_connections, DataFolder::Temporary).await
+    }
+
+    async fn start(max_connections: u16, data: DataFolder) -> Self {
         let binaries = Binaries::find(None).expect("PostgreSQL 15 or newer on this machine");
         let extra = [
             // Small: several servers run side by side.
@@ -51,7 +61,7 @@ impl Postgres {
         ];
         let (server, report) = Server::start(ServerConfig {
             binaries,
-            data: DataFolder::Temporary,
+            data,
             port: Port::Free,
             profile: Profile::ThrowAway,
             max_connections,

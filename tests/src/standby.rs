@@ -20,7 +20,7 @@ const ACCESS: &str =
 impl Postgres {
     /// A server that follows this one.
     pub async fn standby(&self) -> Self {
-        let standby = Self::start(self.max_connections).await;
+        let standby = Self::further(self.max_connections).await;
         standby.stop(StopMode::Immediate).await;
         let data = standby.folder.join("data");
         std::fs::remove_dir_all(&data).expect("its own data are of no use");

@@ -82,7 +82,7 @@ impl World {
 
     /// A further server that is no cluster yet.
     pub async fn server(&self) -> Postgres {
-        Postgres::start(self.inner.options.max_connections).await
+        Postgres::further(self.inner.options.max_connections).await
     }
 
     /// A superuser's connection to the registry.

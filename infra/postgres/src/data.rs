@@ -22,6 +22,9 @@ pub enum DataFolder {
     /// In a new folder under the system's temporary folder, removed with the server; in memory where the
     /// server is to throw away and the system has room for it.
     Temporary,
+    /// The same as a copy of one that this process makes once, which is sooner there. All such servers have
+    /// one password, and the one system identifier by which PostgreSQL tells servers apart.
+    Copied,
 }
 
 /// Something the caller should tell whoever started it. `Display` is one line.

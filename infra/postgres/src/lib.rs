@@ -9,6 +9,7 @@ mod account;
 mod binaries;
 mod config;
 mod data;
+mod original;
 mod postmaster;
 mod ready;
 mod server;

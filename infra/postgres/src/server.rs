@@ -7,7 +7,7 @@ use crate::data::{DataFolder, Notice, Place};
 use crate::postmaster::{self, StopMode};
 use crate::ready::{Refusal, last_words, until_ready};
 use crate::temporary::Temporary;
-use crate::{ServerError, settings};
+use crate::{ServerError, original, settings};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -45,11 +45,14 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<(Self, StartReport), ServerError> {
         let (place, temporary) = match &config.data {
             DataFolder::Kept(folder) => (Place::of_kept(folder)?, None),
-            DataFolder::Temporary => {
+            DataFolder::Temporary | DataFolder::Copied => {
                 let temporary = Temporary::make(config.profile).await?;
                 (temporary.place.clone(), Some(temporary))
             }
         };
+        if config.data == DataFolder::Copied {
+            original::copy_into(&place, &config).await?;
+        }
         let _turn = take_turn(&place).await?;
         let superuser = Superuser {
             host: Ipv4Addr::LOCALHOST,

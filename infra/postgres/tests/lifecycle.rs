@@ -344,3 +344,29 @@ async fn what_a_dead_owner_left_is_swept() {
         "the living are left alone"
     );
 }
+
+#[tokio::test]
+async fn copies_are_servers_of_their_own_in_all_but_their_identity() {
+    let (one, other) = tokio::join!(
+        Server::start(config(DataFolder::Copied)),
+        Server::start(config(DataFolder::Copied))
+    );
+    let ((one, first), (other, second)) = (one.unwrap(), other.unwrap());
+    assert_ne!(first.folder, second.folder);
+    let identity = "select system_identifier from pg_control_system()";
+    let mut identities = Vec::new();
+    for server in [&one, &other] {
+        let asked = sqlx::query_scalar::<_, i64>(identity);
+        identities.push(asked.fetch_one(&mut connect(server).await).await.unwrap());
+    }
+    assert_eq!(identities[0], identities[1]);
+    write_note(&one).await;
+    assert_eq!(note(&one).await, "kept");
+    let there = "select count(*) from pg_class where relname = 'note'";
+    let there = sqlx::query_scalar::<_, i64>(there);
+    let mut connection = connect(&other).await;
+    assert_eq!(there.fetch_one(&mut connection).await.unwrap(), 0);
+    drop(one);
+    assert!(!first.folder.exists());
+    assert!(answers(other.port()), "the other one goes on");
+}
