@@ -36,7 +36,7 @@ mod world;
 
 pub use answer::Answer;
 pub use cluster::Cluster;
-pub use logs::Logs;
+pub use logs::{Everything, Logs};
 pub use options::WorldOptions;
 pub use platform_service::{Fault, Faults, OperationKind, Step};
 pub use postgres::{OpenTransaction, Postgres};

@@ -19,7 +19,7 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 /// Bytes that are kept.
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
-/// Chatty where secrets pass: statements, HTTP, our own code.
+/// Chatty where secrets pass: HTTP, our own code, and statements for those who listen.
 const FILTER: &str = "debug,h2=info,hyper_util=info,hyper=info,tower=info";
 
 static LOGS: std::sync::OnceLock<(Logs, Guard)> = std::sync::OnceLock::new();

@@ -5,7 +5,6 @@
 //! its own costs the server as much as a hundred looks. Invariant: the server and its files are gone
 //! with the test process.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
@@ -23,6 +22,9 @@ use crate::inside::REGISTRY;
 /// Databases that nobody renames or drops under a test.
 const LASTING: [&str; 2] = ["postgres", REGISTRY];
 
+/// Idle connections of a server, of all tests that share it.
+const MOST_KEPT: usize = 8;
+
 /// Where an idle connection leads, which must be one of [the databases that stay](LASTING), and the
 /// runtime that it is of: it ends with the test.
 type Kept = (runtime::Id, String);
@@ -32,7 +34,8 @@ type Kept = (runtime::Id, String);
 pub struct Postgres {
     server: Mutex<Server>,
     superuser: Superuser,
-    kept: std::sync::Mutex<HashMap<Kept, Vec<PgConnection>>>,
+    /// The oldest first.
+    kept: std::sync::Mutex<Vec<(Kept, PgConnection)>>,
     pub(crate) max_connections: u16,
     /// With the data, the log and the password.
     pub(crate) folder: PathBuf,
@@ -152,8 +155,7 @@ impl Postgres {
     /// A connection as good as new.
     async fn look(&self, database: &str) -> PgConnection {
         loop {
-            let kept = self.kept().get_mut(&kept_as(database)).and_then(Vec::pop);
-            let Some(mut connection) = kept else {
+            let Some(mut connection) = self.take(database) else {
                 return self.connect(database).await;
             };
             // One that a restart has ended says so here.
@@ -167,14 +169,24 @@ impl Postgres {
         }
     }
 
+    fn take(&self, database: &str) -> Option<PgConnection> {
+        let wanted = kept_as(database);
+        let mut kept = self.kept();
+        let at = kept.iter().rposition(|(kept, _)| *kept == wanted)?;
+        Some(kept.remove(at).1)
+    }
+
     fn keep(&self, database: &str, connection: PgConnection) {
         if LASTING.contains(&database) {
             let mut kept = self.kept();
-            kept.entry(kept_as(database)).or_default().push(connection);
+            kept.push((kept_as(database), connection));
+            if kept.len() > MOST_KEPT {
+                kept.remove(0);
+            }
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Kept, Vec<PgConnection>>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(Kept, PgConnection)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

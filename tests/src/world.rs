@@ -70,7 +70,7 @@ impl World {
         &self.inner
     }
 
-    /// Everything that this process logs.
+    /// What this process logs.
     pub fn logs(&self) -> Logs {
         Logs::of_process()
     }

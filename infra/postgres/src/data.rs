@@ -23,7 +23,8 @@ pub enum DataFolder {
     /// server is to throw away and the system has room for it.
     Temporary,
     /// The same as a copy of one that this process makes once, which is sooner there. All such servers have
-    /// one password, and the one system identifier by which PostgreSQL tells servers apart.
+    /// one password, the one system identifier by which PostgreSQL tells servers apart, and the binaries and
+    /// the profile with which the first of them was asked for.
     Copied,
 }
 
@@ -138,6 +139,11 @@ impl Place {
         self.root.join("data")
     }
 
+    /// Where the database cluster is made.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.root.join("data.new")
+    }
+
     /// The log of the current start; that of the start before has `.old` appended.
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("server.log")
@@ -210,7 +216,7 @@ impl Place {
             });
         }
         // initdb works in a folder of its own that is renamed when complete: a crash leaves no half of one.
-        let unfinished = self.root.join("data.new");
+        let unfinished = self.unfinished();
         remove(&unfinished)?;
         let handed_over = self.root.join("password.init");
         self.write(&handed_over, password.expose_secret())?;
@@ -260,13 +266,9 @@ impl Place {
 
     /// Removes the data and the password; folder and lock stay.
     pub(crate) fn clear(&self) -> Result<(), ServerError> {
-        [
-            self.data(),
-            self.root.join("data.new"),
-            self.password_file(),
-        ]
-        .iter()
-        .try_for_each(|path| remove(path))
+        [self.data(), self.unfinished(), self.password_file()]
+            .iter()
+            .try_for_each(|path| remove(path))
     }
 }
 

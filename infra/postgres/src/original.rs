@@ -33,14 +33,17 @@ pub(crate) async fn copy_into(place: &Place, config: &ServerConfig) -> Result<()
     let password = original.password()?;
     place.write(&place.password_file(), password.expose_secret())?;
     let mut copy = tokio::process::Command::from(place.account.command(Path::new(CP)));
-    copy.arg("-Rp").arg(original.data()).arg(place.data());
+    // Renamed when it is complete, as after `initdb`.
+    let unfinished = place.unfinished();
+    copy.arg("-Rp").arg(original.data()).arg(&unfinished);
     let output = copy
         .kill_on_drop(true)
         .output()
         .await
         .map_err(ServerError::io("cannot run", CP))?;
     if output.status.success() {
-        return Ok(());
+        return std::fs::rename(&unfinished, place.data())
+            .map_err(ServerError::io("cannot rename", unfinished));
     }
     Err(ServerError::InitDb {
         reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),

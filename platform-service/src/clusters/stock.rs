@@ -6,7 +6,9 @@
 use super::connections::{Database, Server};
 use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};
 use crate::operations::Stop;
+use contract::Code;
 use kit::db::Fault;
+use kit::error::Problem;
 use sqlx::Connection;
 
 /// Copies of the stock are first copies.
@@ -67,7 +69,10 @@ pub(crate) async fn claim(server: &Server, number: i64, claim: &Claim<'_>) -> Re
         claimed = postgres::claim(&mut connection, &stock, claim).await;
     }
     claimed.map_err(|error| match Fault::of(&error) {
-        Fault::DatabaseGone => Stop::Retry(error.into()),
+        Fault::DatabaseGone => {
+            let gone = Problem::new(Code::NotReady).detail("The ready copy is not there any more.");
+            Stop::Retry(gone.caused_by(error))
+        }
         _ => error.into(),
     })
 }

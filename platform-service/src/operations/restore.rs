@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, hold};
+use super::{Head, Step, Stop, create, hold};
 use crate::backups::archive::{self, Archive, Tables};
 use crate::backups::store::{self, BackupRow};
 use crate::clusters::connections::Server;
@@ -231,12 +231,15 @@ impl RestorePlan {
                 let mut registry = platform.registry.acquire().await?;
                 kept::expect(&mut registry, place, tenant, head.id).await?;
                 drop(registry);
+                // Whoever undoes it looks once whether names have changed.
+                create::still_ours(platform, head).await?;
                 let away = (&away, self.to_copy);
                 self.rename(server, tenant, &coming, away, wall).await
             }
             Replaced::Missing => {
                 let name = Name::Tenant(tenant.clone());
                 let marker = server.database(&name, self.to_copy).marker();
+                create::still_ours(platform, head).await?;
                 let mut connection = server.acquire().await?;
                 let named = (&name, marker.as_str());
                 Ok(postgres::moving::switch(&mut connection, &coming, named, wall).await?)

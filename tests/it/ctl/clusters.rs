@@ -104,6 +104,8 @@ async fn tenants_move_and_a_cluster_is_emptied() {
     let nowhere = ctl.run(&["clusters", "drain", "main"]).expect(1);
     nowhere.says("tenantctl tenants list --cluster main");
     assert!(nowhere.out.contains(id), "{}", nowhere.out);
+    // As a table and not once more as a line of JSON.
+    assert_eq!(nowhere.out.matches("remaining").count(), 0);
     ctl.run(&["clusters", "update", "main", "--status", "active"])
         .expect(0);
 

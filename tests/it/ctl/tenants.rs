@@ -274,7 +274,7 @@ async fn labels_choose_the_cluster_of_new_tenants_copies_and_imports() {
         ctl.run(&["tenants", "clone", &id_of(&slug), "--as", &copy])
             .expect(0);
         assert_eq!(cluster(&id_of(&copy)), "second");
-        let archive = keeping.folder.path().join("fast.tar");
+        let archive = keeping.folder.path().join(format!("{slug}.tar"));
         let archive = archive.to_str().unwrap();
         ctl.run(&["tenants", "export", &id_of(&slug), "--to", archive])
             .expect(0);

@@ -97,26 +97,30 @@ pub(crate) async fn every_step_fails(world: &World, case: &Case) {
     no_leftovers(world).await;
 }
 
-/// Every act and every undo may run twice: all of one operation do.
+/// Every act and every undo may run twice: every other one of an operation does, and then the others. One
+/// that does is written apart from its neighbours, one that does not together with them where it can.
 pub(crate) async fn every_step_twice(world: &World, case: &Case) {
-    let repeating = |faults: Faults, steps: &[Step], fault| {
-        let steps = steps.iter();
+    let every_other = |faults: Faults, steps: &[Step], first: usize, fault| {
+        let steps = steps.iter().skip(first).step_by(2);
         steps.fold(faults, |faults, step| faults.with(case.kind, *step, fault))
     };
-    let undos = repeating(case.failing_late(), case.reversible(), Fault::RepeatUndo);
-    let here = format!("{} undone twice", case.kind.as_str());
     let mut spare = Spare::None;
-    let (tenant, id, replica) = begun(world, case, undos, &mut spare).await;
-    reaches(world, &id, "undone", &here).await;
-    (case.after_undone)(world, &tenant).await;
-    drop(replica);
-    spare = Some(tenant);
-
-    let acts = repeating(Faults::none(), case.steps, Fault::RepeatAct);
-    let here = format!("{} twice", case.kind.as_str());
-    let (tenant, id, _replica) = begun(world, case, acts, &mut spare).await;
-    reaches(world, &id, "done", &here).await;
-    (case.after_done)(world, &tenant).await;
+    for first in [0, 1] {
+        let here = format!("{} undone twice from step {first} on", case.kind.as_str());
+        let late = case.failing_late();
+        let undos = every_other(late, case.reversible(), first, Fault::RepeatUndo);
+        let (tenant, id, _replica) = begun(world, case, undos, &mut spare).await;
+        reaches(world, &id, "undone", &here).await;
+        (case.after_undone)(world, &tenant).await;
+        spare = Some(tenant);
+    }
+    for first in [0, 1] {
+        let here = format!("{} twice from step {first} on", case.kind.as_str());
+        let acts = every_other(Faults::none(), case.steps, first, Fault::RepeatAct);
+        let (tenant, id, _replica) = begun(world, case, acts, &mut spare).await;
+        reaches(world, &id, "done", &here).await;
+        (case.after_done)(world, &tenant).await;
+    }
     no_leftovers(world).await;
 }
 

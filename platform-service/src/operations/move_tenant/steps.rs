@@ -24,7 +24,7 @@ use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::scram::Verifier;
 use crate::clusters::stock;
 use crate::operations::saga::Head;
-use crate::operations::{Stop, hold};
+use crate::operations::{Stop, create, hold};
 use crate::platform::Platform;
 use crate::{feed, tenants};
 
@@ -275,6 +275,8 @@ pub(super) async fn switch(
         wall::set(&mut *ends.target.acquire().await?, &ends.tenant, wanted).await?;
     } else {
         wall::empty(&ends.target, &ends.side, Who::Everybody, EMPTY_PATIENCE).await?;
+        // Whoever undoes it looks once whether names have changed.
+        create::still_ours(platform, head).await?;
         let mut target = ends.target.acquire().await?;
         let names = (&ends.tenant, marker.as_str());
         postgres::moving::switch(&mut target, &ends.side, names, wanted).await?;

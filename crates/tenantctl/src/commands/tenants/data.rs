@@ -4,7 +4,7 @@
 //! when all of it is.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -274,7 +274,10 @@ impl Export {
             true => archive.persist(&to),
             false => archive.persist_noclobber(&to),
         };
-        written.map_err(|error| Failure::file("writing", &to)(error.error))?;
+        written.map_err(|error| match error.error.kind() {
+            ErrorKind::AlreadyExists => taken(&to),
+            _ => Failure::file("writing", &to)(error.error),
+        })?;
         context.out.item(operations::FIELDS, &view)?;
         context
             .out
@@ -319,7 +322,7 @@ async fn fetch(context: &Context, export: &str, to: &Path) -> Result<NamedTempFi
         bar.counted(done, total, "bytes", "archive");
     }
     if total > 0 && done != total {
-        return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+        return Err(failed(ErrorKind::UnexpectedEof.into()));
     }
     file.as_file().sync_all().map_err(failed)?;
     Ok(file)
