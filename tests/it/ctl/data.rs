@@ -100,23 +100,6 @@ async fn a_tenant_is_copied_taken_along_and_brought_back() {
     let again = folder.path().join("again.tar");
     let again = again.to_str().unwrap();
     let export = export["id"].as_str().unwrap();
-    ctl.run(&[
-        "tenants",
-        "export",
-        id,
-        "--operation",
-        export,
-        "--to",
-        again,
-    ])
-    .expect(0);
-    assert_eq!(
-        std::fs::read(again).unwrap(),
-        std::fs::read(archive).unwrap()
-    );
-    ctl.run(&["tenants", "export", id, "--to", "-"]).expect(2);
-    // What is there is not written over, unless it is said.
-    std::fs::write(again, "something else").unwrap();
     let fetch = [
         "tenants",
         "export",
@@ -126,6 +109,14 @@ async fn a_tenant_is_copied_taken_along_and_brought_back() {
         "--to",
         again,
     ];
+    ctl.run(&fetch).expect(0);
+    assert_eq!(
+        std::fs::read(again).unwrap(),
+        std::fs::read(archive).unwrap()
+    );
+    ctl.run(&["tenants", "export", id, "--to", "-"]).expect(2);
+    // What is there is not written over, unless it is said.
+    std::fs::write(again, "something else").unwrap();
     ctl.run(&fetch).expect(2).says("--force");
     assert_eq!(std::fs::read(again).unwrap(), b"something else");
     ctl.run(&[fetch.as_slice(), &["--force"]].concat())
