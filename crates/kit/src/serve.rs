@@ -8,6 +8,7 @@
 mod tests;
 
 mod connection;
+mod linger;
 mod listener;
 mod signal;
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::ServeLimits;
+use super::linger::{Lingering, Unread};
+
+/// For how long a client that is still sending is listened to after its answer.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What all connections of a listener share.
 pub(super) struct Connections {
@@ -105,10 +110,14 @@ impl Connections {
         async move {
             let requests = Arc::new(Requests::default());
             let counted = Arc::clone(&requests);
+            let unread = Unread::default();
+            let stream = Lingering::new(stream, unread.clone(), LINGER);
             let service = service_fn(move |mut request: http::Request<Incoming>| {
                 let open = counted.begin();
                 request.extensions_mut().insert(ConnectInfo(peer));
-                let response = router.clone().call(request.map(Body::new));
+                let response = router
+                    .clone()
+                    .call(request.map(|body| Body::new(unread.watch(body))));
                 async move {
                     let response = response.await;
                     drop(open);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::ConnectInfo;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -268,6 +268,21 @@ async fn drain_closes_idle_connections_at_once() {
     let started = Instant::now();
     assert_eq!(running.stop().await, DrainReport { cut: 0 });
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_a_body_reaches_a_client_that_sends_it_all() {
+    // More than the buffers of both ends hold.
+    const BYTES: usize = 32 << 20;
+    let router = Router::new().route("/refuses", post(async || "refused"));
+    let running = Running::start(router, ServeLimits::default(), AT_MOST).await;
+    let head = format!("POST /refuses HTTP/1.1\r\nhost: x\r\ncontent-length: {BYTES}\r\n\r\n");
+    let mut stream = running.send(head.as_bytes()).await;
+    within(stream.write_all(&vec![b'x'; BYTES])).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.ends_with("refused"), "{answer:?}");
+    assert_eq!(running.stop().await.cut, 0);
 }
 
 #[tokio::test]
