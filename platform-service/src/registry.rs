@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::types::PgInterval;
 
-pub(crate) use pool::RegistryPool;
+pub(crate) use pool::{Held, RegistryPool};
 
 /// A column that does not hold what it must.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use app_service::{App, Module, auth, entries};
 use contract::Code;
 use futures::future::join_all;
 use refinery::Migration;
-use world::{DEADLINE, World, WorldOptions, eventually};
+use world::{DEADLINE, World, WorldOptions, eventually, until};
 
 use crate::directory::history;
 use crate::support::entry;
@@ -115,6 +115,34 @@ async fn a_broken_migration_hurts_its_tenant_alone_and_operators_see_it() {
         .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_migration_that_broke_off_is_no_failed_one() {
+    let (world, second) = with_releases().await;
+    let (server, acme) = (world.postgres(), world.tenant("broken").await);
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    let owner = acme.owner().at(&world.app_url(newer));
+    let id = acme.id().as_str();
+    let held = server.lock(id, "ledger.line").await;
+    let (answer, ()) = tokio::join!(owner.get("/v1/entries"), async {
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+             where wait_event_type = 'Lock' and query like '%line_id_check%'";
+        until("it waits for the table and is ended", || async {
+            server.number("postgres", end).await == 1
+        })
+        .await;
+    });
+    answer.expect(503).refused(Code::TenantUnavailable);
+    drop(held);
+    until("the tenant is served", || async {
+        owner.get("/v1/entries").await.status() == 200
+    })
+    .await;
+    assert_eq!(versions(&world, id).await, ["1", "2"]);
+    let failures = "select count(*) from registry.migration_failure";
+    assert_eq!(server.number("registry", failures).await, 0);
 }
 
 #[tokio::test]

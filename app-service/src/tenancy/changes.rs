@@ -3,7 +3,6 @@
 //! Deliberately without state of its own but the cursor. Invariant: a change counts as seen only
 //! after the directory acted on it, because the platform may be waiting for that.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,24 +22,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How far this replica has followed the feed; the heartbeat tells it to the platform.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<SeenInner>);
-
-#[derive(Debug, Default)]
-struct SeenInner {
-    epoch: Mutex<Option<Uuid>>,
-    change: AtomicU64,
-}
+pub(crate) struct Seen(Arc<Mutex<(Option<Uuid>, u64)>>);
 
 impl Seen {
     /// The epoch, if the feed was ever heard, and the newest change acted on.
     pub(crate) fn get(&self) -> (Option<Uuid>, u64) {
-        let epoch = *self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        (epoch, self.0.change.load(Ordering::Acquire))
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, epoch: Uuid, change: u64) {
-        *self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
-        self.0.change.store(change, Ordering::Release);
+        // Together: with another's epoch a number would count for what was never heard.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(epoch), change);
     }
 }
 

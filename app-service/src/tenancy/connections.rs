@@ -251,7 +251,7 @@ impl ClusterConnections {
     async fn open(self: &Arc<Self>, opener: &Arc<Opener>) -> Result<Held, AcquireError> {
         let permit = Permit {
             cluster: Arc::clone(self),
-            tenant: opener.tenant().clone(),
+            tenant: Some(opener.tenant().clone()),
         };
         if self.holds.hold(opener.tenant()) {
             return Err(AcquireError::TenantHeld);
@@ -368,19 +368,16 @@ async fn say_goodbye(postgres: PgConnection) {
 /// A permit without a connection yet.
 struct Permit {
     cluster: Arc<ClusterConnections>,
-    tenant: TenantId,
+    /// `None` once it is a connection's.
+    tenant: Option<TenantId>,
 }
 
 impl Permit {
-    fn fill(self, session: Session) -> Held {
-        let held = self.cluster.hold(session, Reused::No);
-        // The permit is the connection's from here on.
-        std::mem::forget(self);
-        held
+    fn fill(mut self, session: Session) -> Held {
+        self.tenant = None;
+        self.cluster.hold(session, Reused::No)
     }
-}
 
-impl Permit {
     fn free_after(self, linger: Duration) {
         if linger > Duration::ZERO {
             let tasks = self.cluster.tasks.clone();
@@ -394,7 +391,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.cluster.gone(&self.tenant);
+        if let Some(tenant) = &self.tenant {
+            self.cluster.gone(tenant);
+        }
     }
 }
 

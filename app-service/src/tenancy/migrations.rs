@@ -216,13 +216,18 @@ impl Migrator {
                 .await;
             let told = match &run {
                 Ok(version) => MigrationOutcome::Migrated { version: *version },
+                Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
+                Err(MigrateError::Database(error)) => {
+                    tracing::warn!(tenant.id = %tenant, cause = chain(error), "a migration broke off");
+                    return Err(MigrateRefusal::Unavailable);
+                }
                 Err(error) => {
                     self.0.failed.insert(tenant.clone(), ());
                     outcome = Err(MigrateRefusal::Failed);
                     failure(&owned.owner, error)
                 }
             };
-            self.report(tenant, &owned.owner, told).await;
+            self.report(route, &owned.owner, told).await;
         }
         self.close(database).await;
         outcome
@@ -382,7 +387,8 @@ impl Migrator {
 
     /// Tells the platform. A report that is lost is made again by the next run, which finds nothing
     /// to do.
-    async fn report(&self, tenant: &TenantId, owner: &SchemaOwner, outcome: MigrationOutcome) {
+    async fn report(&self, route: &TenantRoute, owner: &SchemaOwner, outcome: MigrationOutcome) {
+        let tenant = &route.tenant;
         if let MigrationOutcome::Failed {
             migration,
             sqlstate,
@@ -397,6 +403,7 @@ impl Migrator {
         }
         let report = MigrationReport {
             tenant: tenant.clone(),
+            copy: Some(route.database.copy),
             owner: owner.clone(),
             outcome,
         };

@@ -154,15 +154,24 @@ impl Opener {
     }
 
     async fn connect(&self) -> Result<PgConnection, OpenError> {
-        let mut refused = None;
+        let none = || sqlx::Error::Configuration("the route names no credential".into());
+        let mut refused = OpenError::Database(none());
         for credential in &self.credentials {
-            let secret = credential
+            let opened = credential
                 .secret
                 .get_or_try_init(|| {
                     let subject = SecretSubject::Tenant(self.tenant.clone());
                     async move { self.secrets.open(&subject, &credential.reference).await }
                 })
-                .await?;
+                .await;
+            let secret = match opened {
+                Ok(secret) => secret,
+                // While a password is replaced, either of the two may do.
+                Err(error) => {
+                    refused = error.into();
+                    continue;
+                }
+            };
             let login = Login {
                 role: self.tenant.as_str(),
                 password: secret,
@@ -171,12 +180,13 @@ impl Opener {
             };
             match dial(&self.database, login).await {
                 Ok(postgres) => return Ok(postgres),
-                Err(error) if Fault::of(&error) == Fault::LoginRefused => refused = Some(error),
+                Err(error) if Fault::of(&error) == Fault::LoginRefused => {
+                    refused = error.into();
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        let none = || sqlx::Error::Configuration("the route names no credential".into());
-        Err(OpenError::Database(refused.unwrap_or_else(none)))
+        Err(refused)
     }
 
     /// Ends one of the role's own sessions on the server and waits until it is gone.

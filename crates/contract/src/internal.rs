@@ -113,11 +113,15 @@ pub struct Change {
 /// How the migration of one owner's schema ended.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(example = json!({
-    "tenant": "t_acme", "owner": "entries", "outcome": {"result": "migrated", "version": 2},
+    "tenant": "t_acme", "copy": 1, "owner": "entries", "outcome": {"result": "migrated", "version": 2},
 }))]
 pub struct MigrationReport {
     /// Whose database.
     pub tenant: TenantId,
+    /// Which copy of its database: nothing is noted of one that another has replaced. Left out by
+    /// earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<u32>,
     /// Whose schema.
     pub owner: SchemaOwner,
     /// What became of it.

@@ -222,6 +222,7 @@ impl Seeder<'_> {
         connection.close().await?;
         let report = MigrationReport {
             tenant: route.tenant,
+            copy: Some(route.database.copy),
             owner,
             outcome: MigrationOutcome::Migrated { version },
         };

@@ -9,6 +9,7 @@
 
 pub(crate) mod anonymise;
 pub(crate) mod contents;
+mod fence;
 pub(crate) mod foreign;
 pub(crate) mod inventory;
 mod keep;
@@ -29,6 +30,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::scram::Verifier;
+pub(crate) use fence::Fence;
 pub(crate) use keep::{rename, rename_role, set_password};
 use mark::marked;
 pub(crate) use name::Name;
@@ -300,7 +302,7 @@ pub(crate) async fn claim(
 /// What [`discard`] may drop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Whose<'a> {
-    /// Whatever has the name, which is never used twice.
+    /// Whatever has the name, which whoever drops it has for itself.
     Anybody,
     /// Only what belongs to a role with this comment. A tenant's name is free again once its database
     /// is dropped, so somebody who is late may find another's under it.
@@ -399,9 +401,8 @@ pub(crate) async fn leftovers(connection: &mut PgConnection) -> Result<Leftovers
             continue;
         };
         if half_dropped {
-            leftovers.half_dropped.push(name.clone());
-        }
-        if !matches!(name, Name::Tenant(_)) {
+            leftovers.half_dropped.push(name);
+        } else {
             leftovers.derived.push(name);
         }
     }

@@ -4,6 +4,8 @@
 //! by one replica counts for its service, a missing answer sends us to the next replica; a migration
 //! counts only when the newest versions are reached.
 
+use std::time::Duration;
+
 use contract::client::ClientError;
 use contract::internal::{
     FailedMigration, MigrateAnswer, MigrateRequest, OwnershipRequest, ProvisionRequest,
@@ -19,6 +21,20 @@ use crate::replicas::{self, LiveService};
 pub(crate) async fn live(platform: &Platform) -> Result<Vec<LiveService>, sqlx::Error> {
     let mut registry = platform.registry.acquire().await?;
     replicas::store::live_services(&mut registry).await
+}
+
+/// The same, of which at least one owns schemas.
+///
+/// What asks nobody has done nothing: it waits until there is somebody to ask.
+pub(crate) async fn living(platform: &Platform) -> Result<Vec<LiveService>, Stop> {
+    let services = live(platform).await?;
+    if replicas::newest_versions(&services).is_empty() {
+        return Err(Stop::Later {
+            wait: Duration::from_secs(1),
+            reason: "No service that owns schemas is registered.".into(),
+        });
+    }
+    Ok(services)
 }
 
 /// Whether a database with the versions `have` needs no migration to `newest`.

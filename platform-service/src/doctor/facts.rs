@@ -137,7 +137,7 @@ pub(super) async fn clusters(
     let looks = rows.into_iter().map(|row| async {
         let server = match tokio::time::timeout(PATIENCE, look(platform, &row.name)).await {
             Ok(Ok(server)) => Ok(server),
-            Ok(Err(stop)) => Err(words(&stop)),
+            Ok(Err(stop)) => Err(stop.words()),
             Err(_) => Err("no answer in time".to_owned()),
         };
         ClusterFacts {
@@ -147,13 +147,6 @@ pub(super) async fn clusters(
         }
     });
     Ok(stream::iter(looks).buffered(AT_ONCE).collect().await)
-}
-
-fn words(stop: &Stop) -> String {
-    match stop {
-        Stop::Retry(problem) | Stop::Fail(problem) => kit::error::chain(problem),
-        Stop::Later { reason, .. } => reason.to_string(),
-    }
 }
 
 async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts, Stop> {

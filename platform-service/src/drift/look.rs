@@ -90,17 +90,10 @@ pub(crate) async fn compare(
 /// Names the tenants of a cluster that cannot be reached.
 fn leave_out(report: &mut DriftReport, here: &[Candidate], stop: &Stop) {
     let cluster = here.first().map(|one| one.cluster.as_str());
-    let error = words(stop);
+    let error = stop.words();
     tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
     let tenants = here.iter().map(|one| one.tenant.clone());
     report.unreachable.extend(tenants);
-}
-
-fn words(stop: &Stop) -> String {
-    match stop {
-        Stop::Retry(problem) | Stop::Fail(problem) => chain(problem),
-        Stop::Later { reason, .. } => reason.to_string(),
-    }
 }
 
 /// What is expected on a cluster.
@@ -275,7 +268,7 @@ fn add(report: &mut DriftReport, tenant: TenantId, looked: Result<Vec<DriftFindi
             report.findings.extend(findings.into_iter().take(room));
         }
         Err(stop) => {
-            let error = words(&stop);
+            let error = stop.words();
             tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
             report.unreachable.push(tenant);
         }

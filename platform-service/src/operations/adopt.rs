@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::arrive::Arrival;
 use super::create::{self, FIRST_COPY};
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::adoption::compare;
 use crate::adoption::judge::Schemas;
 use crate::clusters::connections::{As, Server};
@@ -29,7 +29,6 @@ use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::{services, spare};
 use crate::platform::Platform;
-use crate::replicas::{self, LiveService};
 use crate::tenants::overrides::Overrides;
 use crate::tenants::{self, NewTenant};
 
@@ -109,7 +108,7 @@ impl AdoptPlan {
         if self.now(&server).await?.as_deref() != Some(&self.found.name) {
             return Err(self.gone());
         }
-        create::still_ours(platform, head).await?;
+        lease::still_ours(platform, head).await?;
         foreign::close(&mut *server.acquire().await?, &self.found).await?;
         self.empty(&server).await?;
         let mut inside = self.enter(platform, &server).await?;
@@ -154,13 +153,13 @@ impl AdoptPlan {
             connection_limit: server.connection_budget(),
         };
         self.empty(&server).await?;
-        create::still_ours(platform, head).await?;
-        foreign::take(&mut *server.acquire().await?, &self.found, &claim).await?;
+        let fence = lease::fence(platform, head, &server).await?;
+        foreign::take(&mut *server.acquire().await?, fence, &self.found, &claim).await?;
         Ok(())
     }
 
     async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let services = living(platform).await?;
+        let services = services::living(platform).await?;
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(head.tenant()?.clone());
         let database = server.database(&name, FIRST_COPY);
@@ -189,7 +188,7 @@ impl AdoptPlan {
                 route: route(platform, head).await?,
                 owner: owner.clone(),
             };
-            services::provision(platform, &living(platform).await?, &request).await?;
+            services::provision(platform, &services::living(platform).await?, &request).await?;
         }
         Ok(())
     }
@@ -203,8 +202,8 @@ impl AdoptPlan {
             return Ok(());
         }
         self.empty(&server).await?;
-        create::still_ours(platform, head).await?;
-        foreign::give_back(&mut *server.acquire().await?, &self.found, &name).await?;
+        let fence = lease::fence(platform, head, &server).await?;
+        foreign::give_back(&mut *server.acquire().await?, fence, &self.found, &name).await?;
         Ok(())
     }
 
@@ -282,17 +281,6 @@ async fn is_marked(server: &Server, name: &Name, mark: &str) -> Result<bool, Sto
         .is_some_and(|role| role.mark.as_deref() == Some(mark)))
 }
 
-async fn living(platform: &Platform) -> Result<Vec<LiveService>, Stop> {
-    let services = services::live(platform).await?;
-    if replicas::newest_versions(&services).is_empty() {
-        return Err(Stop::Later {
-            wait: Duration::from_secs(1),
-            reason: "No service that owns schemas is registered.".into(),
-        });
-    }
-    Ok(services)
-}
-
 async fn route(platform: &Platform, head: &Head) -> Result<TenantRoute, Stop> {
     let mut registry = platform.registry.acquire().await?;
     let route = tenants::store::route(&mut registry, head.tenant()?).await?;
@@ -305,7 +293,7 @@ async fn change_owners(platform: &Platform, head: &Head, act: OwnershipAct) -> R
         change: head.id.uuid(),
         act,
     };
-    services::ownership(platform, &living(platform).await?, &request).await
+    services::ownership(platform, &services::living(platform).await?, &request).await
 }
 
 impl Saga for AdoptPlan {

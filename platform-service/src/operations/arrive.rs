@@ -5,8 +5,6 @@
 //! complete, and its schemas are the newest, before a role can reach it; what this operation did not
 //! make is never touched.
 
-use std::time::Duration;
-
 use adapters::secret_store::SecretSubject;
 use contract::secret::{Secret, SecretRef};
 use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
@@ -16,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::create::{self, FIRST_COPY};
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name};
@@ -24,7 +22,6 @@ use crate::clusters::scram::Verifier;
 use crate::clusters::store::{self as clusters, kept};
 use crate::clusters::{services, spare};
 use crate::platform::Platform;
-use crate::replicas;
 use crate::tenants::overrides::Overrides;
 use crate::tenants::{self, NewTenant};
 
@@ -182,13 +179,7 @@ impl Arrival {
 
     async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = Self::server(platform, head).await?;
-        let services = services::live(platform).await?;
-        if replicas::newest_versions(&services).is_empty() {
-            return Err(Stop::Later {
-                wait: Duration::from_secs(1),
-                reason: "No service that owns schemas is registered.".into(),
-            });
-        }
+        let services = services::living(platform).await?;
         let side = Self::side(head.tenant()?);
         let database = server.database(&side, spare::copy_of(&side));
         self.schema_versions = services::migrate(platform, &services, &database).await?;
@@ -201,8 +192,7 @@ impl Arrival {
         let name = Name::Tenant(head.tenant()?.clone());
         let side = Self::side(head.tenant()?);
         let mark = create::mark(head);
-        let mut connection = server.acquire().await?;
-        let found = postgres::look(&mut connection, &name).await?;
+        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
         let has_mark = |role: &postgres::RoleLook| role.mark.as_deref() == Some(&mark);
         if !found.role.as_ref().is_some_and(has_mark) {
             if found.role.is_some() || found.database.is_some() {
@@ -220,11 +210,11 @@ impl Arrival {
                 verifier: &Verifier::of(&password),
                 connection_limit: server.connection_budget(),
             };
-            create::still_ours(platform, head).await?;
+            let fence = lease::fence(platform, head, &server).await?;
+            let mut connection = server.acquire().await?;
             postgres::end_sessions(&mut connection, &side).await?;
-            postgres::settle(&mut connection, &side, &claim).await?;
+            postgres::settle(&mut connection, fence, &side, &claim).await?;
         }
-        drop(connection);
         let place = (server.name(), &side);
         kept::forget(&mut *platform.registry.acquire().await?, place).await?;
         Ok(())

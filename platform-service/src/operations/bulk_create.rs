@@ -156,7 +156,7 @@ impl Saga for BulkCreatePlan {
     fn traits(&self) -> Traits {
         Traits {
             cancel: Cancel::Heeded,
-            ..Traits::LONG
+            ..Traits::FLEET
         }
     }
 

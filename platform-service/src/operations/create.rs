@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::store::{self, Hold};
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::audit::{self, Action, Actor};
 use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
@@ -370,25 +369,10 @@ async fn claim_copy(
         // It may have been dropped by who has taken the operation over, and is there again. From now
         // on that runner either drops it, and then there is nothing to claim, or sees what was claimed;
         // as it does with a copy that was there all the time.
-        still_ours(platform, head).await?;
+        lease::still_ours(platform, head).await?;
     }
     stock::claim(&server, claimed.number, &claim).await?;
     Ok(claimed)
-}
-
-/// Renews the lease, or stops where another runner has taken the operation.
-pub(super) async fn still_ours(platform: &Platform, head: &Head) -> Result<(), Stop> {
-    let mut registry = platform.registry.acquire().await?;
-    let held = (head.id, head.lease);
-    let lease = platform.settings.operations.lease.get();
-    match store::renew(&mut registry, held, lease).await? {
-        Hold::Held => Ok(()),
-        // Nothing is written of it: that takes the lease as well.
-        Hold::Lost => {
-            let detail = "Another runner has taken the operation.";
-            Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)))
-        }
-    }
 }
 
 async fn drop_database(platform: &Platform, head: &Head) -> Result<(), Stop> {
@@ -424,14 +408,8 @@ pub(super) async fn drop_marked(server: &Server, head: &Head) -> Result<(), Stop
 }
 
 async fn migrate(platform: &Platform, head: &Head, plan: &mut CreatePlan) -> Result<(), Stop> {
-    let services = services::live(platform).await?;
+    let services = services::living(platform).await?;
     let newest = replicas::newest_versions(&services);
-    if newest.is_empty() {
-        return Err(Stop::Later {
-            wait: Duration::from_secs(1),
-            reason: "No service that owns schemas is registered.".into(),
-        });
-    }
     if services::covers(&plan.schema_versions, &newest) {
         return Ok(());
     }

@@ -71,8 +71,13 @@ impl Saga for DeletePlan {
             Step::Rename => {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
-                self.database =
-                    rename::what_is_there(&placed.server, &name, &kept, self.copy).await?;
+                self.database = rename::what_is_there(
+                    (platform, head),
+                    &placed.server,
+                    (&name, &kept),
+                    self.copy,
+                )
+                .await?;
                 Ok(())
             }
             _ => Ok(()),
@@ -101,7 +106,8 @@ impl Saga for DeletePlan {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
                 let name = Name::Tenant(tenant.clone());
-                rename::what_is_there(&placed.server, &kept, &name, self.copy).await?;
+                rename::what_is_there((platform, head), &placed.server, (&kept, &name), self.copy)
+                    .await?;
                 Ok(())
             }
             Step::Wall => {

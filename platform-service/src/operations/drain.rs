@@ -35,8 +35,6 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 const AT_ONCE: u32 = 4;
 /// The most moves at once.
 const MOST_AT_ONCE: u32 = 16;
-/// How long a drain may take.
-const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Tenants, and databases, that a result names.
 const NAMED: usize = 100;
 /// Tenants that are looked at together once some could not go.
@@ -100,8 +98,7 @@ impl Saga for DrainPlan {
     fn traits(&self) -> Traits {
         Traits {
             cancel: Cancel::Heeded,
-            patience: PATIENCE,
-            ..Traits::LONG
+            ..Traits::FLEET
         }
     }
 

@@ -23,6 +23,7 @@ mod forget_backup;
 pub(crate) mod hold;
 mod import;
 mod kind;
+mod lease;
 pub(crate) mod move_tenant;
 mod outcome;
 pub(crate) mod purge;

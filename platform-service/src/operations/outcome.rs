@@ -11,7 +11,7 @@ use std::time::Duration;
 use adapters::secret_store::SecretError;
 use contract::Code;
 use kit::db::Fault;
-use kit::error::Problem;
+use kit::error::{Problem, chain};
 
 use super::saga::{Cancel, Traits, Wish};
 use super::{Failure, Head, OperationState, Plan, Step};
@@ -54,6 +54,14 @@ impl Stop {
         match self {
             Self::Retry(problem) | Self::Fail(problem) => problem,
             Self::Later { reason, .. } => Problem::new(Code::NotReady).detail(reason),
+        }
+    }
+
+    /// The same for a log, or for an operator who looks at many places.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Retry(problem) | Self::Fail(problem) => chain(problem),
+            Self::Later { reason, .. } => reason.to_string(),
         }
     }
 }
@@ -320,6 +328,11 @@ fn after_undo(head: &Head, way: &Way, outcome: &Result<(), Stop>) -> Turn {
             failure: head.failure.clone(),
             ..again(head, failure_of(problem))
         },
+        // What an undo waits for comes or does not, as with a server that is away.
+        Err(Stop::Later { reason, .. }) if head.attempts + 1 < MOST_UNDO_TRIES => Turn {
+            failure: head.failure.clone(),
+            ..again(head, waited_for(reason))
+        },
         Err(stop) => stuck(head, stop),
     }
 }
@@ -364,10 +377,7 @@ fn again(head: &Head, failure: Failure) -> Turn {
 }
 
 fn later(head: &Head, wait: Duration, reason: &str) -> Turn {
-    let failure = Failure {
-        code: Code::NotReady,
-        detail: reason.to_owned(),
-    };
+    let failure = waited_for(reason);
     // A long wait is one line of the log, not one per look.
     let entry = Entry {
         detail: Some(reason.to_owned()),
@@ -378,10 +388,18 @@ fn later(head: &Head, wait: Duration, reason: &str) -> Turn {
         state: head.state,
         resumes: None,
         step: head.step,
-        attempts: head.attempts,
+        // It looked, and saw what it waits for: what failed before has passed.
+        attempts: 0,
         failure: Some(failure),
         pause: Some(wait),
         log: if known { Vec::new() } else { vec![entry] },
+    }
+}
+
+fn waited_for(reason: &str) -> Failure {
+    Failure {
+        code: Code::NotReady,
+        detail: reason.to_owned(),
     }
 }
 

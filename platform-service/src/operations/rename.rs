@@ -7,10 +7,11 @@ use contract::Code;
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::Stop;
+use super::{Head, Stop, lease};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::Who;
 use crate::clusters::postgres::{self, Name};
+use crate::platform::Platform;
 use crate::tenants::wall;
 
 /// What there was to rename.
@@ -25,9 +26,9 @@ pub(super) enum Database {
 
 /// Renames what there is of both: where somebody has dropped the database, the role alone, or nothing.
 pub(super) async fn what_is_there(
+    (platform, head): (&Platform, &Head),
     server: &Server,
-    from: &Name,
-    to: &Name,
+    (from, to): (&Name, &Name),
     copy: u32,
 ) -> Result<Database, Stop> {
     let [old, new] = {
@@ -35,19 +36,25 @@ pub(super) async fn what_is_there(
         postgres::look_at(&mut connection, [from, to]).await?
     };
     if old.database.is_some() || new.database.is_some() {
-        both(server, from, to, copy).await?;
+        both((platform, head), server, (from, to), copy).await?;
         return Ok(Database::There);
     }
     if old.role.is_some() && new.role.is_none() {
+        let fence = lease::fence(platform, head, server).await?;
         let mut connection = server.acquire().await?;
-        postgres::rename_role(&mut connection, from, to).await?;
+        postgres::rename_role(&mut connection, fence, from, to).await?;
     }
     Ok(Database::Missing)
 }
 
 /// Renames both, with the marker of the new name and this copy; sessions that are left are ended
 /// before. Already done is success.
-pub(super) async fn both(server: &Server, from: &Name, to: &Name, copy: u32) -> Result<(), Stop> {
+pub(super) async fn both(
+    (platform, head): (&Platform, &Head),
+    server: &Server,
+    (from, to): (&Name, &Name),
+    copy: u32,
+) -> Result<(), Stop> {
     let (old, new) = {
         let mut connection = server.acquire().await?;
         let old = postgres::look(&mut connection, from).await?;
@@ -58,8 +65,9 @@ pub(super) async fn both(server: &Server, from: &Name, to: &Name, copy: u32) -> 
         (true, false) => {
             wall::end_sessions(server, from, Who::Everybody).await?;
             let marker = server.database(to, copy).marker();
+            let fence = lease::fence(platform, head, server).await?;
             let mut connection = server.acquire().await?;
-            postgres::rename(&mut connection, from, to, &marker).await?;
+            postgres::rename(&mut connection, fence, from, to, &marker).await?;
             Ok(())
         }
         (true, true) => Err(conflict(format!(

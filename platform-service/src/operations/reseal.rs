@@ -35,7 +35,7 @@ impl Saga for ResealPlan {
     }
 
     fn traits(&self) -> Traits {
-        Traits::LONG
+        Traits::FLEET
     }
 
     async fn act(&mut self, platform: &Platform, _head: &Head) -> Result<(), Stop> {

@@ -15,17 +15,16 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, create, hold};
+use super::{Head, Step, Stop, hold, lease};
 use crate::backups::archive::{self, Archive, Tables};
 use crate::backups::store::{self, BackupRow};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{self, Wall, Who};
-use crate::clusters::postgres::{self, Marked, Name};
+use crate::clusters::postgres::{self, Fence, Marked, Name};
 use crate::clusters::store::kept;
 use crate::clusters::{services, spare};
 use crate::feed;
 use crate::platform::Platform;
-use crate::replicas;
 use crate::tenants::place::Placed;
 use crate::tenants::{self, TenantRow};
 
@@ -165,13 +164,7 @@ impl RestorePlan {
         let mut registry = platform.registry.acquire().await?;
         kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
         drop(registry);
-        let services = services::live(platform).await?;
-        if replicas::newest_versions(&services).is_empty() {
-            return Err(Stop::Later {
-                wait: Duration::from_secs(1),
-                reason: "No service that owns schemas is registered.".into(),
-            });
-        }
+        let services = services::living(platform).await?;
         let database = server.database(&name, spare::copy_of(&name));
         self.schema_versions = services::migrate(platform, &services, &database).await?;
         Ok(())
@@ -231,18 +224,18 @@ impl RestorePlan {
                 let mut registry = platform.registry.acquire().await?;
                 kept::expect(&mut registry, place, tenant, head.id).await?;
                 drop(registry);
-                // Whoever undoes it looks once whether names have changed.
-                create::still_ours(platform, head).await?;
+                let fence = lease::fence(platform, head, server).await?;
                 let away = (&away, self.to_copy);
-                self.rename(server, tenant, &coming, away, wall).await
+                self.rename((server, fence), tenant, &coming, away, wall)
+                    .await
             }
             Replaced::Missing => {
                 let name = Name::Tenant(tenant.clone());
                 let marker = server.database(&name, self.to_copy).marker();
-                create::still_ours(platform, head).await?;
+                let fence = lease::fence(platform, head, server).await?;
                 let mut connection = server.acquire().await?;
                 let named = (&name, marker.as_str());
-                Ok(postgres::moving::switch(&mut connection, &coming, named, wall).await?)
+                Ok(postgres::moving::switch(&mut connection, fence, &coming, named, wall).await?)
             }
         }
     }
@@ -250,7 +243,7 @@ impl RestorePlan {
     /// Gives the tenant's name to `coming`, which is its copy `copy` then; what had it becomes `away`.
     async fn rename(
         &self,
-        server: &Server,
+        (server, fence): (&Server, Fence),
         tenant: &TenantId,
         coming: &Name,
         (away, copy): (&Name, u32),
@@ -268,7 +261,7 @@ impl RestorePlan {
             marker: &away_marker,
         };
         let mut connection = server.acquire().await?;
-        Ok(postgres::swap(&mut connection, tenant, coming, away, wall).await?)
+        Ok(postgres::swap(&mut connection, fence, tenant, coming, away, wall).await?)
     }
 
     async fn is_swapped(&self, server: &Server, tenant: &TenantId) -> Result<bool, Stop> {
@@ -285,10 +278,11 @@ impl RestorePlan {
         let (coming, away) = (self.coming(tenant), self.away(tenant));
         if self.is_swapped(&server, tenant).await? {
             self.lock_out_for_return(&server, tenant, &away).await?;
+            let fence = lease::fence(platform, head, &server).await?;
             match self.replaced {
                 Replaced::Kept => {
                     let back = (&coming, self.from_copy);
-                    self.rename(&server, tenant, &away, back, Wall::Blocked)
+                    self.rename((&server, fence), tenant, &away, back, Wall::Blocked)
                         .await?;
                 }
                 Replaced::Missing => {
@@ -296,7 +290,7 @@ impl RestorePlan {
                     let marker = server.database(&coming, spare::copy_of(&coming)).marker();
                     let named = (&coming, marker.as_str());
                     let mut connection = server.acquire().await?;
-                    postgres::moving::switch_back(&mut connection, &name, named).await?;
+                    postgres::moving::switch_back(&mut connection, fence, &name, named).await?;
                 }
             }
         }

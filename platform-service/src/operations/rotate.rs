@@ -137,7 +137,7 @@ impl Saga for RotatePlan {
         match head.step {
             Step::Password => {
                 let password = self.old_password(platform, head).await?;
-                set_and_prove(platform, head.tenant()?, &password).await
+                set_where_there(platform, head.tenant()?, &password).await
             }
             Step::Secret => {
                 let version = head.id.to_string();
@@ -174,14 +174,39 @@ async fn set_and_prove(
     password: &Secret,
 ) -> Result<(), Stop> {
     let placed = Placed::find(platform, tenant).await?;
-    let name = Name::Tenant(tenant.clone());
+    set(&placed, password).await?;
+    prove(&placed, password).await
+}
+
+/// The same where somebody may have dropped the database, or its role too, behind our back.
+async fn set_where_there(
+    platform: &Platform,
+    tenant: &TenantId,
+    password: &Secret,
+) -> Result<(), Stop> {
+    let placed = Placed::find(platform, tenant).await?;
+    let found = placed.look().await?;
+    if found.role.is_some() {
+        set(&placed, password).await?;
+        if found.database.is_some() {
+            prove(&placed, password).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn set(placed: &Placed, password: &Secret) -> Result<(), Stop> {
+    let name = Name::Tenant(placed.row.id.clone());
     let verifier = Verifier::of(password);
     postgres::set_password(&mut *placed.server.acquire().await?, &name, &verifier).await?;
+    Ok(())
+}
+
+async fn prove(placed: &Placed, password: &Secret) -> Result<(), Stop> {
     if wall::wanted(&placed.row) == Wall::Blocked {
         return Ok(());
     }
-    placed
-        .server
-        .try_login(&name, password, &placed.database)
-        .await
+    let name = Name::Tenant(placed.row.id.clone());
+    let server = &placed.server;
+    server.try_login(&name, password, &placed.database).await
 }

@@ -5,7 +5,6 @@
 //! rest; a tenant that a stuck operation holds is left out and named.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -35,8 +34,6 @@ const AT_ONCE: u32 = 4;
 const MOST_AT_ONCE: u32 = 16;
 /// Tenants that one look is about.
 const WINDOW: i64 = 100;
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Tenants that a result names.
 const NAMED: usize = 100;
 
@@ -69,8 +66,7 @@ impl Saga for RotateFleetPlan {
     fn traits(&self) -> Traits {
         Traits {
             cancel: Cancel::Heeded,
-            patience: PATIENCE,
-            ..Traits::LONG
+            ..Traits::FLEET
         }
     }
 

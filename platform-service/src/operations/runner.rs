@@ -189,12 +189,14 @@ impl Runner {
             tell,
         } = job;
         let stopping = self.platform.stopping.clone();
+        let (leased, age) = (Instant::now(), operation.head.age);
         tokio::select! {
             biased;
             // Like a kill: nothing more is done or written.
             () = self.halted.cancelled() => {}
             () = async {
                 loop {
+                    operation.head.age = age + leased.elapsed();
                     let over = match self.advance(&mut operation).await {
                         // No timer: even one of no length takes a millisecond.
                         Ok(Next::Now) => stopping.is_cancelled(),

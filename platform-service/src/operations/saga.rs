@@ -112,6 +112,11 @@ impl Traits {
         lane: Lane::Long,
         ..Self::QUICK
     };
+    /// Goes through many tenants.
+    pub(crate) const FLEET: Self = Self {
+        patience: Duration::from_secs(14 * 24 * 60 * 60),
+        ..Self::LONG
+    };
 }
 
 /// Which permits its steps take, so that long work never stops a sign-up.
@@ -176,7 +181,7 @@ pub(crate) struct Head {
     pub(crate) attempts: i32,
     pub(crate) failure: Option<Failure>,
     pub(crate) wish: Wish,
-    /// Since it was asked for, when it was leased.
+    /// Since it was asked for.
     pub(crate) age: Duration,
 }
 

@@ -14,6 +14,7 @@ use super::{Head, Step, Stop};
 use crate::clusters::services;
 use crate::feed;
 use crate::platform::Platform;
+use crate::tenants::place::Placed;
 use crate::tenants::store;
 
 /// Who becomes the owner.
@@ -61,10 +62,15 @@ impl Saga for TransferPlan {
     }
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Account {
-            ask(platform, head, OwnershipAct::TakeBack).await?;
+        if head.step != Step::Account {
+            return Ok(());
         }
-        Ok(())
+        let placed = Placed::find(platform, head.tenant()?).await?;
+        match placed.look().await?.database {
+            Some(_) => ask(platform, head, OwnershipAct::TakeBack).await,
+            // Its people are gone with it.
+            None => Ok(()),
+        }
     }
 
     async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
@@ -73,12 +79,12 @@ impl Saga for TransferPlan {
 }
 
 async fn ask(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), Stop> {
-    let (route, services) = {
-        let mut registry = platform.registry.acquire().await?;
-        let route = store::route(&mut registry, head.tenant()?).await?;
-        let none = || Stop::Fail(Problem::internal("the tenant has no route"));
-        (route.ok_or_else(none)?, services::live(platform).await?)
-    };
+    let services = services::living(platform).await?;
+    let mut registry = platform.registry.acquire().await?;
+    let route = store::route(&mut registry, head.tenant()?).await?;
+    drop(registry);
+    let none = || Stop::Fail(Problem::internal("the tenant has no route"));
+    let route = route.ok_or_else(none)?;
     let request = OwnershipRequest {
         route,
         change: head.id.uuid(),

@@ -64,7 +64,7 @@ impl TrialPlan {
         let server = platform.server(&self.cluster).await?;
         let name = scratch(head);
         let database = server.database(&name, spare::copy_of(&name));
-        let services = services::live(platform).await?;
+        let services = services::living(platform).await?;
         let started = Instant::now();
         // Whatever the registry says of the tenant: the copy has what is true.
         let known = SchemaVersions::new();

@@ -36,7 +36,7 @@ impl Saga for UndeletePlan {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
                 let name = Name::Tenant(tenant.clone());
-                rename::both(&placed.server, &kept, &name, self.copy).await
+                rename::both((platform, head), &placed.server, (&kept, &name), self.copy).await
             }
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
@@ -69,7 +69,8 @@ impl Saga for UndeletePlan {
             Step::RenameBack => {
                 let placed = Placed::find(platform, tenant).await?;
                 let kept = Name::Deleted(tenant.clone(), self.copy);
-                rename::what_is_there(&placed.server, &name, &kept, self.copy).await?;
+                rename::what_is_there((platform, head), &placed.server, (&name, &kept), self.copy)
+                    .await?;
                 Ok(())
             }
             Step::Wall => {

@@ -184,7 +184,10 @@ fn disturbed(id: OperationId, kind: OperationKind) -> Problem {
 async fn make(platform: &Platform, login: &LoginRow) -> Result<PsqlLogin> {
     let password = Secret::random();
     let (name, database) = (Name::Psql(login.id), Name::Tenant(login.tenant.clone()));
-    let server = platform.server(&login.cluster).await.map_err(refusal)?;
+    let server = platform
+        .server(&login.cluster)
+        .await
+        .map_err(Stop::into_problem)?;
     let new = NewLogin {
         name: &name,
         database: &database,
@@ -196,7 +199,7 @@ async fn make(platform: &Platform, login: &LoginRow) -> Result<PsqlLogin> {
     // An operation that was begun meanwhile may have locked out who was there before this login was:
     // whoever begins from now on finds it.
     if let Err(problem) = still_allowed(platform, login).await {
-        end(platform, login).await.map_err(refusal)?;
+        end(platform, login).await.map_err(Stop::into_problem)?;
         return Err(problem);
     }
     let endpoint = server.database(&database, 0).cluster;
@@ -220,13 +223,6 @@ async fn still_allowed(platform: &Platform, login: &LoginRow) -> Result<()> {
     let row = tenants::store::find(&mut registry, &login.tenant).await?;
     let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
     enterable(&row, login.access).map(|_| ())
-}
-
-fn refusal(stop: Stop) -> Problem {
-    match stop {
-        Stop::Retry(problem) | Stop::Fail(problem) => problem,
-        Stop::Later { reason, .. } => Problem::new(Code::NotReady).detail(reason),
-    }
 }
 
 /// Ends a login and its sessions. May be done twice.
@@ -264,7 +260,7 @@ pub(crate) async fn keep(platform: Platform) {
             Ok(due) => {
                 for login in due {
                     if let Err(stop) = end(&platform, &login).await {
-                        let error = kit::error::chain(&refusal(stop));
+                        let error = kit::error::chain(&stop.into_problem());
                         let login = login.id.simple().to_string();
                         tracing::warn!(
                             login,

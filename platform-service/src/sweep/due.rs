@@ -21,7 +21,7 @@ pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
                 tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
             }
             Err(stop) => {
-                let error = super::words(&stop);
+                let error = stop.words();
                 tracing::warn!(
                     cluster = %kept.cluster, name = %kept.name, error,
                     "a kept database could not be dropped; it is tried again"

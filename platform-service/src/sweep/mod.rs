@@ -108,7 +108,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
         let found = match look::at(platform, &place).await {
             Ok(found) => found,
             Err(stop) => {
-                report.failed.push(format!("{place}: {}", words(&stop)));
+                report.failed.push(format!("{place}: {}", stop.words()));
                 continue;
             }
         };
@@ -131,7 +131,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
                 Ok(()) => report.removed.push(one.key.to_string()),
                 Err(stop) => {
                     report.found += 1;
-                    report.failed.push(format!("{}: {}", one.key, words(&stop)));
+                    report.failed.push(format!("{}: {}", one.key, stop.words()));
                 }
             }
         }
@@ -184,11 +184,4 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
     transaction.commit().await?;
     tracing::info!(finding = %found.key, "removed what nobody claims");
     Ok(())
-}
-
-fn words(stop: &Stop) -> String {
-    match stop {
-        Stop::Retry(problem) | Stop::Fail(problem) => kit::error::chain(problem),
-        Stop::Later { reason, .. } => reason.to_string(),
-    }
 }

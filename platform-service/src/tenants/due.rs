@@ -1,13 +1,14 @@
 //! What becomes due in a tenant's life by itself: a suspension ends, a retention is over.
 //!
-//! Deliberately only begins operations. Invariant: replicas may look at once: a tenant has one live
-//! operation.
+//! Deliberately only begins operations. Invariants: replicas may look at once: a tenant has one live
+//! operation; that something is due is true of the locked row, not only of what was read before.
 
 use std::time::Duration;
 
 use contract::TenantId;
 use contract::operator::tenant::FinalBackup;
 use kit::error::{Result, chain};
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 use tokio::time::MissedTickBehavior;
 
@@ -18,6 +19,7 @@ use crate::operations::purge::PurgePlan;
 use crate::operations::resume::ResumePlan;
 use crate::operations::{Plan, Subject};
 use crate::platform::Platform;
+use crate::registry::Held;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,7 +50,11 @@ async fn end_suspensions(platform: &Platform) -> Result<()> {
         store::life::suspensions_over(&mut connection, RESUMED_AT_ONCE).await?
     };
     for tenant in over {
-        start(platform, tenant, ResumePlan {}).await?;
+        let mut transaction = platform.registry.begin().await?;
+        // Somebody may have held it back anew, or deleted it, since it was looked.
+        if store::life::lock_where_over(&mut transaction, &tenant).await? {
+            start(platform, transaction, tenant, ResumePlan {}).await?;
+        }
     }
     Ok(())
 }
@@ -64,13 +70,23 @@ async fn purge(platform: &Platform) -> Result<()> {
         store::purge::due(&mut connection, settings.at_once).await?
     };
     for tenant in due {
-        start(platform, tenant, PurgePlan::new(FinalBackup::None)).await?;
+        let mut transaction = platform.registry.begin().await?;
+        // Somebody may have brought it back since it was looked.
+        if store::purge::lock_where_due(&mut transaction, &tenant).await? {
+            let plan = PurgePlan::new(FinalBackup::None);
+            start(platform, transaction, tenant, plan).await?;
+        }
     }
     Ok(())
 }
 
-async fn start(platform: &Platform, tenant: TenantId, plan: impl Into<Plan>) -> Result<()> {
-    let mut transaction = platform.registry.begin().await?;
+/// The last of a transaction that holds the tenant's row.
+async fn start(
+    platform: &Platform,
+    mut transaction: Held<Transaction<'static, Postgres>>,
+    tenant: TenantId,
+    plan: impl Into<Plan>,
+) -> Result<()> {
     let subject = Subject::Tenant(tenant);
     let started = spawn(
         &mut transaction,

@@ -69,6 +69,7 @@ pub(crate) async fn migration_report(
 ) -> Result<StatusCode> {
     let MigrationReport {
         tenant,
+        copy,
         owner,
         outcome,
     } = report;
@@ -76,11 +77,10 @@ pub(crate) async fn migration_report(
     let mut transaction = platform.registry.begin().await?;
     let news = match outcome {
         MigrationOutcome::Migrated { version } => {
-            if store::find_for_update(&mut transaction, &tenant)
-                .await?
-                .is_none()
-            {
-                return Err(unknown());
+            let row = store::find_for_update(&mut transaction, &tenant).await?;
+            let row = row.ok_or_else(unknown)?;
+            if copy.is_some_and(|copy| copy != row.copy) {
+                return Ok(StatusCode::NO_CONTENT);
             }
             store::report_migrated(&mut transaction, &tenant, &owner, version).await?
         }

@@ -10,7 +10,7 @@ use kit::error::Problem;
 
 use super::{TenantRow, store};
 use crate::clusters::connections::Server;
-use crate::clusters::postgres::Name;
+use crate::clusters::postgres::{self, Look, Name};
 use crate::operations::Stop;
 use crate::platform::Platform;
 
@@ -44,5 +44,11 @@ impl Placed {
             server,
             database,
         })
+    }
+
+    /// What its server has under its name.
+    pub(crate) async fn look(&self) -> Result<Look, Stop> {
+        let name = Name::Tenant(self.row.id.clone());
+        Ok(postgres::look(&mut *self.server.acquire().await?, &name).await?)
     }
 }

@@ -16,6 +16,7 @@ mod logins;
 mod moves;
 mod outages;
 mod queries;
+mod races;
 mod recoveries;
 mod replaced_keys;
 pub(crate) mod rollouts;

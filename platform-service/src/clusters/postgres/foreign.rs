@@ -12,6 +12,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::mark::unmarked;
 use super::{Claim, Name, ident, run, walls};
+use crate::clusters::postgres::Fence;
 use crate::clusters::postgres::swap::settling;
 
 /// A database that is to be adopted, as it was found.
@@ -282,6 +283,7 @@ pub(crate) async fn let_make(
 /// Gives a database to a tenant under its name, with a role of its own.
 pub(crate) async fn take(
     connection: &mut PgConnection,
+    fence: Fence,
     found: &Found,
     claim: &Claim<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -292,12 +294,14 @@ pub(crate) async fn take(
     statements += &without_rights(&found.name, &now);
     statements += &format!("grant all on database {name} to {platform};\n");
     statements += &walls(&name);
-    run(connection, statements + &settling(&found.name, claim)).await
+    statements += &settling(&found.name, claim);
+    fence.run(connection, statements).await
 }
 
 /// Takes a database from a tenant, whose role goes, and gives it its name and its owner back.
 pub(crate) async fn give_back(
     connection: &mut PgConnection,
+    fence: Fence,
     found: &Found,
     tenant: &Name,
 ) -> Result<(), sqlx::Error> {
@@ -312,7 +316,7 @@ pub(crate) async fn give_back(
         statements += &format!("alter database {role} rename to {name};\n");
     }
     statements += &unmarked(&found.name, found.comment.as_deref());
-    run(connection, statements).await
+    fence.run(connection, statements).await
 }
 
 /// Ends the sessions in a database, but for superusers'; gives who was there, them included.

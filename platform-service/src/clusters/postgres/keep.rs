@@ -6,12 +6,13 @@
 
 use sqlx::PgConnection;
 
-use super::{Name, ident, literal, marked, run};
+use super::{Fence, Name, ident, literal, marked, run};
 use crate::clusters::scram::Verifier;
 
 /// Renames a database and the role of the same name.
 pub(crate) async fn rename(
     connection: &mut PgConnection,
+    fence: Fence,
     from: &Name,
     to: &Name,
     marker: &str,
@@ -22,17 +23,19 @@ pub(crate) async fn rename(
          alter role {old} rename to {new};\n{}",
         marked(to, marker)
     );
-    run(connection, statements).await
+    fence.run(connection, statements).await
 }
 
 /// Renames a role whose database is gone.
 pub(crate) async fn rename_role(
     connection: &mut PgConnection,
+    fence: Fence,
     from: &Name,
     to: &Name,
 ) -> Result<(), sqlx::Error> {
     let (old, new) = (ident(from), ident(to));
-    run(connection, format!("alter role {old} rename to {new}")).await
+    let statement = format!("alter role {old} rename to {new};\n");
+    fence.run(connection, statement).await
 }
 
 /// Gives a role another password; its sessions go on.

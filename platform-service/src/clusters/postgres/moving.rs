@@ -8,7 +8,7 @@ use contract::tenant::SCHEMA_ROLE;
 use sqlx::PgConnection;
 
 use super::wall::{self, Wall};
-use super::{Name, ROLE_SETTINGS, Verifier, ident, literal, marked, run};
+use super::{Fence, Name, ROLE_SETTINGS, Verifier, ident, literal, marked, run};
 
 /// A tenant's role on a server that it comes to.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub(crate) async fn ensure_role(
 /// says.
 pub(crate) async fn switch(
     connection: &mut PgConnection,
+    fence: Fence,
     side: &Name,
     (tenant, marker): (&Name, &str),
     wall: Wall,
@@ -66,12 +67,13 @@ pub(crate) async fn switch(
         marked(tenant, marker),
         wall::statements(tenant, wall),
     );
-    run(connection, statements).await
+    fence.run(connection, statements).await
 }
 
 /// Takes a [`switch`] back: nobody was told of it.
 pub(crate) async fn switch_back(
     connection: &mut PgConnection,
+    fence: Fence,
     tenant: &Name,
     (side, marker): (&Name, &str),
 ) -> Result<(), sqlx::Error> {
@@ -81,12 +83,13 @@ pub(crate) async fn switch_back(
         wall::statements(tenant, Wall::Blocked),
         marked(side, marker),
     );
-    run(connection, statements).await
+    fence.run(connection, statements).await
 }
 
 /// Puts what a tenant left behind, database and role, away under another name.
 pub(crate) async fn put_away(
     connection: &mut PgConnection,
+    fence: Fence,
     tenant: &Name,
     (old, marker): (&Name, &str),
 ) -> Result<(), sqlx::Error> {
@@ -97,7 +100,7 @@ pub(crate) async fn put_away(
         wall::statements(tenant, Wall::Blocked),
         marked(old, marker),
     );
-    run(connection, statements).await
+    fence.run(connection, statements).await
 }
 
 /// Whether the migration runner may enter.

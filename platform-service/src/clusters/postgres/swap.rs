@@ -8,7 +8,7 @@ use std::fmt;
 use sqlx::PgConnection;
 
 use super::{
-    Claim, DATA_ROLE, Name, ROLE_SETTINGS, ident, literal, marked, run,
+    Claim, DATA_ROLE, Fence, Name, ROLE_SETTINGS, ident, literal, marked,
     wall::{self, Wall},
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Marked<'a> {
 /// `wall` says. What had the name becomes `away`, and nobody but us can connect to it.
 pub(crate) async fn swap(
     connection: &mut PgConnection,
+    fence: Fence,
     tenant: Marked<'_>,
     coming: &Name,
     away: Marked<'_>,
@@ -36,11 +37,8 @@ pub(crate) async fn swap(
         marked(away.name, away.marker),
         marked(tenant.name, tenant.marker)
     );
-    run(
-        connection,
-        statements + &wall::statements(tenant.name, wall),
-    )
-    .await
+    let opened = wall::statements(tenant.name, wall);
+    fence.run(connection, statements + &opened).await
 }
 
 fn renamed(from: &Name, to: &Name) -> String {
@@ -50,10 +48,11 @@ fn renamed(from: &Name, to: &Name) -> String {
 /// Makes a tenant's role and gives a database, which holds the tenant's data, to it under its name.
 pub(crate) async fn settle(
     connection: &mut PgConnection,
+    fence: Fence,
     from: &Name,
     claim: &Claim<'_>,
 ) -> Result<(), sqlx::Error> {
-    run(connection, settling(from, claim)).await
+    fence.run(connection, settling(from, claim)).await
 }
 
 /// The statements of [`settle`], to be part of a longer message.

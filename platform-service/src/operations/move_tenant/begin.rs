@@ -266,7 +266,9 @@ pub(crate) async fn move_tenant(
         tenants::store::find(&mut registry, &tenant).await?
     };
     movable(&known.ok_or_else(|| Problem::new(Code::NotFound))?)?;
-    let measured = measure(&platform, &tenant).await.map_err(problem)?;
+    let measured = measure(&platform, &tenant)
+        .await
+        .map_err(Stop::into_problem)?;
     let request = json!({ "move": tenant, "request": new });
     let begun = Begin {
         actor: operator.actor(),
@@ -292,14 +294,6 @@ pub(crate) async fn move_tenant(
         })
     })
     .await
-}
-
-/// What stands in the way before anything is begun, for the caller.
-fn problem(stop: Stop) -> Problem {
-    match stop {
-        Stop::Retry(problem) | Stop::Fail(problem) => problem,
-        Stop::Later { reason, .. } => Problem::new(Code::NotReady).detail(reason.into_owned()),
-    }
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

@@ -236,12 +236,16 @@ impl Saga for MovePlan {
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
-            Step::Switch => steps::switch_back(platform, head, self).await,
+            Step::Switch => match steps::switch_back(platform, head, self).await {
+                // The tenant does not wait for a server that it is not on. No route names the copy: what
+                // is left there goes with the target.
+                Err(stop) if stop.is_unreachable() => Ok(()),
+                done => done,
+            },
             Step::Wall => steps::open_again(platform, head, self).await,
             Step::Slot => replicate::close_slot(platform, head, self).await,
             Step::Target => match steps::drop_target(platform, head, self).await {
-                // The tenant does not wait for a server that it is not on: no route names the copy,
-                // and its role cannot log in.
+                // Neither for this.
                 Err(stop) if stop.is_unreachable() => {
                     self.remains = Remains::ForTheSweep;
                     Ok(())

@@ -24,7 +24,7 @@ use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::scram::Verifier;
 use crate::clusters::stock;
 use crate::operations::saga::Head;
-use crate::operations::{Stop, create, hold};
+use crate::operations::{Stop, hold, lease};
 use crate::platform::Platform;
 use crate::{feed, tenants};
 
@@ -275,11 +275,10 @@ pub(super) async fn switch(
         wall::set(&mut *ends.target.acquire().await?, &ends.tenant, wanted).await?;
     } else {
         wall::empty(&ends.target, &ends.side, Who::Everybody, EMPTY_PATIENCE).await?;
-        // Whoever undoes it looks once whether names have changed.
-        create::still_ours(platform, head).await?;
+        let fence = lease::fence(platform, head, &ends.target).await?;
         let mut target = ends.target.acquire().await?;
         let names = (&ends.tenant, marker.as_str());
-        postgres::moving::switch(&mut target, &ends.side, names, wanted).await?;
+        postgres::moving::switch(&mut target, fence, &ends.side, names, wanted).await?;
     }
     plan.switched_at = Some(OffsetDateTime::now_utc());
     Ok(())
@@ -304,9 +303,12 @@ pub(super) async fn switch_back(
     let mut target = ends.target.acquire().await?;
     wall::set(&mut target, &ends.tenant, Wall::Blocked).await?;
     wall::empty(&ends.target, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+    drop(target);
     let marker = ends.there().database().marker();
     let names = (&ends.side, marker.as_str());
-    Ok(postgres::moving::switch_back(&mut target, &ends.tenant, names).await?)
+    let fence = lease::fence(platform, head, &ends.target).await?;
+    let mut target = ends.target.acquire().await?;
+    Ok(postgres::moving::switch_back(&mut target, fence, &ends.tenant, names).await?)
 }
 
 /// Drops what was made on the target, which nobody has ever been routed to.
@@ -340,7 +342,8 @@ pub(super) async fn leave(platform: &Platform, head: &Head, plan: &MovePlan) -> 
     }
     wall::empty(&ends.source, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
     let marker = ends.source.database(&ends.old, ends.old_copy).marker();
-    let mut source = ends.source.acquire().await?;
     let names = (&ends.old, marker.as_str());
-    Ok(postgres::moving::put_away(&mut source, &ends.tenant, names).await?)
+    let fence = lease::fence(platform, head, &ends.source).await?;
+    let mut source = ends.source.acquire().await?;
+    Ok(postgres::moving::put_away(&mut source, fence, &ends.tenant, names).await?)
 }

@@ -155,6 +155,27 @@ fn a_wait_is_logged_once_and_has_an_end() {
 }
 
 #[test]
+fn a_look_in_between_ends_the_tries() {
+    let mut current = running(Step::Place);
+    current.attempts = MOST_TRIES - 1;
+    current.attempts = next(&current, &BACK, &later()).attempts;
+    assert_eq!(
+        next(&current, &BACK, &retry()).state,
+        OperationState::Running
+    );
+}
+
+#[test]
+fn an_undo_waits_as_long_as_it_tries() {
+    let mut current = unwinding(Step::Database);
+    let turn = next(&current, &BACK, &later());
+    assert_eq!((turn.state, turn.attempts), (OperationState::Unwinding, 1));
+    assert_eq!(turn.failure, current.failure);
+    current.attempts = MOST_UNDO_TRIES - 1;
+    assert_eq!(next(&current, &BACK, &later()).state, OperationState::Stuck);
+}
+
+#[test]
 fn an_undo_that_cannot_be_done_is_stuck() {
     let progress = next(&unwinding(Step::Database), &BACK, &fail());
     assert_eq!(progress.state, OperationState::Stuck);

@@ -165,6 +165,23 @@ pub(crate) async fn suspensions_over(
     .collect()
 }
 
+/// Locks a tenant's row where it is suspended and its suspension is over.
+pub(crate) async fn lock_where_over(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query!(
+        "select id from registry.tenant
+         where id = $1 and suspended_until <= now() and status = $2
+         for no key update",
+        id.as_str(),
+        TenantStatus::Suspended.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(locked.is_some())
+}
+
 /// The retention of a tier, in days.
 pub(crate) async fn retention_days(
     connection: &mut PgConnection,

@@ -12,17 +12,20 @@ use crate::registry::{number, parsed};
 use crate::tenants::certificate::Signed;
 
 /// Says that nothing brings a tenant back any more.
+///
+/// # Errors
+/// [`sqlx::Error::RowNotFound`] where it is not deleted.
 pub(crate) async fn condemn(
     connection: &mut PgConnection,
     id: &TenantId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update registry.tenant set purge_after = null, updated_at = now()
-         where id = $1 and status = $2",
+         where id = $1 and status = $2 returning id",
         id.as_str(),
         TenantStatus::Deleted.as_str(),
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
     Ok(())
 }
@@ -174,6 +177,23 @@ pub(crate) async fn certificate(
             })
         })
         .transpose()
+}
+
+/// Locks a tenant's row where it is deleted and its retention is over.
+pub(crate) async fn lock_where_due(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query!(
+        "select id from registry.tenant
+         where id = $1 and purge_after <= now() and purged_at is null and status = $2
+         for no key update",
+        id.as_str(),
+        TenantStatus::Deleted.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(locked.is_some())
 }
 
 /// Deleted tenants whose retention is over and of which nothing is being done, as many as may be

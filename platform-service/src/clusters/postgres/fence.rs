@@ -1,0 +1,51 @@
+//! The time after which a runner changes no names on a server any more.
+//!
+//! Who takes an operation over looks at what the names are and goes on from there. A statement of the
+//! runner before that still waits for a lock, or is still on its way, must not change them afterwards.
+//! Deliberately by the server's own clock, so that no two clocks are compared. Invariant: the time is
+//! checked by the last statement of a message, which is one transaction: what is late leaves nothing.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::run;
+
+/// Until when a message may end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fence {
+    /// Seconds since 1970, as the server counts them.
+    until: f64,
+}
+
+impl Fence {
+    /// So long from now on.
+    pub(crate) async fn after(
+        connection: &mut PgConnection,
+        longest: Duration,
+    ) -> Result<Self, sqlx::Error> {
+        let now: f64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::float8")
+            .fetch_one(connection)
+            .await?;
+        let until = now + longest.as_secs_f64();
+        Ok(Self { until })
+    }
+
+    /// Runs statements in one transaction that fails, as if a lock had not been had in time, where it
+    /// does not end before the fence.
+    pub(super) async fn run(
+        self,
+        connection: &mut PgConnection,
+        statements: String,
+    ) -> Result<(), sqlx::Error> {
+        let check = format!(
+            "do $fence$ begin
+                 if extract(epoch from clock_timestamp()) >= {} then
+                     raise lock_not_available using message = 'names were not changed in time';
+                 end if;
+             end $fence$",
+            self.until
+        );
+        run(connection, statements + &check).await
+    }
+}

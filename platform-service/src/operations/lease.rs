@@ -1,0 +1,43 @@
+//! What a step does only while its operation is held.
+//!
+//! Deliberately asked for by steps alone; the runner renews the lease by itself while they run.
+
+use contract::Code;
+use kit::error::Problem;
+
+use super::store::{self, Hold};
+use super::{Head, Stop};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::Fence;
+use crate::platform::Platform;
+
+/// Renews the lease, or stops where another runner has taken the operation.
+pub(super) async fn still_ours(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    let held = (head.id, head.lease);
+    let lease = platform.settings.operations.lease.get();
+    match store::renew(&mut registry, held, lease).await? {
+        Hold::Held => Ok(()),
+        // Nothing is written of it: that takes the lease as well.
+        Hold::Lost => {
+            let detail = "Another runner has taken the operation.";
+            Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)))
+        }
+    }
+}
+
+/// Renews the lease, and gives what keeps a change of names on a server from ending after it.
+///
+/// Whoever takes the operation over looks once which names there are.
+pub(super) async fn fence(
+    platform: &Platform,
+    head: &Head,
+    server: &Server,
+) -> Result<Fence, Stop> {
+    // A commit takes a moment after the last statement.
+    let longest = platform.settings.operations.lease.get() * 9 / 10;
+    // The time is taken before the lease is renewed, which so lasts longer than that.
+    let fence = Fence::after(&mut *server.acquire().await?, longest).await?;
+    still_ours(platform, head).await?;
+    Ok(fence)
+}

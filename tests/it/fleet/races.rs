@@ -1,0 +1,146 @@
+//! What changes between a look and what follows from it: a statement that comes too late, a mind that was
+//! changed, nobody to ask.
+//!
+//! Deliberately with locks in the servers, so that each order of events is certain.
+
+use contract::Code;
+use http::Method;
+use serde_json::{Value, json};
+use world::{Mode, Postgres, World, WorldOptions, until};
+
+use super::backups::{Keeping, back_up, hashes, write};
+use super::harness::{operation_at, operation_of, reaches, roomy};
+
+/// Sessions that wait for a lock with a statement like this, for so long at least.
+async fn waiting(server: &Postgres, like: &str, seconds: u32) -> i64 {
+    let sql = format!(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+             and query like '%{like}%' and query_start <= now() - interval '{seconds} s'"
+    );
+    server.number("postgres", &sql).await
+}
+
+#[tokio::test]
+async fn names_that_are_not_changed_in_time_are_not_changed_late() {
+    let options = WorldOptions::default().platform_setting("operations.lease", "2s");
+    let keeping = Keeping::start(options).await;
+    let (world, server) = (&keeping.world, keeping.world.postgres());
+    let acme = world.tenant("late").await;
+    write(&acme, &["one"]).await;
+    let backup = back_up(&world.operator(), &acme, "none").await;
+    let before = hashes(world, acme.id().as_str()).await;
+    // Whoever renames a database waits for who describes it.
+    let describe = format!("comment on database {} is 'described'", acme.id());
+    let described = server.begin("postgres", &describe).await;
+    let path = format!("/v1/tenants/{}/restore-backup?wait=none", acme.id());
+    let body = json!({ "from": backup, "confirm": acme.id() });
+    let begun = world.operator().post(&path, body).await.expect(202);
+    let id = operation_of(&begun);
+    until("the names are not changed in time", || async {
+        waiting(server, "rename to", 2).await == 1
+    })
+    .await;
+    drop(described);
+    reaches(world, &id, "done", "the restore, tried again").await;
+    let log = operation_at(world, &id).await["log"].to_string();
+    assert!(log.contains("names were not changed in time"), "{log}");
+    assert_eq!(hashes(world, acme.id().as_str()).await, before);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_held_back_anew_is_not_let_go() {
+    let world = World::with(WorldOptions::default()).await;
+    let (server, operator) = (world.postgres(), world.operator());
+    let acme = world.tenant("anew").await;
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(2);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339);
+    let path = format!("/v1/tenants/{}/suspend", acme.id());
+    let body = json!({ "wall": "blocked", "until": soon.unwrap() });
+    operator.post(&path, body).await.expect(200);
+    // Somebody holds it back for longer, while it is seen that it is to be let go.
+    let longer = format!(
+        "update registry.tenant set suspended_until = now() + interval '1 day' where id = '{}'",
+        acme.id()
+    );
+    let held = server.begin("registry", &longer).await;
+    until("it is due", || async {
+        waiting(server, "for no key update", 0).await == 1
+    })
+    .await;
+    held.commit().await;
+    until("it is looked at again", || async {
+        waiting(server, "for no key update", 0).await == 0
+    })
+    .await;
+    let begun = format!("/v1/operations?tenant={}&kind=resume", acme.id());
+    let begun: Value = operator.get(&begun).await.expect(200).json();
+    assert_eq!(begun["data"], json!([]), "nothing was begun");
+    let refused = acme.owner().get("/v1/entries").await;
+    refused.refused(Code::TenantSuspended);
+}
+
+#[tokio::test]
+async fn an_owner_is_not_changed_by_asking_nobody() {
+    let world = World::with(roomy()).await;
+    let acme = world.tenant("nobody").await;
+    // No replica tells that it lives.
+    world.platform_link().set(Mode::Reset);
+    let silent = "update registry.replica set live_until = now() - interval '1 s'";
+    until("nobody lives", || async {
+        world.postgres().run("registry", silent).await;
+        let living = "select count(*) from registry.replica where live_until > now()";
+        world.postgres().number("registry", living).await == 0
+    })
+    .await;
+    let email = format!("grace@{}.example", acme.slug());
+    let body = json!({ "to": email, "password": world::PASSWORD, "others": "keep" });
+    let path = format!("/v1/tenants/{}/transfer?wait=none", acme.id());
+    let begun = world.operator().post(&path, body).await.expect(202);
+    let id = operation_of(&begun);
+    until("it waits for somebody to ask", || async {
+        let shown = operation_at(&world, &id).await;
+        assert_ne!(shown["state"], "done", "{shown:#}");
+        shown["failure"]["code"] == "not-ready"
+    })
+    .await;
+    world.platform_link().set(Mode::Pass);
+    reaches(&world, &id, "done", "the transfer").await;
+    let visitor = acme.anonymous();
+    let credentials = json!({ "email": email, "password": world::PASSWORD });
+    until("the new owner signs in", || async {
+        let login = visitor.post("/v1/auth/login", credentials.clone());
+        login.await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_password_for_a_dropped_database_is_taken_back_and_its_backup_restored() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let (world, operator) = (&keeping.world, keeping.world.operator());
+    let acme = world.tenant("gone").await;
+    write(&acme, &["one"]).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let before = hashes(world, acme.id().as_str()).await;
+    let path = |verb: &str| format!("/v1/tenants/{}/{verb}", acme.id());
+    let drop = format!("drop database {} with (force)", acme.id());
+    world.postgres().run("postgres", &drop).await;
+    let request = operator.request(Method::POST, &path("rotate?wait=none"));
+    let begun = request.send().await.expect(202);
+    let id = operation_of(&begun);
+    reaches(world, &id, "undone", "the new password").await;
+    let body = json!({
+        "to": format!("grace@{}.example", acme.slug()), "password": world::PASSWORD, "others": "keep",
+    });
+    let begun = operator.post(&path("transfer?wait=none"), body).await;
+    let id = operation_of(&begun.expect(202));
+    reaches(world, &id, "undone", "the new owner").await;
+    let body = json!({ "from": backup, "confirm": acme.id() });
+    let restored = operator.post(&path("restore-backup"), body).await;
+    restored.expect(200);
+    assert_eq!(hashes(world, acme.id().as_str()).await, before);
+    until("the tenant is served", || async {
+        acme.owner().get("/v1/entries").await.status() == 200
+    })
+    .await;
+}
