@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::arrive::Arrival;
 use super::create::{self, FIRST_COPY};
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, lease};
+use super::{Head, Step, Stop, lease, mark};
 use crate::adoption::compare;
 use crate::adoption::judge::Schemas;
 use crate::clusters::connections::{As, Server};
@@ -131,7 +131,7 @@ impl AdoptPlan {
     async fn take(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(head.tenant()?.clone());
-        let mark = create::mark(head);
+        let mark = mark::of(head.id);
         if is_marked(&server, &name, &mark).await? {
             return Ok(());
         }
@@ -197,7 +197,7 @@ impl AdoptPlan {
     async fn give_back(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(head.tenant()?.clone());
-        let is_taken = is_marked(&server, &name, &create::mark(head)).await?;
+        let is_taken = is_marked(&server, &name, &mark::of(head.id)).await?;
         if !is_taken || self.now(&server).await?.is_none() {
             return Ok(());
         }

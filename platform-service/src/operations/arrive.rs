@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::create::{self, FIRST_COPY};
-use super::{Head, Step, Stop, lease};
+use super::{Head, Step, Stop, lease, mark};
 use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name};
@@ -33,6 +33,9 @@ pub(super) struct Arrival {
     pub(super) password: SecretRef,
     /// Opens the password in the tenants' secret store.
     credential: Option<SecretRef>,
+    /// Of its data, as far as that is known before it is loaded.
+    #[serde(default)]
+    pub(super) bytes: u64,
     /// Where it is placed if there is room.
     near: Option<ClusterName>,
     /// What the database has once its schemas are the newest.
@@ -68,6 +71,7 @@ impl Arrival {
         Ok(Self {
             password: sealed,
             credential: None,
+            bytes: 0,
             near,
             schema_versions: SchemaVersions::new(),
         })
@@ -164,7 +168,7 @@ impl Arrival {
             region: &tenant.region,
             tier: &tenant.tier,
             labels: &tenant.labels,
-            bytes: 0,
+            bytes: self.bytes,
         };
         let near = candidates.iter().find(|candidate| {
             Some(&candidate.name) == self.near.as_ref() && candidate.judge(needs).is_ok()
@@ -191,7 +195,7 @@ impl Arrival {
         let server = Self::server(platform, head).await?;
         let name = Name::Tenant(head.tenant()?.clone());
         let side = Self::side(head.tenant()?);
-        let mark = create::mark(head);
+        let mark = mark::of(head.id);
         let found = postgres::look(&mut *server.acquire().await?, &name).await?;
         let has_mark = |role: &postgres::RoleLook| role.mark.as_deref() == Some(&mark);
         if !found.role.as_ref().is_some_and(has_mark) {

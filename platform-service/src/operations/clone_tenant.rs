@@ -16,8 +16,8 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Source};
 use crate::clusters::connections::As;
-use crate::clusters::postgres::Name;
 use crate::clusters::postgres::anonymise::{self, AnonymiseError};
+use crate::clusters::postgres::{self, Name};
 use crate::clusters::spare;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
@@ -149,6 +149,14 @@ impl Saga for ClonePlan {
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
+            Step::Secret => {
+                let source = Placed::find(platform, &self.source).await?;
+                let mut connection = source.server.acquire().await?;
+                let name = Name::Tenant(self.source.clone());
+                self.arrival.bytes = postgres::moving::bytes_of(&mut connection, &name).await?;
+                drop(connection);
+                self.arrival.act(platform, head).await
+            }
             Step::Load => self.load(platform, head).await,
             _ => self.arrival.act(platform, head).await,
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop, lease};
+use super::{Head, Step, Stop, lease, mark};
 use crate::audit::{self, Action, Actor};
 use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
@@ -275,11 +275,6 @@ pub(super) async fn placed(
     }))
 }
 
-/// The comment on a role that this operation claimed.
-pub(super) fn mark(head: &Head) -> String {
-    format!("tenantry:{}", head.id)
-}
-
 async fn make_database(
     platform: &Platform,
     head: &Head,
@@ -325,7 +320,7 @@ async fn claim_copy(
     };
     let server = platform.server(&claimed.cluster).await?;
     let name = Name::Tenant(head.tenant()?.clone());
-    let mark = mark(head);
+    let mark = mark::of(head.id);
     let password = open_password(platform, head, password).await?;
     let claim = Claim {
         tenant: &name,
@@ -395,7 +390,7 @@ async fn drop_database(platform: &Platform, head: &Head) -> Result<(), Stop> {
 /// Drops the tenant's database and role if this operation made them.
 pub(super) async fn drop_marked(server: &Server, head: &Head) -> Result<(), Stop> {
     let name = Name::Tenant(head.tenant()?.clone());
-    let mark = mark(head);
+    let mark = mark::of(head.id);
     let found = postgres::look(&mut *server.acquire().await?, &name).await?;
     // Looked at before, because a drop waits for all others on the server.
     let is_ours = found

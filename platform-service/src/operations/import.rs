@@ -45,8 +45,10 @@ impl ImportPlan {
         (object, manifest, registry): (String, Manifest, &RegistryFacts),
     ) -> Result<Self> {
         let overrides = registry.overrides.clone();
-        let arrival =
+        let mut arrival =
             Arrival::record(connection, platform, operation, tenant, overrides, None).await?;
+        // Compressed: it gets larger than that.
+        arrival.bytes = manifest.entries.get(DUMP).map_or(0, |dump| dump.size_bytes);
         Ok(Self {
             arrival,
             object,

@@ -24,6 +24,7 @@ pub(crate) mod hold;
 mod import;
 mod kind;
 mod lease;
+pub(crate) mod mark;
 pub(crate) mod move_tenant;
 mod outcome;
 pub(crate) mod purge;

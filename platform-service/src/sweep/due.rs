@@ -6,7 +6,7 @@
 use super::store::{self, DueDatabase};
 use crate::clusters;
 use crate::clusters::postgres::{Name, Whose};
-use crate::operations::{Stop, move_tenant};
+use crate::operations::{Stop, mark};
 use crate::platform::Platform;
 
 /// Databases that are dropped in one look: each drop forces a checkpoint.
@@ -42,7 +42,7 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
     if let Name::Side(tenant, _) = &kept.name {
         // What a move made there beside its copy, where it could not undo that itself.
-        let mark = move_tenant::mark(kept.operation);
+        let mark = mark::of(kept.operation);
         let role = Name::Tenant(tenant.clone());
         clusters::stock::discard(&server, &role, Whose::Marked(&mark)).await?;
     }

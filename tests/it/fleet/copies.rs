@@ -83,6 +83,28 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
     let refused = operator.post(&path, json!({ "slug": acme.slug() })).await;
     refused.refused(Code::SlugTaken);
     harness::no_leftovers(&world).await;
+    full_for(&world, &acme).await;
+}
+
+/// A cluster with room for less than what a tenant has takes no clone of it.
+async fn full_for(world: &World, tenant: &TenantHandle) {
+    let server = world.postgres();
+    let used = "select sum(pg_database_size(oid))::bigint from pg_database";
+    let used = server.number("postgres", used).await;
+    let measured = "select coalesce(max(used_bytes), 0) from registry.cluster";
+    until("what is used is known", || async {
+        server.number("registry", measured).await >= used
+    })
+    .await;
+    let size = format!("select pg_database_size('{}')", tenant.id());
+    let room = server.number("postgres", &size).await / 2;
+    let most = json!({ "max_disk_bytes": (used + room) * 10 / 9 });
+    let operator = world.operator();
+    operator.patch("/v1/clusters/main", most).await.expect(200);
+    let path = format!("/v1/tenants/{}/clones", tenant.id());
+    let slug = format!("{}-large", tenant.slug());
+    let refused = operator.post(&path, json!({ "slug": slug })).await;
+    refused.refused(Code::ClusterFull);
 }
 
 async fn exported(operator: &Speaker, tenant: &TenantHandle) -> Vec<u8> {

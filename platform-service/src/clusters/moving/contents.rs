@@ -17,17 +17,6 @@ const TABLES: &str = "select format('%I.%I', namespace.nspname, class.relname)
          and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
      order by 1";
 
-/// Whether nothing was loaded into a database yet.
-pub(crate) async fn is_empty(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let schemas: i64 = sqlx::query_scalar(
-        "select count(*) from pg_namespace
-         where nspname <> 'information_schema' and nspname not like 'pg\\_%' and nspname <> 'public'",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    Ok(schemas == 0 && tables(connection).await?.is_empty())
-}
-
 /// The names of the tables, quoted.
 pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(TABLES).fetch_all(connection).await

@@ -19,8 +19,7 @@ use kit::error::Problem;
 use sqlx::{Connection as _, PgConnection};
 
 use super::connections::{As, Server};
-use super::postgres::{self, DatabaseState, Name, Whose};
-use super::{spare, stock};
+use super::postgres::Name;
 use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::tools::{self, Compression, DumpOptions};
@@ -64,37 +63,6 @@ impl Side<'_> {
             Err(error) => Err(Stop::Retry(Problem::internal(error))),
         }
     }
-}
-
-/// Ensures that an empty database of this name stands there with its walls and its marker; one in which
-/// something is left of an earlier try is made anew.
-pub(crate) async fn ensure_empty(platform: &Platform, side: Side<'_>) -> Result<(), Stop> {
-    let marker = side.database().marker();
-    let mut connection = side.server.acquire().await?;
-    let found = postgres::look(&mut connection, side.name).await?;
-    if let Some(database) = &found.database {
-        let is_complete =
-            database.state == DatabaseState::Open && database.marker.as_deref() == Some(&marker);
-        if is_complete && is_empty(platform, side).await? {
-            return Ok(());
-        }
-        drop(connection);
-        stock::discard(side.server, side.name, Whose::Anybody).await?;
-    } else {
-        drop(connection);
-    }
-    let _permit = side.server.copy_permit().await;
-    spare::make_bare(side.server, side.name).await?;
-    let mut connection = side.server.acquire().await?;
-    postgres::furnish_template(&mut connection, side.name, &marker).await?;
-    Ok(())
-}
-
-async fn is_empty(platform: &Platform, side: Side<'_>) -> Result<bool, Stop> {
-    let mut owner = side.owner(platform).await?;
-    let is_empty = contents::is_empty(&mut owner).await?;
-    owner.close().await?;
-    Ok(is_empty)
 }
 
 /// Copies all that is in a database, as of one moment, into an empty one.

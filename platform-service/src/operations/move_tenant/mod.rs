@@ -13,7 +13,7 @@ mod steps;
 use std::time::Duration;
 
 use contract::operator::cluster::MoveVariant;
-use contract::{ClusterName, Code, OperationId, TenantId};
+use contract::{ClusterName, Code, TenantId};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -130,19 +130,6 @@ impl MovePlan {
                 | Step::Switch
         )
     }
-}
-
-/// How the comment on a role begins that an operation made.
-const MARK: &str = "tenantry:";
-
-/// The comment on a role that this operation made.
-pub(crate) fn mark(operation: OperationId) -> String {
-    format!("{MARK}{operation}")
-}
-
-/// Whether an operation made a role with this comment.
-fn is_mark(comment: &str) -> bool {
-    comment.starts_with(MARK)
 }
 
 impl Saga for MovePlan {

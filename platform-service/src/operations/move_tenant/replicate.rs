@@ -59,7 +59,7 @@ pub(super) async fn copy_snapshot(
     plan: &mut MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    moving::ensure_empty(platform, ends.there()).await?;
+    ends.ensure_empty_copy().await?;
     let sees = moving::copy_snapshot(platform, ends.here(), ends.there()).await?;
     plan.snapshot = Some(sees);
     Ok(())

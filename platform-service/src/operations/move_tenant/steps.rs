@@ -14,7 +14,7 @@ use kit::error::Problem;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
-use super::{MovePlan, is_mark, mark, replicate};
+use super::{MovePlan, replicate};
 use crate::clusters::connections::Server;
 use crate::clusters::moving::contents::{self, Rows};
 use crate::clusters::moving::{self, Side};
@@ -22,9 +22,9 @@ use crate::clusters::postgres::moving::{Arrival, Migrations, Role};
 use crate::clusters::postgres::wall::{self, Wall, Who};
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::scram::Verifier;
-use crate::clusters::stock;
+use crate::clusters::{spare, stock};
 use crate::operations::saga::Head;
-use crate::operations::{Stop, hold, lease};
+use crate::operations::{Stop, hold, lease, mark};
 use crate::platform::Platform;
 use crate::{feed, tenants};
 
@@ -58,6 +58,11 @@ impl Ends {
             old_copy: plan.old_copy,
             copy: plan.copy,
         })
+    }
+
+    /// Ensures that the copy is there with its walls and nothing in it.
+    pub(super) async fn ensure_empty_copy(&self) -> Result<(), Stop> {
+        spare::ensure_empty(&self.target, &self.side).await
     }
 
     /// The tenant's database where it is.
@@ -105,18 +110,18 @@ pub(super) async fn make_target(
     plan: &MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    let mark = mark(head.id);
+    let mark = mark::of(head.id);
     let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
     let role = match &found.role {
         None => Role::Missing,
         // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
-        Some(role) if role.mark.as_deref().is_some_and(is_mark) => Role::There,
+        Some(role) if role.mark.as_deref().is_some_and(mark::is_one) => Role::There,
         Some(_) => return Err(taken(&ends)),
     };
     if found.database.is_some() {
         return Err(taken(&ends));
     }
-    moving::ensure_empty(platform, ends.there()).await?;
+    ends.ensure_empty_copy().await?;
     let password = password(platform, head).await?;
     let arrival = Arrival {
         tenant: &ends.tenant,
@@ -211,7 +216,7 @@ pub(super) async fn copy(
     let ends = Ends::of(platform, head, plan).await?;
     // An earlier try may have shut them out.
     ends.let_migrations_in().await?;
-    moving::ensure_empty(platform, ends.there()).await?;
+    ends.ensure_empty_copy().await?;
     let mut owner = ends.here().locked_owner(platform).await?;
     moving::copy(platform, ends.here(), ends.there(), None).await?;
     note_contents(&mut owner, plan).await?;
@@ -321,7 +326,7 @@ pub(super) async fn drop_target(
     // The pool gives up in seconds on a server that does not answer at all.
     drop(ends.target.acquire().await?);
     stock::discard(&ends.target, &ends.side, Whose::Anybody).await?;
-    let mark = mark(head.id);
+    let mark = mark::of(head.id);
     stock::discard(&ends.target, &ends.tenant, Whose::Marked(&mark)).await
 }
 
