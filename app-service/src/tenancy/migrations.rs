@@ -182,14 +182,7 @@ impl Migrator {
         let Some(_slot) = slot else {
             return Err(MigrateRefusal::Busy);
         };
-        let legs: Vec<(&OwnedMigrations, Leg)> = behind
-            .iter()
-            .map(|owned| {
-                let known = route.schema_versions.get(&owned.owner).copied();
-                let (from, target) = (Standing::Known(known), owned.newest());
-                (*owned, Leg { from, target })
-            })
-            .collect();
+        let legs = legs(route, behind);
         let migrating = self.open(&route.database, &legs).await.map_err(|error| {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
             MigrateRefusal::Unavailable
@@ -216,10 +209,11 @@ impl Migrator {
                 .await;
             let told = match &run {
                 Ok(version) => MigrationOutcome::Migrated { version: *version },
-                Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
-                Err(MigrateError::Database(error)) => {
-                    tracing::warn!(tenant.id = %tenant, cause = chain(error), "a migration broke off");
-                    return Err(MigrateRefusal::Unavailable);
+                Err(error) if error.broke_off() => {
+                    let (owner, cause) = (&owned.owner, chain(error));
+                    tracing::warn!(tenant.id = %tenant, schema.owner = %owner, cause, "a run broke off");
+                    outcome = outcome.and(Err(MigrateRefusal::Unavailable));
+                    break;
                 }
                 Err(error) => {
                     self.0.failed.insert(tenant.clone(), ());
@@ -411,6 +405,19 @@ impl Migrator {
             tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a migration was not reported");
         }
     }
+}
+
+/// From where to where each owner's schema goes that is behind.
+fn legs<'o>(
+    route: &TenantRoute,
+    behind: &[&'o OwnedMigrations],
+) -> Vec<(&'o OwnedMigrations, Leg)> {
+    let leg = |owned: &&'o OwnedMigrations| {
+        let known = route.schema_versions.get(&owned.owner).copied();
+        let (from, target) = (Standing::Known(known), owned.newest());
+        (*owned, Leg { from, target })
+    };
+    behind.iter().map(leg).collect()
 }
 
 /// What opening the database has done and seen of the first leg.

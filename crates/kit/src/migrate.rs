@@ -84,6 +84,21 @@ pub enum MigrateError {
     Database(#[from] sqlx::Error),
 }
 
+impl MigrateError {
+    /// Whether an error is no word on a migration: the server stopped, or takes no writes just now.
+    fn is_the_servers(error: &sqlx::Error) -> bool {
+        match error.as_database_error().and_then(|refused| refused.code()) {
+            Some(state) => matches!(&*state, "57P01" | "57P02" | "57P03" | "57P05" | "25006"),
+            None => matches!(error, sqlx::Error::Io(_)),
+        }
+    }
+
+    /// Whether the run broke off, and may go through when it is tried again.
+    pub fn broke_off(&self) -> bool {
+        matches!(self, Self::Database(error) if Self::is_the_servers(error))
+    }
+}
+
 /// Who may use the tables of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grants {

@@ -73,6 +73,14 @@ pub(crate) struct Look {
     pub(crate) role: Option<RoleLook>,
 }
 
+impl Look {
+    /// Whether there is a database that takes connections.
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.database.as_ref().map(|database| database.state);
+        state == Some(DatabaseState::Open)
+    }
+}
+
 /// A database as the server's catalog shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DatabaseLook {

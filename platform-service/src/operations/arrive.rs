@@ -34,7 +34,7 @@ pub(super) struct Arrival {
     /// Opens the password in the tenants' secret store.
     credential: Option<SecretRef>,
     /// Of its data, as far as that is known before it is loaded.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) bytes: u64,
     /// Where it is placed if there is room.
     near: Option<ClusterName>,
@@ -223,6 +223,11 @@ impl Arrival {
         kept::forget(&mut *platform.registry.acquire().await?, place).await?;
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 async fn cluster(platform: &Platform, head: &Head) -> Result<Option<ClusterName>, Stop> {

@@ -14,6 +14,6 @@ pub(crate) fn of(operation: OperationId) -> String {
 }
 
 /// Whether a comment is the mark of some operation.
-pub(super) fn is_one(comment: &str) -> bool {
+pub(crate) fn is_one(comment: &str) -> bool {
     comment.starts_with(MARK)
 }

@@ -188,7 +188,7 @@ async fn set_where_there(
     let found = placed.look().await?;
     if found.role.is_some() {
         set(&placed, password).await?;
-        if found.database.is_some() {
+        if found.is_open() {
             prove(&placed, password).await?;
         }
     }

@@ -66,11 +66,11 @@ impl Saga for TransferPlan {
             return Ok(());
         }
         let placed = Placed::find(platform, head.tenant()?).await?;
-        match placed.look().await?.database {
-            Some(_) => ask(platform, head, OwnershipAct::TakeBack).await,
-            // Its people are gone with it.
-            None => Ok(()),
+        if placed.look().await?.is_open() {
+            ask(platform, head, OwnershipAct::TakeBack).await?;
         }
+        // Its people are gone with a database that somebody has dropped.
+        Ok(())
     }
 
     async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {

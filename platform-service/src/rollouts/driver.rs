@@ -38,8 +38,8 @@ const WRITTEN_AT_ONCE: usize = 50;
 const WRITTEN_AFTER: Duration = Duration::from_millis(100);
 /// Tries of a tenant whose database cannot be worked with.
 const MOST_ATTEMPTS: u32 = 4;
-/// SQLSTATEs of what passes by itself: a lock not had in time, a deadlock.
-const PASSING: [&str; 2] = ["55P03", "40P01"];
+/// SQLSTATEs of what passes by itself: a lock not had in time, a deadlock, a server that stops or starts.
+const PASSING: [&str; 5] = ["55P03", "40P01", "57P01", "57P02", "57P03"];
 /// Pause before a second try, longer before each further one.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 

@@ -3,11 +3,15 @@
 //! Deliberately apart from finds: these have a row that says until when. Invariant: none of a tenant
 //! that an operation works on is dropped, because it may be what that goes back to.
 
+use contract::TenantId;
+
 use super::store::{self, DueDatabase};
 use crate::clusters;
-use crate::clusters::postgres::{Name, Whose};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::{self, Name, Whose};
 use crate::operations::{Stop, mark};
 use crate::platform::Platform;
+use crate::tenants;
 
 /// Databases that are dropped in one look: each drop forces a checkpoint.
 const AT_ONCE: i64 = 20;
@@ -41,11 +45,25 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     }
     clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
     if let Name::Side(tenant, _) = &kept.name {
-        // What a move made there beside its copy, where it could not undo that itself.
-        let mark = mark::of(kept.operation);
-        let role = Name::Tenant(tenant.clone());
-        clusters::stock::discard(&server, &role, Whose::Marked(&mark)).await?;
+        drop_left(platform, &server, tenant).await?;
     }
     let mut registry = platform.registry.acquire().await?;
     Ok(store::forget_due(&mut registry, kept).await?)
+}
+
+/// Drops what a move made beside its copy under the tenant's name, where it could not undo that itself
+/// and the tenant is elsewhere.
+async fn drop_left(platform: &Platform, server: &Server, tenant: &TenantId) -> Result<(), Stop> {
+    let name = Name::Tenant(tenant.clone());
+    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    let left = found.role.and_then(|role| role.mark);
+    let Some(left) = left.filter(|mark| mark::is_one(mark)) else {
+        return Ok(());
+    };
+    let row = tenants::store::find(&mut *platform.registry.acquire().await?, tenant).await?;
+    let place = row.and_then(|row| row.cluster);
+    if place.is_none_or(|cluster| cluster == *server.name()) {
+        return Ok(());
+    }
+    clusters::stock::discard(server, &name, Whose::Marked(&left)).await
 }

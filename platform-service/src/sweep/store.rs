@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::operator::upkeep::FindingKind;
 use contract::secret::SecretRef;
-use contract::{ClusterName, OperationId, TenantId};
+use contract::{ClusterName, TenantId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -372,8 +372,6 @@ pub(super) async fn credentials(
 pub(super) struct DueDatabase {
     pub(super) cluster: ClusterName,
     pub(super) name: Name,
-    /// The operation that made it or left it.
-    pub(super) operation: OperationId,
     drop_after: OffsetDateTime,
 }
 
@@ -384,7 +382,7 @@ pub(super) async fn due_databases(
 ) -> Result<Vec<DueDatabase>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select cluster, name, operation_id, drop_after as "drop_after!"
+        select cluster, name, drop_after as "drop_after!"
         from registry.kept_database
         where drop_after <= now() and not exists (
             select from registry.operation
@@ -401,7 +399,6 @@ pub(super) async fn due_databases(
             Ok(DueDatabase {
                 cluster: parsed("kept_database.cluster", &row.cluster)?,
                 name: parsed("kept_database.name", &row.name)?,
-                operation: OperationId::from_uuid(row.operation_id),
                 drop_after: row.drop_after,
             })
         })

@@ -50,11 +50,8 @@ async fn end_suspensions(platform: &Platform) -> Result<()> {
         store::life::suspensions_over(&mut connection, RESUMED_AT_ONCE).await?
     };
     for tenant in over {
-        let mut transaction = platform.registry.begin().await?;
-        // Somebody may have held it back anew, or deleted it, since it was looked.
-        if store::life::lock_where_over(&mut transaction, &tenant).await? {
-            start(platform, transaction, tenant, ResumePlan {}).await?;
-        }
+        let resumed = resume(platform, &tenant).await;
+        report(&tenant, resumed, "a suspension could not be ended");
     }
     Ok(())
 }
@@ -70,24 +67,46 @@ async fn purge(platform: &Platform) -> Result<()> {
         store::purge::due(&mut connection, settings.at_once).await?
     };
     for tenant in due {
-        let mut transaction = platform.registry.begin().await?;
-        // Somebody may have brought it back since it was looked.
-        if store::purge::lock_where_due(&mut transaction, &tenant).await? {
-            let plan = PurgePlan::new(FinalBackup::None);
-            start(platform, transaction, tenant, plan).await?;
-        }
+        let purged = purge_one(platform, &tenant).await;
+        report(&tenant, purged, "a deleted tenant could not be purged");
     }
     Ok(())
+}
+
+async fn resume(platform: &Platform, tenant: &TenantId) -> Result<()> {
+    let mut transaction = platform.registry.begin().await?;
+    // Somebody may have held it back anew, or deleted it, since it was looked.
+    if store::life::lock_where_over(&mut transaction, tenant).await? {
+        start(platform, transaction, tenant, ResumePlan {}).await?;
+    }
+    Ok(())
+}
+
+async fn purge_one(platform: &Platform, tenant: &TenantId) -> Result<()> {
+    let mut transaction = platform.registry.begin().await?;
+    // Somebody may have brought it back since it was looked.
+    if store::purge::lock_where_due(&mut transaction, tenant).await? {
+        let plan = PurgePlan::new(FinalBackup::None);
+        start(platform, transaction, tenant, plan).await?;
+    }
+    Ok(())
+}
+
+/// One tenant's trouble is not that of those who come after it.
+fn report(tenant: &TenantId, outcome: Result<()>, what: &str) {
+    if let Err(error) = outcome {
+        tracing::warn!(tenant.id = %tenant, error = chain(&error), "{what}");
+    }
 }
 
 /// The last of a transaction that holds the tenant's row.
 async fn start(
     platform: &Platform,
     mut transaction: Held<Transaction<'static, Postgres>>,
-    tenant: TenantId,
+    tenant: &TenantId,
     plan: impl Into<Plan>,
 ) -> Result<()> {
-    let subject = Subject::Tenant(tenant);
+    let subject = Subject::Tenant(tenant.clone());
     let started = spawn(
         &mut transaction,
         Actor::Platform,

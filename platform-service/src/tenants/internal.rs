@@ -8,7 +8,6 @@ use contract::internal::{MigrationOutcome, MigrationReport};
 use contract::{Code, TenantId, TenantRoute, TenantStatus};
 use http::StatusCode;
 use kit::auth::service::ServiceCaller;
-use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path};
 use utoipa_axum::router::OpenApiRouter;
@@ -73,15 +72,14 @@ pub(crate) async fn migration_report(
         owner,
         outcome,
     } = report;
-    let unknown = || Problem::new(Code::NotFound);
     let mut transaction = platform.registry.begin().await?;
+    let row = store::find_for_update(&mut transaction, &tenant).await?;
+    let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
+    if copy.is_some_and(|copy| copy != row.copy) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let news = match outcome {
         MigrationOutcome::Migrated { version } => {
-            let row = store::find_for_update(&mut transaction, &tenant).await?;
-            let row = row.ok_or_else(unknown)?;
-            if copy.is_some_and(|copy| copy != row.copy) {
-                return Ok(StatusCode::NO_CONTENT);
-            }
             store::report_migrated(&mut transaction, &tenant, &owner, version).await?
         }
         MigrationOutcome::Failed {
@@ -101,9 +99,7 @@ pub(crate) async fn migration_report(
                     .as_deref()
                     .map(|statement| shortened(statement, MAX_STATEMENT_CHARS)),
             };
-            store::report_failed(&mut transaction, &tenant, &failed)
-                .await
-                .on_constraint("migration_failure_tenant_fk", unknown)?;
+            store::report_failed(&mut transaction, &tenant, &failed).await?;
             None
         }
     };

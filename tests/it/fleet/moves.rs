@@ -13,6 +13,7 @@ use crate::support::entry;
 
 mod drains;
 mod holds;
+mod left;
 pub(super) mod load;
 mod slots;
 

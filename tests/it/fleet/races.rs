@@ -6,7 +6,7 @@
 use contract::Code;
 use http::Method;
 use serde_json::{Value, json};
-use world::{Mode, Postgres, World, WorldOptions, until};
+use world::{Mode, Postgres, TenantHandle, World, WorldOptions, until};
 
 use super::backups::{Keeping, back_up, hashes, write};
 use super::harness::{operation_at, operation_of, reaches, roomy};
@@ -51,27 +51,37 @@ async fn names_that_are_not_changed_in_time_are_not_changed_late() {
 async fn a_tenant_that_is_held_back_anew_is_not_let_go() {
     let world = World::with(WorldOptions::default()).await;
     let (server, operator) = (world.postgres(), world.operator());
-    let acme = world.tenant("anew").await;
-    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(2);
-    let soon = soon.format(&time::format_description::well_known::Rfc3339);
-    let path = format!("/v1/tenants/{}/suspend", acme.id());
-    let body = json!({ "wall": "blocked", "until": soon.unwrap() });
-    operator.post(&path, body).await.expect(200);
-    // Somebody holds it back for longer, while it is seen that it is to be let go.
-    let longer = format!(
-        "update registry.tenant set suspended_until = now() + interval '1 day' where id = '{}'",
+    let (acme, beta) = (world.tenant("anew").await, world.tenant("over").await);
+    let wall = json!({ "wall": "blocked", "until": "2099-01-01T00:00:00Z" });
+    for tenant in [&acme, &beta] {
+        let path = format!("/v1/tenants/{}/suspend", tenant.id());
+        operator.post(&path, &wall).await.expect(200);
+    }
+    let ends = |tenant: &TenantHandle, after: &str| {
+        format!(
+            "update registry.tenant set suspended_until = clock_timestamp() + interval '{after}'
+             where id = '{}'",
+            tenant.id()
+        )
+    };
+    // Somebody holds it back for longer, while its time ends and, later, that of another tenant.
+    server.run("registry", &ends(&acme, "3 s")).await;
+    let held = server.begin("registry", &ends(&acme, "1 day")).await;
+    let due = format!(
+        "select count(*) from registry.tenant
+         where id = '{}' and suspended_until <= clock_timestamp()",
         acme.id()
     );
-    let held = server.begin("registry", &longer).await;
-    until("it is due", || async {
-        waiting(server, "for no key update", 0).await == 1
+    until("its time ends", || async {
+        server.number("registry", &due).await == 1
+    })
+    .await;
+    server.run("registry", &ends(&beta, "0 s")).await;
+    until("the other one is let go", || async {
+        beta.owner().get("/v1/entries").await.status() == 200
     })
     .await;
     held.commit().await;
-    until("it is looked at again", || async {
-        waiting(server, "for no key update", 0).await == 0
-    })
-    .await;
     let begun = format!("/v1/operations?tenant={}&kind=resume", acme.id());
     let begun: Value = operator.get(&begun).await.expect(200).json();
     assert_eq!(begun["data"], json!([]), "nothing was begun");

@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{MigrateError, NO_TRANSACTION, statements};
-use crate::db::Fault;
 
 /// Characters of a failed statement that are told.
 const STATEMENT_CHARS: usize = 300;
@@ -90,19 +89,8 @@ pub(super) fn note(history: &str, migration: &Migration) -> Result<String, sqlx:
     ))
 }
 
-/// Whether an error is no word on the migration: the server went away, or takes no writes just now.
-fn is_the_servers(error: &sqlx::Error) -> bool {
-    let state = error.as_database_error().and_then(|refused| refused.code());
-    match Fault::of(error) {
-        Fault::ReadOnly => true,
-        // A file that the server does not find is what the migration asks for.
-        Fault::Unreachable => !state.is_some_and(|state| state.starts_with("58")),
-        _ => false,
-    }
-}
-
 fn failed(migration: &Migration, statement: Option<&str>, error: sqlx::Error) -> MigrateError {
-    if is_the_servers(&error) {
+    if MigrateError::is_the_servers(&error) {
         return MigrateError::Database(error);
     }
     let refused = error.as_database_error();

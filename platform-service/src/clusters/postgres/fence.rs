@@ -3,11 +3,14 @@
 //! Who takes an operation over looks at what the names are and goes on from there. A statement of the
 //! runner before that still waits for a lock, or is still on its way, must not change them afterwards.
 //! Deliberately by the server's own clock, so that no two clocks are compared. Invariant: the time is
-//! checked by the last statement of a message, which is one transaction: what is late leaves nothing.
+//! checked by the last statement of a message, which is one transaction, and who met the end of its
+//! connection goes on when the time is over: what it sent may still be under way in the server.
 
 use std::time::Duration;
 
+use kit::db::Fault;
 use sqlx::PgConnection;
+use tokio::time::{Instant, sleep_until};
 
 use super::run;
 
@@ -16,6 +19,8 @@ use super::run;
 pub(crate) struct Fence {
     /// Seconds since 1970, as the server counts them.
     until: f64,
+    /// The same by this machine's clock, or later.
+    over: Instant,
 }
 
 impl Fence {
@@ -27,8 +32,10 @@ impl Fence {
         let now: f64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::float8")
             .fetch_one(connection)
             .await?;
-        let until = now + longest.as_secs_f64();
-        Ok(Self { until })
+        Ok(Self {
+            until: now + longest.as_secs_f64(),
+            over: Instant::now() + longest,
+        })
     }
 
     /// Runs statements in one transaction that fails, as if a lock had not been had in time, where it
@@ -46,6 +53,12 @@ impl Fence {
              end $fence$",
             self.until
         );
-        run(connection, statements + &check).await
+        let ran = run(connection, statements + &check).await;
+        if let Err(error) = &ran
+            && Fault::of(error) == Fault::Unreachable
+        {
+            sleep_until(self.over).await;
+        }
+        ran
     }
 }

@@ -74,6 +74,13 @@ impl Ends {
         }
     }
 
+    /// Whether its database stands where the registry says, and so nothing else is the only copy.
+    async fn is_on_source(&self) -> Result<bool, Stop> {
+        let found = postgres::look(&mut *self.source.acquire().await?, &self.tenant).await?;
+        let marker = found.database.and_then(|database| database.marker);
+        Ok(marker == Some(self.here().database().marker()))
+    }
+
     /// The one that it is to have.
     pub(super) fn there(&self) -> Side<'_> {
         Side {
@@ -112,15 +119,18 @@ pub(super) async fn make_target(
     let ends = Ends::of(platform, head, plan).await?;
     let mark = mark::of(head.id);
     let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
-    let role = match &found.role {
-        None => Role::Missing,
-        // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
-        Some(role) if role.mark.as_deref().is_some_and(mark::is_one) => Role::There,
-        Some(_) => return Err(taken(&ends)),
+    let left = found.role.as_ref().and_then(|role| role.mark.as_deref());
+    // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
+    let left = left.filter(|mark| mark::is_one(mark));
+    let role = match (&found.role, &found.database, left) {
+        (None, None, _) => Role::Missing,
+        (Some(_), None, Some(_)) => Role::There,
+        (_, Some(_), Some(left)) if ends.is_on_source().await? => {
+            stock::discard(&ends.target, &ends.tenant, Whose::Marked(left)).await?;
+            Role::Missing
+        }
+        _ => return Err(taken(&ends)),
     };
-    if found.database.is_some() {
-        return Err(taken(&ends));
-    }
     ends.ensure_empty_copy().await?;
     let password = password(platform, head).await?;
     let arrival = Arrival {

@@ -165,7 +165,7 @@ pub(crate) async fn suspensions_over(
     .collect()
 }
 
-/// Locks a tenant's row where it is suspended and its suspension is over.
+/// Locks a tenant's row where it is suspended, its suspension is over, and nobody has it.
 pub(crate) async fn lock_where_over(
     connection: &mut PgConnection,
     id: &TenantId,
@@ -173,7 +173,7 @@ pub(crate) async fn lock_where_over(
     let locked = sqlx::query!(
         "select id from registry.tenant
          where id = $1 and suspended_until <= now() and status = $2
-         for no key update",
+         for no key update skip locked",
         id.as_str(),
         TenantStatus::Suspended.as_str(),
     )

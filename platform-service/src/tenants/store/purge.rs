@@ -179,7 +179,7 @@ pub(crate) async fn certificate(
         .transpose()
 }
 
-/// Locks a tenant's row where it is deleted and its retention is over.
+/// Locks a tenant's row where it is deleted, its retention is over, and nobody has it.
 pub(crate) async fn lock_where_due(
     connection: &mut PgConnection,
     id: &TenantId,
@@ -187,7 +187,7 @@ pub(crate) async fn lock_where_due(
     let locked = sqlx::query!(
         "select id from registry.tenant
          where id = $1 and purge_after <= now() and purged_at is null and status = $2
-         for no key update",
+         for no key update skip locked",
         id.as_str(),
         TenantStatus::Deleted.as_str(),
     )

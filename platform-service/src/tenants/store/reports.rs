@@ -79,7 +79,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) statement: Option<&'a str>,
 }
 
-/// Counts a failure. Breaks `migration_failure_tenant_fk` for a tenant that does not exist.
+/// Counts a failure of a tenant that exists.
 pub(crate) async fn report_failed(
     connection: &mut PgConnection,
     id: &TenantId,
