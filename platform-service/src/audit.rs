@@ -49,6 +49,8 @@ pub(crate) enum Action {
     OperationRetried,
     /// A server was added.
     ClusterAdded,
+    /// A cluster was removed.
+    ClusterRemoved,
     /// An operator key was made.
     OperatorKeyCreated,
     /// An operator key was revoked.
@@ -84,6 +86,7 @@ impl Action {
             Self::TenantUpdated => "tenant.updated",
             Self::OperationRetried => "operation.retried",
             Self::ClusterAdded => "cluster.added",
+            Self::ClusterRemoved => "cluster.removed",
             Self::OperatorKeyCreated => "operator_key.created",
             Self::OperatorKeyRevoked => "operator_key.revoked",
             Self::SigningKeyPublished => "signing_key.published",

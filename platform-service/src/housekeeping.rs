@@ -5,6 +5,7 @@
 
 pub(crate) mod store;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -26,13 +27,14 @@ const PRUNED_AT_ONCE: i64 = 5_000;
 pub(crate) async fn keep(platform: Platform) {
     let mut forget_tick = tokio::time::interval(FORGET_EVERY);
     let mut count_tick = tokio::time::interval(COUNT_EVERY);
+    let mut clusters = BTreeSet::new();
     for tick in [&mut forget_tick, &mut count_tick] {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
         let done = tokio::select! {
             _ = forget_tick.tick() => forget(&platform).await,
-            _ = count_tick.tick() => count(&platform).await,
+            _ = count_tick.tick() => count(&platform, &mut clusters).await,
             () = platform.stopping.cancelled() => return,
         };
         if let Err(error) = done {
@@ -41,8 +43,9 @@ pub(crate) async fn keep(platform: Platform) {
     }
 }
 
-/// Sets the gauges that an operator's alarms look at.
-async fn count(platform: &Platform) -> Result<(), sqlx::Error> {
+/// Sets the gauges that an operator's alarms look at; those of clusters that were removed since say nothing
+/// any more.
+async fn count(platform: &Platform, clusters: &mut BTreeSet<String>) -> Result<(), sqlx::Error> {
     let mut connection = platform.registry.acquire().await?;
     for (state, number) in store::live_operations(&mut connection).await? {
         metrics::gauge!("operations_live", "state" => state.as_str()).set(number as f64);
@@ -53,8 +56,14 @@ async fn count(platform: &Platform) -> Result<(), sqlx::Error> {
     for (kind, number) in sweep::store::counts(&mut connection).await? {
         metrics::gauge!("findings", "kind" => kind.as_str()).set(number as f64);
     }
+    let mut removed = std::mem::take(clusters);
     for (cluster, number) in store::ready_stock(&mut connection).await? {
-        metrics::gauge!("stock_ready", "cluster" => cluster).set(number as f64);
+        metrics::gauge!("stock_ready", "cluster" => cluster.clone()).set(number as f64);
+        removed.remove(&cluster);
+        clusters.insert(cluster);
+    }
+    for cluster in removed {
+        metrics::gauge!("stock_ready", "cluster" => cluster).set(f64::NAN);
     }
     let behind = store::tenants_behind(&mut connection).await?;
     metrics::gauge!("tenants_behind").set(behind as f64);

@@ -1,7 +1,9 @@
-//! Servers that become clusters: whose they are already.
+//! Servers that become clusters, and that are none any more: whose they are already.
 //!
 //! Deliberately nothing of what a cluster is used for. Invariant: a server of another installation is not
 //! touched unless that installation is named.
+
+mod removals;
 
 use contract::Code;
 use secrecy::ExposeSecret as _;

@@ -157,7 +157,7 @@ impl Candidate {
         let tenant = &self.tenant;
         let candidates = clusters::lock_candidates(db, &tenant.region).await?;
         let cluster = candidates.iter().find(|one| one.name == new.cluster);
-        let cluster = cluster.ok_or_else(|| Problem::internal("a known cluster is gone"))?;
+        let cluster = cluster.ok_or_else(|| Problem::field("/cluster", "is no cluster"))?;
         let needs = Needs {
             region: &tenant.region,
             tier: &tenant.tier,

@@ -57,6 +57,11 @@ impl Connections {
         self.0.bell.notified().await;
     }
 
+    /// Closes the connections to a cluster that was removed.
+    pub(super) fn forget(&self, name: &ClusterName) {
+        self.lock().remove(name);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterName, Arc<Server>>> {
         self.0
             .servers
@@ -66,20 +71,32 @@ impl Connections {
 }
 
 impl Platform {
-    /// The server of a cluster.
+    /// The server of a cluster that something is on, so that it cannot be removed.
     pub(crate) async fn server(&self, name: &ClusterName) -> Result<Arc<Server>, Stop> {
+        let gone = || Stop::Fail(Problem::internal("the cluster's row is gone"));
+        self.find_server(name).await?.ok_or_else(gone)
+    }
+
+    /// The server of a cluster; none where it was removed.
+    pub(crate) async fn find_server(
+        &self,
+        name: &ClusterName,
+    ) -> Result<Option<Arc<Server>>, Stop> {
         let row = {
             let mut registry = self.registry.acquire().await?;
             store::find(&mut registry, name).await?
         };
-        let row = row.ok_or_else(|| Stop::Fail(Problem::internal("the cluster's row is gone")))?;
+        let Some(row) = row else {
+            self.clusters.forget(name);
+            return Ok(None);
+        };
         if let Some(known) = self
             .clusters
             .lock()
             .get(name)
             .filter(|server| server.row == row)
         {
-            return Ok(Arc::clone(known));
+            return Ok(Some(Arc::clone(known)));
         }
         let subject = SecretSubject::Cluster(name.clone(), ClusterRole::Platform);
         let password = self
@@ -91,7 +108,7 @@ impl Platform {
         self.clusters
             .lock()
             .insert(name.clone(), Arc::clone(&server));
-        Ok(server)
+        Ok(Some(server))
     }
 }
 

@@ -84,7 +84,10 @@ async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop
         lock.close().await?;
         return Ok(());
     }
-    let server = platform.server(cluster).await?;
+    let Some(server) = platform.find_server(cluster).await? else {
+        lock.close().await?;
+        return Ok(());
+    };
     // First, so that what an earlier installation left on a server has gone before a number of ours
     // could meet it.
     sweep(platform, &server).await?;

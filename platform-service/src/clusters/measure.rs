@@ -58,7 +58,9 @@ async fn round(platform: &Platform) -> Result<(), sqlx::Error> {
 }
 
 async fn measure(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
-    let server = platform.server(cluster).await?;
+    let Some(server) = platform.find_server(cluster).await? else {
+        return Ok(());
+    };
     let (measured, connections) = {
         let mut connection = server.acquire().await?;
         let measured = store::Measured {

@@ -13,6 +13,7 @@ pub(crate) mod moving;
 pub(crate) mod placement;
 pub(crate) mod postgres;
 mod query_login;
+mod remove;
 mod roles;
 pub(crate) mod scram;
 pub(crate) mod services;
@@ -236,5 +237,7 @@ pub(crate) async fn create(
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {
-    kit::operations!(list, show, create).merge(change::router())
+    kit::operations!(list, show, create)
+        .merge(change::router())
+        .merge(remove::router())
 }

@@ -6,6 +6,7 @@
 pub(crate) mod derived;
 pub(crate) mod kept;
 pub(crate) mod moves;
+pub(super) mod remove;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -136,21 +136,25 @@ pub(super) async fn clusters(
     };
     let looks = rows.into_iter().map(|row| async {
         let server = match tokio::time::timeout(PATIENCE, look(platform, &row.name)).await {
-            Ok(Ok(server)) => Ok(server),
+            Ok(Ok(server)) => Ok(server?),
             Ok(Err(stop)) => Err(stop.words()),
             Err(_) => Err("no answer in time".to_owned()),
         };
-        ClusterFacts {
+        Some(ClusterFacts {
             row,
             stock_level: platform.settings.stock.level,
             server,
-        }
+        })
     });
-    Ok(stream::iter(looks).buffered(AT_ONCE).collect().await)
+    let looked = stream::iter(looks).buffered(AT_ONCE);
+    Ok(looked.filter_map(std::future::ready).collect().await)
 }
 
-async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts, Stop> {
-    let server = platform.server(cluster).await?;
+/// What a cluster's server says; none where the cluster was removed.
+async fn look(platform: &Platform, cluster: &ClusterName) -> Result<Option<ServerFacts>, Stop> {
+    let Some(server) = platform.find_server(cluster).await? else {
+        return Ok(None);
+    };
     // Not of the pool: what was idle there while the server was restarted says nothing of the server now.
     let mut connection = server.connect(Database::Maintenance).await?;
     let databases = inventory::databases(&mut connection).await?;
@@ -177,7 +181,7 @@ async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts,
     let open_templates = open_templates(&mut connection).await?;
     let skew = skew(&mut connection).await?;
     connection.close().await?;
-    Ok(ServerFacts {
+    Ok(Some(ServerFacts {
         settings,
         databases: databases.len() as u64,
         public,
@@ -204,7 +208,7 @@ async fn look(platform: &Platform, cluster: &ClusterName) -> Result<ServerFacts,
             None => 0,
         },
         missing,
-    })
+    }))
 }
 
 /// A tenant's place, as the registry has it.

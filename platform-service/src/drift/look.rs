@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::diff::{Catalog, Drifted, Kind, diff};
 use super::store::{self, Candidate};
-use crate::clusters::connections::As;
+use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::Name;
 use crate::clusters::{services, spare};
 use crate::operations::{Head, Stop, store as operations};
@@ -58,7 +58,13 @@ pub(crate) async fn compare(
         let same = |candidate: &Candidate| candidate.cluster == first.cluster;
         let (here, others) = rest.split_at(rest.iter().take_while(|one| same(one)).count());
         rest = others;
-        let expected = match expect(platform, head, first).await {
+        let Some(server) = platform.find_server(&first.cluster).await? else {
+            // It was removed, so they are elsewhere by now.
+            let tenants = here.iter().map(|one| one.tenant.clone());
+            report.unreachable.extend(tenants);
+            continue;
+        };
+        let expected = match expect(platform, head, (&server, first)).await {
             Ok(expected) => expected,
             Err(stop) if stop.is_unreachable() => {
                 leave_out(&mut report, here, &stop);
@@ -105,10 +111,13 @@ struct Expected {
 }
 
 /// Makes a database with the newest schemas, looks at it and throws it away.
-async fn expect(platform: &Platform, head: &Head, first: &Candidate) -> Result<Expected, Stop> {
-    let server = platform.server(&first.cluster).await?;
+async fn expect(
+    platform: &Platform,
+    head: &Head,
+    (server, first): (&Server, &Candidate),
+) -> Result<Expected, Stop> {
     let name = reference(head);
-    spare::make_empty(platform, &server, &name, (&first.tenant, head.id)).await?;
+    spare::make_empty(platform, server, &name, (&first.tenant, head.id)).await?;
     let database = server.database(&name, spare::copy_of(&name));
     let services = services::live(platform).await?;
     let versions = services::migrate(platform, &services, &database).await?;
@@ -116,7 +125,7 @@ async fn expect(platform: &Platform, head: &Head, first: &Candidate) -> Result<E
     let mut connection = server.connect_as(platform, As::Schema, &database).await?;
     let catalog = store::catalog(&mut connection, &owners).await?;
     connection.close().await?;
-    spare::drop_now(platform, &server, &name).await?;
+    spare::drop_now(platform, server, &name).await?;
     Ok(Expected {
         cluster: first.cluster.clone(),
         versions,

@@ -85,7 +85,7 @@ scopes! {
     TenantsWrite = "tenants:write";
     /// See clusters.
     ClustersRead = "clusters:read";
-    /// Add and change clusters.
+    /// Add, change and remove clusters.
     ClustersWrite = "clusters:write";
     /// Delete and purge tenants, and replace their data.
     TenantsDestroy = "tenants:destroy";

@@ -227,7 +227,9 @@ async fn still_allowed(platform: &Platform, login: &LoginRow) -> Result<()> {
 
 /// Ends a login and its sessions. May be done twice.
 async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
-    let server = platform.server(&login.cluster).await?;
+    let Some(server) = platform.find_server(&login.cluster).await? else {
+        return Ok(());
+    };
     let name = Name::Psql(login.id);
     let mut ended = logins::end(&mut *server.acquire().await?, &name).await;
     if ended.as_ref().is_err_and(logins::owns_something) {

@@ -1,7 +1,7 @@
 //! The SQL of operators' logins.
 //!
-//! Deliberately keeps a login that is over: the audit's reader finds who had which role. Invariant: a
-//! role `psql:` without a living row here is an orphan.
+//! Deliberately keeps a login that is over as long as its cluster is there: the audit's reader finds who had
+//! which role. Invariant: a role `psql:` without a living row here is an orphan.
 
 use contract::operator::upkeep::PsqlAccess;
 use contract::{ClusterName, TenantId};
@@ -112,4 +112,18 @@ pub(crate) async fn on_cluster(
     )
     .fetch_all(connection)
     .await
+}
+
+/// Forgets the logins of a cluster.
+pub(crate) async fn forget_cluster(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.psql_login where cluster = $1",
+        cluster.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

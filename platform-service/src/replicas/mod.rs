@@ -242,7 +242,9 @@ async fn reap_once(platform: &Platform) -> Result<()> {
 
 /// Whether a silent replica still has a session on the cluster.
 async fn has_session(platform: &Platform, share: &SilentShare) -> Result<bool, Stop> {
-    let server = platform.server(&share.cluster).await?;
+    let Some(server) = platform.find_server(&share.cluster).await? else {
+        return Ok(false);
+    };
     let name = application_name(&share.service, share.replica);
     let mut connection = server.acquire().await?;
     Ok(clusters::postgres::has_session(&mut connection, &name).await?)

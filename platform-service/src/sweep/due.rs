@@ -37,7 +37,9 @@ pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
 }
 
 async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
-    let server = platform.server(&kept.cluster).await?;
+    let Some(server) = platform.find_server(&kept.cluster).await? else {
+        return Ok(());
+    };
     // Gives up in seconds where the server does not answer.
     drop(server.acquire().await?);
     if !store::is_due(&mut *platform.registry.acquire().await?, kept).await? {

@@ -70,17 +70,22 @@ pub(super) async fn places(platform: &Platform) -> Result<Vec<Place>, sqlx::Erro
         .collect())
 }
 
-/// What nobody claims at a place.
-pub(super) async fn at(platform: &Platform, place: &Place) -> Result<Vec<Found>, Stop> {
+/// What nobody claims at a place; none where it is a cluster that was removed.
+pub(super) async fn at(platform: &Platform, place: &Place) -> Result<Option<Vec<Found>>, Stop> {
     match place {
         Place::Cluster(cluster) => on_cluster(platform, cluster).await,
-        Place::Secrets => secrets(platform).await,
-        Place::Objects => objects(platform).await,
+        Place::Secrets => secrets(platform).await.map(Some),
+        Place::Objects => objects(platform).await.map(Some),
     }
 }
 
-async fn on_cluster(platform: &Platform, cluster: &ClusterName) -> Result<Vec<Found>, Stop> {
-    let server = platform.server(cluster).await?;
+async fn on_cluster(
+    platform: &Platform,
+    cluster: &ClusterName,
+) -> Result<Option<Vec<Found>>, Stop> {
+    let Some(server) = platform.find_server(cluster).await? else {
+        return Ok(None);
+    };
     let (databases, roles, slots) = {
         let mut connection = server.acquire().await?;
         (
@@ -103,7 +108,7 @@ async fn on_cluster(platform: &Platform, cluster: &ClusterName) -> Result<Vec<Fo
                 Some(find(key, claimless, removal))
             }),
     );
-    Ok(found)
+    Ok(Some(found))
 }
 
 fn key(kind: FindingKind, cluster: &ClusterName, name: &str) -> Key {

@@ -106,17 +106,20 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
     };
     for place in look::places(platform).await? {
         let found = match look::at(platform, &place).await {
-            Ok(found) => found,
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
             Err(stop) => {
                 report.failed.push(format!("{place}: {}", stop.words()));
                 continue;
             }
         };
-        {
-            let mut registry = platform.registry.acquire().await?;
-            store::found(&mut registry, &found).await?;
-            store::forget_unseen(&mut registry, &place, began).await?;
+        let mut transaction = platform.registry.begin().await?;
+        if !store::stays(&mut transaction, &place).await? {
+            continue;
         }
+        store::found(&mut transaction, &found).await?;
+        store::forget_unseen(&mut transaction, &place, began).await?;
+        transaction.commit().await?;
         let grace = platform.settings.sweep.grace.get();
         let due = store::due(&mut *platform.registry.acquire().await?, &place, grace).await?;
         let (due, staying): (Vec<_>, Vec<_>) =
@@ -148,7 +151,9 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
             if claims.claimless(name).is_none() {
                 return Ok(());
             }
-            let server = platform.server(cluster).await?;
+            let Some(server) = platform.find_server(cluster).await? else {
+                return Ok(());
+            };
             if let Name::Psql(_) = name {
                 let mut connection = server.acquire().await?;
                 clusters::postgres::logins::end(&mut connection, name).await?;
@@ -157,7 +162,9 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
             }
         }
         Removal::Slot(cluster) => {
-            let server = platform.server(cluster).await?;
+            let Some(server) = platform.find_server(cluster).await? else {
+                return Ok(());
+            };
             inventory::drop_slot(&mut *server.acquire().await?, &found.key.name).await?;
         }
         Removal::Object(path) => {

@@ -111,6 +111,39 @@ pub(super) async fn clusters(
         .collect()
 }
 
+/// Whether a place is still there; a cluster then is until the transaction ends.
+pub(super) async fn stays(
+    connection: &mut PgConnection,
+    place: &Place,
+) -> Result<bool, sqlx::Error> {
+    let Place::Cluster(cluster) = place else {
+        return Ok(true);
+    };
+    let found = sqlx::query_scalar!(
+        "select name from registry.cluster where name = $1 for key share",
+        cluster.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Forgets the finds of a cluster.
+pub(crate) async fn forget_cluster(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    let place = Place::Cluster(cluster.clone());
+    sqlx::query!(
+        "delete from registry.finding where place = $1 and kind = any($2)",
+        place.as_str(),
+        &kinds(&place),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores what was found, as new or again.
 pub(super) async fn found(
     connection: &mut PgConnection,

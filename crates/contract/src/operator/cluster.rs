@@ -141,6 +141,38 @@ pub struct NewDrain {
     pub variant: Option<MoveVariant>,
 }
 
+/// A cluster that was removed, or would be, and what is left of it on its server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "cluster": "old", "server": "done", "dropped": ["stock:41", "stock:42", "tpl:7"], "stays": [],
+    "note": null,
+}))]
+pub struct RemovedCluster {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether its server was cleared.
+    pub server: ServerCleared,
+    /// What was dropped on the server: ready copies, templates, logins of operators.
+    #[schema(example = json!(["stock:41", "tpl:7"]))]
+    pub dropped: Vec<String>,
+    /// Databases of the platform that no tenant has, which could be somebody's data: they stay on the
+    /// server.
+    #[schema(example = json!(["warehouse"]))]
+    pub stays: Vec<String>,
+    /// What people have to know or to do where the server was not cleared.
+    pub note: Option<String>,
+}
+
+/// Whether the server of a removed cluster was cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerCleared {
+    /// What the platform makes by itself is dropped, and any installation may add it.
+    Done,
+    /// Something is left to people: see the note.
+    ByHand,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

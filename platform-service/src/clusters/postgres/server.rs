@@ -193,6 +193,19 @@ pub(in crate::clusters) async fn ensure_groups(
     run(connection, statements).await
 }
 
+/// Takes the mark away that says whose server this is; says whether this login may: from PostgreSQL 16 on it
+/// takes an administrator.
+pub(in crate::clusters) async fn unmark(
+    connection: &mut PgConnection,
+) -> Result<bool, sqlx::Error> {
+    let statement = format!("comment on role {} is null", ident(PLATFORM_ROLE));
+    match run(connection, statement).await {
+        Ok(()) => Ok(true),
+        Err(error) if Fault::of(&error) == Fault::RightsLost => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Ensures what reads alone: the group that may sign in and out, and the login of questions with this
 /// password. Needs no administrator, so that a cluster of an earlier release gets them too.
 pub(in crate::clusters) async fn ensure_readers(

@@ -312,3 +312,23 @@ pub(crate) async fn derived_names(
         .chain(templates.into_iter().map(Name::Template))
         .collect())
 }
+
+/// Forgets all copies and templates of a cluster.
+pub(crate) async fn forget_cluster(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.stock where cluster = $1",
+        cluster.as_str(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "delete from registry.template where cluster = $1",
+        cluster.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

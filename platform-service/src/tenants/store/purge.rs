@@ -4,7 +4,7 @@
 //! after [`tombstone`] no column and no other table holds what came from the tenant's people.
 
 use contract::operator::tenant::{CertificateId, CertificateView};
-use contract::{TenantId, TenantStatus};
+use contract::{ClusterName, TenantId, TenantStatus};
 use sqlx::PgConnection;
 
 use crate::operations::purge::{Doomed, DoomedObject};
@@ -220,4 +220,18 @@ pub(crate) async fn due(
     .iter()
     .map(|id| parsed("tenant.id", id))
     .collect()
+}
+
+/// Leaves the tombstones of a cluster without a place.
+pub(crate) async fn forget_cluster(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.tenant set cluster = null where cluster = $1 and purged_at is not null",
+        cluster.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
