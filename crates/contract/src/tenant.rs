@@ -4,6 +4,8 @@
 //! `generation` grows with every change of anything in a route.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -228,7 +230,27 @@ impl TlsMode {
             Self::VerifyFull => "verify-full",
         }
     }
+
+    /// The file of the system's trusted certificates, which libpq before version 16 does not look for by
+    /// itself; none where they do not matter, or where none is found.
+    pub fn roots(self) -> Option<OsString> {
+        if self != Self::VerifyFull {
+            return None;
+        }
+        std::env::var_os("SSL_CERT_FILE").or_else(|| {
+            let found = ROOTS.iter().find(|path| Path::new(path).is_file());
+            found.map(Into::into)
+        })
+    }
 }
+
+/// Where systems keep them.
+const ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 impl std::str::FromStr for TlsMode {
     type Err = UnknownTlsMode;

@@ -64,6 +64,20 @@ enum Repeat {
     Unsent,
 }
 
+/// Some of a list.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) items: Vec<Value>,
+    pub(crate) rest: Rest,
+}
+
+/// Whether a list goes on after what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    None,
+    More,
+}
+
 /// A client of one server with one key.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -126,6 +140,17 @@ impl Api {
         limit: usize,
         cursor: &str,
     ) -> Result<Vec<Value>, Failure> {
+        Ok(self.listed(path, query, limit, cursor).await?.items)
+    }
+
+    /// The same, and whether there are more.
+    pub(crate) async fn listed(
+        &self,
+        path: &str,
+        query: &Query,
+        limit: usize,
+        cursor: &str,
+    ) -> Result<Listed, Failure> {
         let mut found: VecDeque<Value> = VecDeque::new();
         loop {
             let wanted = match limit {
@@ -151,7 +176,9 @@ impl Api {
             let is_empty = data.is_empty();
             found.extend(data);
             if !has_more || is_empty || (limit > 0 && found.len() >= limit) {
-                return Ok(found.into());
+                let items = found.into();
+                let rest = if has_more { Rest::More } else { Rest::None };
+                return Ok(Listed { items, rest });
             }
         }
     }

@@ -43,7 +43,8 @@ The key comes from TENANTCTL_KEY, or from the profile that `login` keeps; it is 
 Data goes to stdout, everything else to stderr.
 
 Exit codes:
-  0 done   1 failed   2 wrong use   3 not found   4 not allowed   5 conflict   6 not ready in time";
+  0 done   1 failed   2 wrong use   3 not found   4 not allowed   5 conflict   6 not ready in time
+  130 interrupted";
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Args)]
@@ -218,6 +219,11 @@ impl Command {
             Self::Drift(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether Ctrl-C is for it, and does not end it.
+    pub(crate) fn heeds_interrupts(&self) -> bool {
+        matches!(self, Self::Psql(_))
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {

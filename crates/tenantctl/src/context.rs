@@ -3,17 +3,17 @@
 //! Deliberately opens nothing before it is needed: help and profiles work without a server.
 //! Invariant: the key of a profile goes to the server of that profile alone.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
 use contract::{Secret, TenantId};
 
 use crate::KEY_PREFIX;
-use crate::api::Api;
+use crate::api::{Api, Query, Rest};
 use crate::cli::{self, Globals, Until};
 use crate::confirm::variable;
-use crate::failure::Failure;
-use crate::output::Reporter;
+use crate::failure::{Failure, Going};
+use crate::output::{Column, Reporter};
 use crate::profile::{self, Profile, Profiles};
 
 /// The surroundings of a command.
@@ -22,6 +22,7 @@ pub(crate) struct Context {
     globals: Globals,
     pub(crate) out: Reporter,
     api: OnceCell<Api>,
+    going: RefCell<Option<Going>>,
 }
 
 impl Context {
@@ -30,6 +31,20 @@ impl Context {
             out: globals.reporter(),
             globals,
             api: OnceCell::new(),
+            going: RefCell::default(),
+        }
+    }
+
+    /// Says what goes on where this program ends now.
+    pub(crate) fn follows(&self, going: Going) {
+        self.going.replace(Some(going));
+    }
+
+    /// Why a command ended that somebody interrupted.
+    pub(crate) fn interrupted(&self) -> Failure {
+        match self.going.take() {
+            Some(going) => Failure::LeftRunning(going),
+            None => Failure::Interrupted,
         }
     }
 
@@ -63,6 +78,23 @@ impl Context {
         Ok(self.api.get_or_init(|| api))
     }
 
+    /// Shows at most `limit` of a list, all where it is 0, and says where there are more.
+    pub(crate) async fn list(
+        &self,
+        columns: &[Column<'_>],
+        path: &str,
+        query: &Query,
+        limit: usize,
+    ) -> Result<(), Failure> {
+        let listed = self.api()?.listed(path, query, limit, "/id").await?;
+        self.out.list(columns, &listed.items)?;
+        if listed.rest == Rest::More {
+            self.out
+                .note(&format!("These are {limit}; --limit 0 shows all."));
+        }
+        Ok(())
+    }
+
     /// The profile that is meant, where there is one.
     fn profile(&self) -> Result<Option<Profile>, Failure> {
         let profiles = Profiles::read(&profile::path()?)?;
@@ -73,7 +105,7 @@ impl Context {
     fn url_beside(&self, profile: Option<&Profile>) -> Result<String, Failure> {
         self.named_url()
             .or_else(|| profile.map(|profile| profile.url.clone()))
-            .ok_or_else(|| Failure::Profile {
+            .ok_or_else(|| Failure::Usage {
                 what: "no server is named".to_owned(),
                 next: vec![
                     "`tenantctl login --url http://127.0.0.1:8080` keeps one".to_owned(),

@@ -6,10 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::Route;
+use crate::cli::Cli;
 
 /// Something failed that no other code names.
 pub(crate) const FAILED: u8 = 1;
@@ -19,7 +21,7 @@ const NOT_FOUND: u8 = 3;
 const NOT_ALLOWED: u8 = 4;
 const CONFLICT: u8 = 5;
 const NOT_READY: u8 = 6;
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A problem document, whatever its code.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -85,6 +87,8 @@ pub(crate) enum Failure {
     Unheard,
     #[error("interrupted; the {} {} goes on", .0.what, .0.id)]
     LeftRunning(Going),
+    #[error("interrupted")]
+    Interrupted,
     #[error("not confirmed; nothing was changed")]
     NotConfirmed,
     /// The command worked, and what it found is bad.
@@ -168,7 +172,7 @@ impl Failure {
             | Self::NotInTime(_)
             | Self::OutOfSight(..)
             | Self::Unheard => NOT_READY,
-            Self::LeftRunning(_) => INTERRUPTED,
+            Self::LeftRunning(_) | Self::Interrupted => INTERRUPTED,
             Self::OutputClosed => 0,
             Self::Strange { .. }
             | Self::Operation(_)
@@ -193,7 +197,7 @@ impl Failure {
                 code => code.to_owned(),
             },
             Self::NotInTime(_) | Self::Unheard => "not-in-time".to_owned(),
-            Self::LeftRunning(_) => "interrupted".to_owned(),
+            Self::LeftRunning(_) | Self::Interrupted => "interrupted".to_owned(),
             Self::NotConfirmed => "not-confirmed".to_owned(),
             Self::Found { .. } => "found".to_owned(),
             Self::File(..) | Self::Io(..) | Self::OutputClosed => "io".to_owned(),
@@ -207,7 +211,7 @@ impl Failure {
                 let fields = refusal
                     .errors
                     .iter()
-                    .map(|field| format!("{} {}", field.pointer, field.detail));
+                    .map(|field| format!("{} {}", flag_of(&field.pointer), field.detail));
                 let detail = refusal
                     .detail
                     .iter()
@@ -272,10 +276,41 @@ impl Failure {
                 going.command, going.id
             )],
             Self::Unheard => vec!["look whether every replica reaches the platform".to_owned()],
-            Self::NotConfirmed | Self::File(..) | Self::Io(..)
+            Self::Interrupted | Self::NotConfirmed | Self::File(..) | Self::Io(..)
             | Self::OutputClosed => Vec::new(),
         }
     }
+}
+
+/// The flags of fields that are called otherwise in the API.
+const FLAGS: [(&str, &str); 9] = [
+    ("/concurrency", "--at-once"),
+    ("/connection_budget", "--budget"),
+    ("/timeout_ms", "--tenant-timeout (here in milliseconds)"),
+    ("/ttl_seconds", "--ttl (here in seconds)"),
+    ("/keep_old_hours", "--keep-old"),
+    ("/every_minutes", "--every (here in minutes)"),
+    ("/max_disk_bytes", "--max-disk-gib (here in bytes)"),
+    ("/contact_email", "--contact"),
+    ("/takes_over_from", "--take-over-from"),
+];
+
+/// What a field of a request is called on the command line: as it is where no flag gives it.
+fn flag_of(pointer: &str) -> String {
+    if let Some((_, flag)) = FLAGS.iter().find(|(field, _)| *field == pointer) {
+        return (*flag).to_owned();
+    }
+    let name = pointer.trim_start_matches('/').replace('_', "-");
+    match is_flag(&Cli::command(), &name) {
+        true => format!("--{name}"),
+        false => pointer.to_owned(),
+    }
+}
+
+fn is_flag(command: &clap::Command, name: &str) -> bool {
+    let mut arguments = command.get_arguments();
+    arguments.any(|argument| argument.get_long() == Some(name))
+        || command.get_subcommands().any(|sub| is_flag(sub, name))
 }
 
 /// What helps against a refusal, by its code.

@@ -42,15 +42,43 @@ pub(crate) async fn begun<B: Serialize + Sync>(
     path: &str,
     body: &B,
 ) -> Result<Value, Failure> {
+    let recorded = recorded(context, path, body).await?;
+    recorded.followed(context, path, body).await
+}
+
+/// An operation that was asked for.
+pub(crate) struct Recorded {
+    key: Uuid,
+    view: Value,
+}
+
+/// Asks for an operation and waits for nothing.
+pub(crate) async fn recorded<B: Serialize + Sync>(
+    context: &Context,
+    path: &str,
+    body: &B,
+) -> Result<Recorded, Failure> {
     let key = Uuid::now_v7();
     let query: Query = vec![("wait", "none".to_owned())];
-    let api = context.api()?;
-    let (_, view) = api.post(path, &query, body, key).await?;
-    let view = settled(context, view).await?;
-    heard(context, view, async |query| {
-        api.post(path, &query, body, key).await
-    })
-    .await
+    let (_, view) = context.api()?.post(path, &query, body, key).await?;
+    Ok(Recorded { key, view })
+}
+
+impl Recorded {
+    /// Waits as the command says.
+    pub(crate) async fn followed<B: Serialize + Sync>(
+        self,
+        context: &Context,
+        path: &str,
+        body: &B,
+    ) -> Result<Value, Failure> {
+        let api = context.api()?;
+        let view = settled(context, self.view).await?;
+        heard(context, view, async |query| {
+            api.post(path, &query, body, self.key).await
+        })
+        .await
+    }
 }
 
 /// Waits until every replica has heard of what is done, if the command does. `again` is the same request
@@ -127,10 +155,8 @@ pub(crate) async fn to_the_end(context: &Context, mut view: Value) -> Result<Val
         if Instant::now() >= deadline {
             return Err(Failure::NotInTime(Going::operation(&id)));
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = tokio::signal::ctrl_c() => return Err(Failure::LeftRunning(Going::operation(&id))),
-        }
+        context.follows(Going::operation(&id));
+        tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         let looked = context.api()?.operation(operation).await;
         if let Some(next) = sight.of(looked, Instant::now(), || Going::operation(&id))? {

@@ -13,6 +13,7 @@ mod confirm;
 mod context;
 mod failure;
 mod follow;
+mod interrupt;
 mod output;
 mod profile;
 mod values;
@@ -33,7 +34,7 @@ const KEY_PREFIX: &str = "opk_";
 /// Runs the program with the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments = with_help_as_flag(std::env::args_os().collect());
     if arguments
         .iter()
         .any(|argument| holds_key(&argument.to_string_lossy()))
@@ -68,11 +69,31 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             "--wait=replicas: this command changes nothing that replicas hear of; leave it out",
         ));
     }
-    let outcome = cli.command.run(&context).await;
+    let heeds_interrupts = cli.command.heeds_interrupts();
+    let running = cli.command.run(&context);
+    let outcome = if heeds_interrupts {
+        running.await
+    } else {
+        tokio::select! {
+            // First: it asks for the signal before a command asks for anything else.
+            biased;
+            () = interrupt::pressed() => Err(context.interrupted()),
+            outcome = running => outcome,
+        }
+    };
     match outcome {
         Err(failure) => Err(commands::tenants::propose(&context, failure).await),
         done => done,
     }
+}
+
+/// `help tenants list` means `tenants list --help`.
+fn with_help_as_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|first| first == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 /// Whether an argument holds a key, and not an id such as `t_shopk_berlin`.

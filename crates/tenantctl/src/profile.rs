@@ -63,7 +63,7 @@ pub(crate) fn path() -> Result<PathBuf, Failure> {
         .or_else(|| set("HOME").map(|home| Path::new(&home).join(".config")));
     folder
         .map(|folder| folder.join("tenantctl/config.toml"))
-        .ok_or_else(|| Failure::Profile {
+        .ok_or_else(|| Failure::Usage {
             what: "there is no HOME to keep profiles in".to_owned(),
             next: vec!["set TENANTCTL_CONFIG to a file".to_owned()],
         })
@@ -149,7 +149,7 @@ impl Profiles {
             .keys()
             .filter(|known| strsim::damerau_levenshtein(known, name) <= 2)
             .map(|known| format!("did you mean {known}?"));
-        Failure::Profile {
+        Failure::Usage {
             what: format!("there is no profile {name}"),
             next: close
                 .chain(["`tenantctl profiles` lists them, `tenantctl login` makes one".to_owned()])

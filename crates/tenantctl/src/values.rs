@@ -29,6 +29,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration in whole minutes.
+pub(crate) fn minutes(text: &str) -> Result<u32, String> {
+    let seconds = duration(text)?.as_secs();
+    u32::try_from(seconds / 60)
+        .ok()
+        .filter(|minutes| *minutes > 0 && seconds % 60 == 0)
+        .ok_or_else(|| "is whole minutes, such as 90m or 6h".to_owned())
+}
+
 /// A time: RFC 3339, or a duration from now.
 pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
@@ -85,6 +94,13 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn minutes_are_whole() {
+        assert_eq!(minutes("6h"), Ok(360));
+        assert_eq!(minutes("120s"), Ok(2));
+        assert!(minutes("90s").unwrap_err().contains("90m"));
     }
 
     #[test]

@@ -21,13 +21,6 @@ const PREFIX: &str = "tenantry-pass-";
 const MOST_TRIES: usize = 10;
 /// How long a program tries to connect, in seconds.
 const CONNECT_SECONDS: &str = "10";
-/// Where systems keep the certificates that they trust.
-const ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Who logs in to which server.
 #[derive(Debug, Clone)]
@@ -73,9 +66,7 @@ impl Passfile {
             .env("PGAPPNAME", "platform-service")
             .env("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
             .env("PGOPTIONS", "-c statement_timeout=0 -c lock_timeout=30s");
-        if login.tls == TlsMode::VerifyFull
-            && let Some(roots) = roots()
-        {
+        if let Some(roots) = login.tls.roots() {
             command.env("PGSSLROOTCERT", roots);
         }
     }
@@ -92,14 +83,6 @@ fn locked(folder: &Path) -> io::Result<NamedTempFile> {
         }
     }
     Err(io::Error::other("a password file cannot be kept"))
-}
-
-/// The file of trusted certificates, which libpq does not look for by itself.
-fn roots() -> Option<std::ffi::OsString> {
-    std::env::var_os("SSL_CERT_FILE").or_else(|| {
-        let found = ROOTS.iter().find(|path| Path::new(path).is_file());
-        found.map(Into::into)
-    })
 }
 
 fn escaped(text: &str) -> String {

@@ -91,7 +91,7 @@ async fn clusters_are_added_listed_shown_and_changed() {
     ctl.run(&["clusters", "update", "further"]).expect(2);
     ctl.run(&["clusters", "update", "further", "--weight", "0"])
         .expect(2)
-        .says("/weight");
+        .says("--weight");
 }
 
 #[tokio::test]

@@ -62,8 +62,28 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     .concat();
     let set = ctl.shows(&every, "360");
     assert_eq!((&set["keep"], &set["keep_days"]), (&28.into(), &40.into()));
+    // What is not named stays, and what would be deleted is asked for.
+    let every = [&schedule[..], &["--every", "12h", "--encrypt"]].concat();
+    let set = ctl.json(&every);
+    assert_eq!(
+        (&set["keep"], &set["every_minutes"]),
+        (&28.into(), &720.into())
+    );
+    let fewer = [&schedule[..], &["--keep", "5"]].concat();
+    ctl.run(&fewer).expect(2).says("--yes");
+    let dry = ctl.run(&[&fewer[..], &["--dry-run"]].concat()).expect(0);
+    dry.says("for good: all but the newest 5");
+    assert_eq!(ctl.json(&schedule)["keep"], 28);
+    ctl.run(&[&fewer[..], &["--yes"]].concat()).expect(0);
+    let odd = ctl.run(&[&schedule[..], &["--every", "90s"]].concat());
+    odd.expect(2).says("whole minutes");
     ctl.run(&[&schedule[..], &["--off"]].concat()).expect(0);
-    assert!(ctl.json(&schedule)["every_minutes"].is_null());
+    let off = ctl.json(&schedule);
+    assert!(off["every_minutes"].is_null());
+    assert_eq!(
+        (&off["keep"], &off["encryption"]),
+        (&5.into(), &"tenant".into())
+    );
 
     let delete = ["backups", "delete", backup];
     ctl.run(&[&delete[..], &["--dry-run"]].concat())

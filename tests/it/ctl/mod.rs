@@ -11,6 +11,7 @@ mod looks;
 mod operations;
 mod tenants;
 mod upkeep;
+mod waits;
 mod words;
 
 use std::io::Write as _;

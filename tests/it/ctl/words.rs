@@ -24,7 +24,17 @@ async fn exit_codes_say_what_kind_of_failure_it_was() {
         "--generate-password",
     ];
     let invalid = ctl.run(&company).expect(2);
-    invalid.says("/company");
+    invalid.says("--company");
+    let many = ctl
+        .run(&["rollouts", "start", "--at-once", "100"])
+        .expect(2);
+    many.says("--at-once is 1 to 64");
+    let help = ctl.run(&["help", "tenants", "list"]).expect(0).out;
+    assert!(help.contains("tenantctl tenants list"), "{help}");
+
+    world.tenant("second").await;
+    let some = ctl.run(&["tenants", "list", "--limit", "1"]).expect(0);
+    some.says("--limit 0 shows all");
 
     let missing = ctl.run(&["tenants", "show", &id[..id.len() - 1]]).expect(3);
     missing.says(&format!("did you mean {id}?"));

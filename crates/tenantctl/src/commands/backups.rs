@@ -3,8 +3,6 @@
 //! Deliberately no restore here: that changes a tenant, and stands with it. Invariant: a backup is
 //! deleted only after its id was typed.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use contract::TenantId;
 use contract::operator::backup::{BackupEncryption, BackupId, BackupSchedule};
@@ -117,29 +115,33 @@ pub(crate) struct Delete {
     dry_run: bool,
 }
 
-/// A tier's schedule.
+/// A tier's schedule: what is not named stays as it is.
 #[derive(Debug, Args)]
-#[group(skip)]
-#[command(group(clap::ArgGroup::new("change").args(["every", "off"])))]
 pub(crate) struct Schedule {
     /// A name of `tenantctl tiers list`.
     #[arg(value_name = "TIER")]
     tier: String,
-    /// How long between two backups of a tenant.
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    every: Option<Duration>,
+    /// How long between two backups of a tenant, in whole minutes.
+    #[arg(long, value_name = "DURATION", value_parser = values::minutes)]
+    every: Option<u32>,
     /// Make none by schedule.
     #[arg(long, conflicts_with = "every")]
     off: bool,
     /// The newest so many of a tenant stay.
-    #[arg(long, value_name = "COUNT", default_value_t = 7, requires = "change")]
-    keep: u32,
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<u32>,
     /// None stays longer than so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = 35, requires = "change")]
-    keep_days: u32,
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
     /// Encrypt them with keys of the tenants' own, which a purge destroys.
-    #[arg(long, requires = "change")]
+    #[arg(long)]
     encrypt: bool,
+    /// Encrypt them no more.
+    #[arg(long, conflicts_with = "encrypt")]
+    no_encrypt: bool,
+    /// Show what it would be.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Command {
@@ -151,9 +153,9 @@ impl Command {
                     .map(|tenant| ("tenant", tenant.to_string()))
                     .into_iter()
                     .collect();
-                let api = context.api()?;
-                let items = api.items("/v1/backups", &query, list.limit, "/id").await?;
-                context.out.list(COLUMNS, &items)
+                context
+                    .list(COLUMNS, "/v1/backups", &query, list.limit)
+                    .await
             }
             Self::Show(named) => {
                 let backup = context.api()?.get(&named.path(), &Query::new()).await?;
@@ -202,22 +204,54 @@ impl Delete {
 impl Schedule {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = format!("/v1/tiers/{}/backups", self.tier);
-        if self.every.is_none() && !self.off {
-            let schedule = context.api()?.get(&path, &Query::new()).await?;
-            return context.out.item(SCHEDULE, &schedule);
+        let api = context.api()?;
+        let shown = api.get(&path, &Query::new()).await?;
+        let now: BackupSchedule =
+            serde_json::from_value(shown.clone()).map_err(|_| Failure::Strange {
+                server: api.server().to_owned(),
+                status: 200,
+            })?;
+        let wanted = self.changed(&now);
+        if wanted == now {
+            return context.out.item(SCHEDULE, &shown);
         }
-        let minutes = self.every.map(|every| every.as_secs() / 60);
-        let body = BackupSchedule {
-            every_minutes: minutes.map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX)),
-            keep: self.keep,
-            keep_days: self.keep_days,
-            encryption: if self.encrypt {
-                BackupEncryption::Tenant
-            } else {
-                BackupEncryption::None
-            },
-        };
-        let set = context.api()?.once(Method::PUT, &path, &body).await?;
+        let consequence = format!(
+            "deletes backups of tenants of the tier {} for good: all but the newest {}, and what is older \
+             than {} days",
+            self.tier, wanted.keep, wanted.keep_days
+        );
+        let deletes = wanted.keep < now.keep || wanted.keep_days < now.keep_days;
+        if self.dry_run {
+            context.out.item(SCHEDULE, &json!(wanted))?;
+            let what = match deletes {
+                true => format!("This {consequence}. Nothing was changed."),
+                false => "Nothing was changed.".to_owned(),
+            };
+            context.out.note(&what);
+            return Ok(());
+        }
+        if deletes {
+            confirm::destroy(context, &self.tier, &consequence)?;
+        }
+        let set = api.once(Method::PUT, &path, &wanted).await?;
         context.out.item(SCHEDULE, &set)
+    }
+
+    /// What the schedule is to be.
+    fn changed(&self, now: &BackupSchedule) -> BackupSchedule {
+        BackupSchedule {
+            every_minutes: match (self.off, self.every) {
+                (true, _) => None,
+                (false, Some(minutes)) => Some(minutes),
+                (false, None) => now.every_minutes,
+            },
+            keep: self.keep.unwrap_or(now.keep),
+            keep_days: self.keep_days.unwrap_or(now.keep_days),
+            encryption: match (self.encrypt, self.no_encrypt) {
+                (true, _) => BackupEncryption::Tenant,
+                (_, true) => BackupEncryption::None,
+                (false, false) => now.encryption,
+            },
+        }
     }
 }

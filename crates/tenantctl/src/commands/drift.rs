@@ -8,6 +8,7 @@ use contract::operator::rollout::{DriftRepair, DriftRequest};
 use serde_json::Value;
 
 use super::selection::SelectionFlags;
+use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
@@ -62,6 +63,11 @@ impl Drift {
             (true, false) => DriftRepair::Grants,
             (false, false) => DriftRepair::None,
         };
+        if repair == DriftRepair::Objects {
+            let consequence = "may take indexes, constraints, views and routines away that no migration \
+                               made, in every tenant that is meant";
+            confirm::destroy(context, "repair", consequence)?;
+        }
         let body = DriftRequest {
             filter: self.selection.into(),
             repair,

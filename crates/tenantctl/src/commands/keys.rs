@@ -70,8 +70,9 @@ A sealing key that only opens and has no secrets left can be dropped from the ri
     #[command(after_help = "Example:
   tenantctl keys reseal
 
-Put the new key first into the ring of every service and restart them before. Afterwards `tenantctl
-keys platform` says which keys seal nothing any more.")]
+Before: add the new key at the end of the ring of every service and restart them all, so that each can
+open what it seals; then put it first and restart them all. Afterwards `tenantctl keys platform` says
+which keys seal nothing any more.")]
     Reseal,
     /// Give the database roles of many tenants new passwords; no request fails.
     #[command(after_help = "Examples:
@@ -188,7 +189,19 @@ impl Create {
 
 impl Revoke {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let consequence = format!("revokes the key {} for good", self.id);
+        let api = context.api()?;
+        let keys = api
+            .items("/v1/operator-keys", &Query::new(), 0, "/id")
+            .await?;
+        // Whose id is wrong is told so before being asked to type it.
+        let Some(key) = keys.iter().find(|key| text(key, "/id") == self.id) else {
+            return Err(Failure::Usage {
+                what: format!("there is no key {}", self.id),
+                next: vec!["see what there is: `tenantctl keys list`".to_owned()],
+            });
+        };
+        let name = text(key, "/name");
+        let consequence = format!("revokes the key {} ({name}) for good", self.id);
         if self.dry_run {
             context
                 .out
@@ -197,7 +210,6 @@ impl Revoke {
         }
         confirm::destroy(context, &self.id, &consequence)?;
         let path = format!("/v1/operator-keys/{}", self.id);
-        let api = context.api()?;
         api.delete(&path, &Query::new(), Uuid::now_v7()).await?;
         context.out.note(&format!("{} is revoked.", self.id));
         Ok(())

@@ -176,11 +176,9 @@ impl List {
         query.extend(self.tenant.map(|tenant| ("tenant", tenant.to_string())));
         query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
         query.extend(self.parent.map(|parent| ("parent", parent.to_string())));
-        let api = context.api()?;
-        let items = api
-            .items("/v1/operations", &query, self.limit, "/id")
-            .await?;
-        context.out.list(COLUMNS, &items)
+        context
+            .list(COLUMNS, "/v1/operations", &query, self.limit)
+            .await
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::Args;
 use contract::TenantId;
 use contract::operator::upkeep::{NewPsql, PsqlAccess, PsqlLogin};
-use contract::tenant::TlsMode;
 use reqwest::Method;
 
 use super::tenants;
@@ -58,6 +57,7 @@ impl Psql {
                 .ttl
                 .map(|ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
         };
+        is_there().await?;
         let path = format!("{}/psql", tenants::path(&tenant));
         let api = context.api()?;
         let answer = api.once(Method::POST, &path, &body).await?;
@@ -73,6 +73,19 @@ impl Psql {
                 next: Vec::new(),
             }),
         }
+    }
+}
+
+/// Looks for psql: a login is not made for nothing.
+async fn is_there() -> Result<(), Failure> {
+    let mut psql = tokio::process::Command::new("psql");
+    match psql.arg("--version").output().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::Usage {
+            what: "there is no psql on this machine".to_owned(),
+            next: vec!["install the PostgreSQL client programs".to_owned()],
+        }),
+        Err(error) => Err(Failure::Io("starting psql", error)),
     }
 }
 
@@ -103,16 +116,13 @@ async fn opened(login: &PsqlLogin, arguments: &[String]) -> Result<ExitStatus, F
         .env("PGSSLMODE", login.tls.as_str())
         .env("PGAPPNAME", "tenantctl psql")
         .args(arguments);
-    if login.tls == TlsMode::VerifyFull {
-        psql.env("PGSSLROOTCERT", "system");
+    if std::env::var_os("PGSSLROOTCERT").is_none()
+        && let Some(roots) = login.tls.roots()
+    {
+        psql.env("PGSSLROOTCERT", roots);
     }
-    let mut child = psql.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::Usage {
-            what: "there is no psql on this machine".to_owned(),
-            next: vec!["install the PostgreSQL client programs".to_owned()],
-        },
-        _ => Failure::Io("starting psql", error),
-    })?;
+    let started = psql.spawn();
+    let mut child = started.map_err(|error| Failure::Io("starting psql", error))?;
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map_err(|error| Failure::Io("waiting for psql", error)),

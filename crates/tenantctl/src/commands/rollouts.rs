@@ -86,7 +86,7 @@ const SHOWN: usize = 20;
 pub(crate) enum Command {
     /// Bring the newest schema to tenants, wave by wave.
     #[command(after_help = "Examples:
-  tenantctl rollouts start --title 'Release 42' --canary t_canary --wave tier=free --wave percent=25
+  tenantctl rollouts start --title 'Release 42' --canary t_canary --wave tier=standard --wave percent=25
   tenantctl rollouts start --cluster main --at-once 8 --halt-share 0.02 --no-wait
 
 Tenants that have the newest schema are skipped. Who is in no wave comes in a last one. When a canary
@@ -209,11 +209,8 @@ impl Command {
             Self::Start(start) => start.run(context).await,
             Self::Try(trial) => trial.run(context).await,
             Self::List(list) => {
-                let items = context
-                    .api()?
-                    .items("/v1/rollouts", &Query::new(), list.limit, "/id")
-                    .await?;
-                context.out.list(COLUMNS, &items)
+                let (path, query) = ("/v1/rollouts", Query::new());
+                context.list(COLUMNS, path, &query, list.limit).await
             }
             Self::Show(show) => show.run(context).await,
             Self::Watch(named) => named.watch(context).await,
@@ -354,10 +351,8 @@ impl Named {
             if Instant::now() >= deadline {
                 return Err(Failure::NotInTime(self.going()));
             }
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                _ = tokio::signal::ctrl_c() => return Err(Failure::LeftRunning(self.going())),
-            }
+            context.follows(self.going());
+            tokio::time::sleep(PAUSE).await;
             let looked = self.view(context).await;
             if let Some(next) = sight.of(looked, Instant::now(), || self.going())? {
                 view = next;

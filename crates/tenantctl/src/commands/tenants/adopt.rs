@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::OwnerPassword;
+use super::{OwnerPassword, Unseen};
 use crate::api::Query;
 use crate::commands::operations;
 use crate::context::Context;
@@ -122,12 +122,14 @@ impl Adopt {
         if adoption.dry_run {
             return preview(context, &body).await;
         }
-        let mut view = follow::begun(context, PATH, &body).await?;
+        let begun = follow::recorded(context, PATH, &body).await?;
         let mut fields = operations::FIELDS.to_vec();
-        if let Some(password) = password.filter(|_| is_new) {
-            view["password"] = password.expose().into();
+        if is_new {
             fields.push(plain("password", "/password"));
         }
+        let unseen = Unseen::new(context, password.clone().filter(|_| is_new));
+        let mut view = begun.followed(context, PATH, &body).await?;
+        unseen.show_in(&mut view);
         context.out.item(&fields, &view)?;
         follow::say_how_to_follow(context, &view);
         Ok(())

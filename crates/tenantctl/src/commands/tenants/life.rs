@@ -155,6 +155,8 @@ impl Delete {
             context.out.note("Nothing was changed.");
             return Ok(());
         }
+        // Whose id is wrong is told so before being asked to type it.
+        api.get(&path(id), &Query::new()).await?;
         let consequence = format!(
             "takes {id} out of service at once; `tenantctl tenants restore {id}` brings it back \
              until its retention is over"

@@ -384,9 +384,40 @@ impl List {
         query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
         query.extend(self.region.map(|region| ("region", region)));
         query.extend(self.text.map(|text| ("text", text)));
-        let api = context.api()?;
-        let items = api.items("/v1/tenants", &query, self.limit, "/id").await?;
-        context.out.list(COLUMNS, &items)
+        context
+            .list(COLUMNS, "/v1/tenants", &query, self.limit)
+            .await
+    }
+}
+
+/// A password that was made here and that nobody has seen: shown at the latest when the command ends.
+pub(super) struct Unseen<'c> {
+    context: &'c Context,
+    password: Option<Secret>,
+}
+
+impl<'c> Unseen<'c> {
+    /// From when on the platform may have it.
+    pub(super) const fn new(context: &'c Context, password: Option<Secret>) -> Self {
+        Self { context, password }
+    }
+
+    /// Puts it into what is shown.
+    pub(super) fn show_in(mut self, view: &mut Value) {
+        if let Some(password) = self.password.take() {
+            view["password"] = password.expose().into();
+        }
+    }
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        if let Some(password) = &self.password {
+            let password = password.expose();
+            self.context.out.note(&format!(
+                "The owner's password, which is not shown again: {password}"
+            ));
+        }
     }
 }
 
@@ -435,6 +466,7 @@ impl Create {
         }
         let key = Uuid::now_v7();
         let (_, mut made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
+        let unseen = Unseen::new(context, is_new.then_some(password));
         if let Ok(operation) = text(&made, "/operation/id").parse() {
             let view = api.operation(operation).await?;
             if follow::is_over(&follow::settled(context, view).await?) {
@@ -450,9 +482,7 @@ impl Create {
         if let Some(ticket) = made["operation"].as_object_mut() {
             ticket.remove("token");
         }
-        if is_new {
-            made["password"] = password.expose().into();
-        }
+        unseen.show_in(&mut made);
         let mut fields = MADE.to_vec();
         fields.push(plain("operation", "/operation/id"));
         fields.push(plain("password", "/password"));
