@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{SPEC, Settings};
-use crate::service::Service;
+use crate::service::{Origin, Service};
 
 #[derive(Parser)]
 #[command(version, about = "The control plane: sign-up, operators, the registry")]
@@ -28,7 +28,11 @@ enum Command {
     #[command(after_long_help = kit::config::settings_help(&SPEC))]
     Serve,
     /// Bring the registry's schema up to date, then end.
-    Migrate,
+    Migrate {
+        /// The registry comes from a backup: replicas forget what they knew since then.
+        #[arg(long)]
+        restored: bool,
+    },
 }
 
 /// Reads command line and settings, and does what they say.
@@ -36,7 +40,7 @@ pub async fn main() -> ExitCode {
     let CommandLine { command, config } = CommandLine::parse();
     let done = match command {
         Command::Serve => serve(config.as_deref()).await,
-        Command::Migrate => migrate(config.as_deref()).await,
+        Command::Migrate { restored } => migrate(config.as_deref(), restored.into()).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,10 +65,10 @@ async fn serve(config: Option<&Path>) -> anyhow::Result<()> {
     service.run().await
 }
 
-async fn migrate(config: Option<&Path>) -> anyhow::Result<()> {
+async fn migrate(config: Option<&Path>, origin: Origin) -> anyhow::Result<()> {
     let settings = Settings::load(config)?;
     let _telemetry = kit::telemetry::init(&settings.log)?;
-    let version = Service::migrate(&settings).await?;
+    let version = Service::migrate(&settings, origin).await?;
     tracing::info!(version, "the registry is up to date");
     Ok(())
 }

@@ -88,6 +88,21 @@ impl Stopper {
     }
 }
 
+/// Where a registry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It has been this installation's all the time.
+    Kept,
+    /// Another registry was there after it, of which replicas may know.
+    Backup,
+}
+
+impl From<bool> for Origin {
+    fn from(restored: bool) -> Self {
+        if restored { Self::Backup } else { Self::Kept }
+    }
+}
+
 impl Service {
     /// Binds the listeners, brings the registry up to date where the settings say so, and prepares
     /// everything; nothing is served yet.
@@ -155,12 +170,18 @@ impl Service {
         })
     }
 
-    /// Brings the registry's schema up to date and gives its version; nothing else is done.
+    /// Brings the registry's schema up to date and gives its version. One that comes from a backup gets
+    /// a new epoch, by which replicas see that they know what never was.
     ///
     /// # Errors
     /// Names the migration that failed, or what cannot be reached.
-    pub async fn migrate(settings: &Settings) -> anyhow::Result<i32> {
-        schema::migrate(&schema::registry(settings, 1)?).await
+    pub async fn migrate(settings: &Settings, origin: Origin) -> anyhow::Result<i32> {
+        let registry = schema::registry(settings, 1)?;
+        let version = schema::migrate(&registry).await?;
+        if origin == Origin::Backup {
+            feed::store::renew_epoch(&mut *registry.acquire().await?).await?;
+        }
+        Ok(version)
     }
 
     /// The address of the public listener.

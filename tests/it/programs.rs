@@ -17,7 +17,7 @@ async fn a_registry_that_is_left_to_a_command_is_migrated_by_that_alone() {
     ];
     let run = async |command: &str| {
         let mut program = world.platform_command(PROGRAM, &variables);
-        let ended = program.arg(command).kill_on_drop(true).output();
+        let ended = program.args(command.split(' ')).kill_on_drop(true).output();
         let ended = tokio::time::timeout(DEADLINE, ended).await;
         ended.expect("it ends by itself").unwrap()
     };
@@ -39,6 +39,15 @@ async fn a_registry_that_is_left_to_a_command_is_migrated_by_that_alone() {
         let ran = world.postgres().number(&database, history).await;
         assert_eq!(usize::try_from(ran).unwrap(), newest);
     }
+    let epoch = async || {
+        let epoch = "select epoch::text from registry.feed";
+        world.postgres().texts(&database, epoch).await
+    };
+    let before = epoch().await;
+    assert!(run("migrate").await.status.success());
+    assert_eq!(epoch().await, before);
+    assert!(run("migrate --restored").await.status.success());
+    assert_ne!(epoch().await, before, "replicas forget what they knew");
     let serving = world.platform_process_with(PROGRAM, &variables).await;
     let visitor = world.visitor().at(&serving.url());
     visitor.get("/v1/tiers").await.expect(200);

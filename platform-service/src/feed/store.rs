@@ -90,6 +90,14 @@ pub(crate) async fn last_number(connection: &mut PgConnection) -> Result<u64, sq
     number("feed.last_number", last)
 }
 
+/// Gives the feed another epoch: whoever followed it forgets what it knew.
+pub(crate) async fn renew_epoch(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("update registry.feed set epoch = gen_random_uuid()")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Notes that a replica has acted on everything up to `seen`; it says so with its next poll, a
 /// heartbeat earlier.
 pub(crate) async fn heard(

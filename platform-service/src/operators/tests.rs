@@ -23,3 +23,27 @@ fn every_scope_is_read_as_it_is_written() {
         assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
     }
 }
+
+#[test]
+fn who_changes_things_sees_them() {
+    use Scope::{
+        ClustersRead, OperationsRead, OperationsWrite, TenantsDestroy, TenantsQuery, TenantsRead,
+        TenantsWrite,
+    };
+    let may = |scope, wanted| {
+        let key = OperatorKey {
+            id: OperatorKeyId::new(),
+            name: String::new(),
+            scopes: vec![scope],
+        };
+        key.may(wanted)
+    };
+    assert!(may(TenantsWrite, TenantsWrite) && may(TenantsWrite, TenantsRead));
+    for begins in [TenantsWrite, TenantsDestroy, TenantsQuery] {
+        assert!(may(begins, OperationsRead), "{begins:?}");
+        assert!(!may(begins, OperationsWrite), "{begins:?}");
+        assert!(!may(begins, ClustersRead), "{begins:?}");
+    }
+    assert!(!may(TenantsRead, OperationsRead) && !may(TenantsRead, TenantsWrite));
+    assert!(!may(TenantsDestroy, TenantsRead) && !may(OperationsRead, OperationsWrite));
+}

@@ -3,6 +3,7 @@
 //! Deliberately never an administrator's password as an argument. Invariant: what the server warns of
 //! is shown beside what was done.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -156,6 +157,12 @@ pub(crate) struct Add {
     /// Keep it for this tier; several times for several.
     #[arg(long = "tier")]
     tiers: Vec<String>,
+    /// GiB that its databases may take; unlimited where it is left out.
+    #[arg(long, value_name = "GIB")]
+    max_disk_gib: Option<u32>,
+    /// A label that tenants may ask for; several times for several.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
     /// Its share of new tenants, relative to the others of the region.
     #[arg(long)]
     weight: Option<u32>,
@@ -355,6 +362,12 @@ impl Add {
         }
         if !self.tiers.is_empty() {
             body["tiers"] = json!(self.tiers);
+        }
+        if let Some(gib) = self.max_disk_gib {
+            body["max_disk_bytes"] = json!(u64::from(gib) << 30);
+        }
+        if !self.labels.is_empty() {
+            body["labels"] = json!(BTreeMap::from_iter(self.labels));
         }
         if let Some(weight) = self.weight {
             body["weight"] = json!(weight);
