@@ -212,6 +212,17 @@ impl Api {
         self.json(response).await
     }
 
+    /// The same without a deadline, for what takes as long as there is much of it.
+    pub(crate) async fn unhurried(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let response = self.stream(method, path, Some(body)).await?;
+        self.json(response).await
+    }
+
     /// A change of what was read as `etag`.
     pub(crate) async fn patch<B: Serialize + Sync>(
         &self,

@@ -12,6 +12,7 @@ use kit::error::{Problem, Result};
 use kit::extract::{Json, Query};
 use kit::page::{Limit, Page};
 use serde::Deserialize;
+use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store::{self, FindingRow, Kept, Key};
@@ -93,7 +94,9 @@ pub(crate) async fn list(
     operation_id = "findings.sweep",
     tag = "upkeep",
     request_body = NewSweep,
-    responses((status = 200, description = "What was found and removed.", body = SweepReport))
+    responses((status = 200, description = "What was found and removed.", body = SweepReport)),
+    // Each removal waits for the server's disk.
+    extensions(("x-unhurried" = json!(true)))
 )]
 pub(crate) async fn sweep(
     operator: Operator<ClustersWrite>,
@@ -132,7 +135,7 @@ pub(crate) async fn keep(
     let row = store::set_kept(&mut transaction, &key, kept)
         .await?
         .ok_or_else(|| Problem::new(Code::NotFound))?;
-    let detail = serde_json::json!({ "finding": key.to_string(), "kept": request.kept });
+    let detail = json!({ "finding": key.to_string(), "kept": request.kept });
     let action = Action::FindingKept;
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;
     transaction.commit().await?;

@@ -6,6 +6,7 @@
 use clap::{Args, Subcommand};
 use contract::operator::upkeep::{FindingKind, KeepFinding, NewSweep};
 use reqwest::Method;
+use serde_json::json;
 
 use crate::api::Query;
 use crate::confirm;
@@ -108,7 +109,7 @@ impl Sweep {
         };
         let report = context
             .api()?
-            .once(Method::POST, "/v1/findings/sweep", &body)
+            .unhurried(Method::POST, "/v1/findings/sweep", &json!(body))
             .await?;
         context.out.item(REPORT, &report)
     }

@@ -329,16 +329,19 @@ async fn fetch(context: &Context, export: &str, to: &Path) -> Result<NamedTempFi
 }
 
 /// A file as the body of a request, read as it is sent.
-fn body_of(file: std::fs::File) -> reqwest::Body {
-    let frames = futures::stream::unfold(tokio::fs::File::from_std(file), |mut file| async move {
+fn body_of(file: std::fs::File, total: u64) -> reqwest::Body {
+    let begin = (tokio::fs::File::from_std(file), Bar::new(), 0);
+    let frames = futures::stream::unfold(begin, move |(mut file, bar, mut sent)| async move {
         let mut chunk = vec![0; CHUNK];
         match tokio::io::AsyncReadExt::read(&mut file, &mut chunk).await {
             Ok(0) => None,
             Ok(read) => {
                 chunk.truncate(read);
-                Some((Ok(Frame::data(Bytes::from(chunk))), file))
+                sent += read as u64;
+                bar.counted(sent, total, "bytes", "sent");
+                Some((Ok(Frame::data(Bytes::from(chunk))), (file, bar, sent)))
             }
-            Err(error) => Some((Err(error), file)),
+            Err(error) => Some((Err(error), (file, bar, sent))),
         }
     });
     reqwest::Body::wrap(http_body_util::StreamBody::new(frames))
@@ -348,7 +351,8 @@ impl Import {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let failed = Failure::file("reading", &self.file);
         let file = std::fs::File::open(&self.file).map_err(failed)?;
-        if file.metadata().map_err(failed)?.is_dir() {
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));
         }
         let name = Uuid::now_v7().simple().to_string() + ".tar";
@@ -359,7 +363,7 @@ impl Import {
                 Method::PUT,
                 &to,
                 Uuid::now_v7(),
-                ("application/x-tar", body_of(file)),
+                ("application/x-tar", body_of(file, metadata.len())),
             )
             .await?;
         let body = NewImport {
