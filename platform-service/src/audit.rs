@@ -3,8 +3,14 @@
 //! Deliberately insert-only and without personal data beyond ids. Invariant: no change by an
 //! operator or a sign-up commits without its row.
 
+pub(crate) mod api;
+mod store;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use contract::TenantId;
 use serde_json::Value;
@@ -12,6 +18,11 @@ use sqlx::PgConnection;
 
 use crate::operations::OperationKind;
 use crate::operators::OperatorKeyId;
+
+/// What an operator's id follows.
+const OPERATOR: &str = "operator/";
+/// What follows the kind of an operation that was asked for.
+const BEGUN: &str = ".begun";
 
 /// Who did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,84 +35,115 @@ pub(crate) enum Actor {
     Platform,
 }
 
+/// A text that names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is platform, signup, or the id of an operator key (opr_...)")]
+pub(crate) struct UnknownActor;
+
+impl FromStr for Actor {
+    type Err = UnknownActor;
+
+    fn from_str(text: &str) -> Result<Self, UnknownActor> {
+        match text {
+            "signup" => Ok(Self::Signup),
+            "platform" => Ok(Self::Platform),
+            _ => {
+                let key = text.strip_prefix(OPERATOR).unwrap_or(text);
+                Ok(Self::Operator(key.parse().map_err(|_| UnknownActor)?))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signup => f.write_str("signup"),
-            Self::Operator(key) => write!(f, "operator/{key}"),
+            Self::Operator(key) => write!(f, "{OPERATOR}{key}"),
             Self::Platform => f.write_str("platform"),
         }
     }
 }
 
-/// What was done; past tense, dotted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// A tenant was asked for.
-    TenantRequested,
-    /// A tenant works.
-    TenantActivated,
-    /// A tenant could not be made and nothing of it is left.
-    TenantUndone,
-    /// An operator changed a tenant.
-    TenantUpdated,
-    /// An operator let a stuck operation go on.
-    OperationRetried,
-    /// A server was added.
-    ClusterAdded,
-    /// A cluster was removed.
-    ClusterRemoved,
-    /// An operator key was made.
-    OperatorKeyCreated,
-    /// An operator key was revoked.
-    OperatorKeyRevoked,
-    /// A signing key was published.
-    SigningKeyPublished,
-    /// An operator asked for something that is done to a tenant, a cluster or the fleet.
-    OperationBegun(OperationKind),
-    /// An operator asked an operation to end.
-    OperationCancelled,
-    /// An operator changed a cluster.
-    ClusterUpdated,
-    /// An operator changed a tier's schedule of backups.
-    TierUpdated,
-    /// An operator got a login to a tenant's database.
-    PsqlIssued,
-    /// An operator asked the fleet a question.
-    QueryRun,
-    /// A find of a sweep was removed.
-    FindingRemoved,
-    /// An operator let a find of a sweep stay.
-    FindingKept,
-    /// An operator steered a roll-out.
-    RolloutSteered,
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
+        /// What was done; past tense, dotted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Action {
+            $($(#[$doc])* $name,)+
+            /// An operator asked for something that is done to a tenant, a cluster or the fleet.
+            OperationBegun(OperationKind),
+        }
+
+        impl Action {
+            fn text(self) -> Cow<'static, str> {
+                Cow::Borrowed(match self {
+                    $(Self::$name => $text,)+
+                    Self::OperationBegun(kind) => {
+                        return format!("{}{BEGUN}", kind.as_str()).into();
+                    }
+                })
+            }
+        }
+
+        impl FromStr for Action {
+            type Err = UnknownAction;
+
+            fn from_str(text: &str) -> Result<Self, UnknownAction> {
+                match text {
+                    $($text => return Ok(Self::$name),)+
+                    _ => {}
+                }
+                let kind = text.strip_suffix(BEGUN).ok_or(UnknownAction)?;
+                Ok(Self::OperationBegun(kind.parse().map_err(|_| UnknownAction)?))
+            }
+        }
+    };
 }
 
-impl Action {
-    fn text(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::TenantRequested => "tenant.requested",
-            Self::TenantActivated => "tenant.activated",
-            Self::TenantUndone => "tenant.undone",
-            Self::TenantUpdated => "tenant.updated",
-            Self::OperationRetried => "operation.retried",
-            Self::ClusterAdded => "cluster.added",
-            Self::ClusterRemoved => "cluster.removed",
-            Self::OperatorKeyCreated => "operator_key.created",
-            Self::OperatorKeyRevoked => "operator_key.revoked",
-            Self::SigningKeyPublished => "signing_key.published",
-            Self::OperationBegun(kind) => return format!("{}.begun", kind.as_str()).into(),
-            Self::OperationCancelled => "operation.cancelled",
-            Self::ClusterUpdated => "cluster.updated",
-            Self::TierUpdated => "tier.updated",
-            Self::PsqlIssued => "psql.issued",
-            Self::QueryRun => "query.run",
-            Self::FindingRemoved => "finding.removed",
-            Self::FindingKept => "finding.kept",
-            Self::RolloutSteered => "rollout.steered",
-        })
-    }
+actions! {
+    /// A tenant was asked for.
+    TenantRequested = "tenant.requested";
+    /// A tenant works.
+    TenantActivated = "tenant.activated";
+    /// A tenant could not be made and nothing of it is left.
+    TenantUndone = "tenant.undone";
+    /// An operator changed a tenant.
+    TenantUpdated = "tenant.updated";
+    /// An operator let a stuck operation go on.
+    OperationRetried = "operation.retried";
+    /// A server was added.
+    ClusterAdded = "cluster.added";
+    /// A cluster was removed.
+    ClusterRemoved = "cluster.removed";
+    /// An operator key was made.
+    OperatorKeyCreated = "operator_key.created";
+    /// An operator key was revoked.
+    OperatorKeyRevoked = "operator_key.revoked";
+    /// A signing key was published.
+    SigningKeyPublished = "signing_key.published";
+    /// An operator asked an operation to end.
+    OperationCancelled = "operation.cancelled";
+    /// An operator changed a cluster.
+    ClusterUpdated = "cluster.updated";
+    /// An operator changed a tier's schedule of backups.
+    TierUpdated = "tier.updated";
+    /// An operator got a login to a tenant's database.
+    PsqlIssued = "psql.issued";
+    /// An operator asked the fleet a question.
+    QueryRun = "query.run";
+    /// A find of a sweep was removed.
+    FindingRemoved = "finding.removed";
+    /// An operator let a find of a sweep stay.
+    FindingKept = "finding.kept";
+    /// An operator steered a roll-out.
+    RolloutSteered = "rollout.steered";
 }
+
+/// A word that names no action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("names no action")]
+pub(crate) struct UnknownAction;
 
 /// Records an action; `detail` is a JSON object without secrets.
 pub(crate) async fn record(

@@ -34,8 +34,9 @@ use crate::platform::{Inner, Platform};
 use crate::registry::RegistryPool;
 use crate::tenants::signup::Signups;
 use crate::{
-    adoption, archives, backups, clusters, doctor, drift, feed, housekeeping, keys, operations,
-    operators, psql, query, replicas, rollouts, schema, signing_keys, sweep, tenants, tiers,
+    adoption, archives, audit, backups, clusters, doctor, drift, feed, housekeeping, keys,
+    operations, operators, psql, query, replicas, rollouts, schema, signing_keys, sweep, tenants,
+    tiers,
 };
 
 const PUBLIC: Title = Title {
@@ -319,12 +320,14 @@ fn public_routes() -> OpenApiRouter<Platform> {
         .merge(adoption::router())
         .merge(archives::router())
         .merge(operators::api::router())
+        .merge(audit::api::router())
         .merge(doctor::router())
         .merge(keys::router())
         .merge(operations::rotate_fleet::router())
         .merge(query::router())
         .merge(psql::router())
         .merge(sweep::api::router())
+        .merge(replicas::api::router())
         .merge(rollouts::router())
         .merge(drift::router())
 }

@@ -31,6 +31,7 @@ mod isolation;
 mod limits;
 mod markers;
 mod migrations;
+mod oversight;
 mod programs;
 mod provisioning;
 mod saga;

@@ -103,13 +103,15 @@ scopes! {
     BackupsRead = "backups:read";
     /// Make, check and delete backups.
     BackupsWrite = "backups:write";
-    /// See, make and revoke operator keys.
+    /// See, make and revoke operator keys, and what was done with them.
     KeysWrite = "keys:write";
+    /// See who did what.
+    AuditRead = "audit:read";
 }
 
 impl Scope {
-    /// Whether who has it may do what needs `wanted`: who changes things sees them, and whoever begins
-    /// operations sees how they go on.
+    /// Whether who has it may do what needs `wanted`: who changes things sees them, whoever begins
+    /// operations sees how they go on, and who makes keys sees what was done with them.
     fn includes(self, wanted: Self) -> bool {
         let area = |scope: Self, verb: &str| scope.as_str().strip_suffix(verb);
         let changes = area(self, ":write");
@@ -117,6 +119,7 @@ impl Scope {
         self == wanted
             || changes.is_some() && changes == area(wanted, ":read")
             || begins && wanted == Self::OperationsRead
+            || self == Self::KeysWrite && wanted == Self::AuditRead
     }
 }
 

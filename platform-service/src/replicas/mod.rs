@@ -4,6 +4,7 @@
 //! that service lives, and the share of a silent replica stays reserved until no session of it is
 //! left on the cluster.
 
+pub(crate) mod api;
 pub(crate) mod shares;
 pub(crate) mod store;
 

@@ -3,6 +3,8 @@
 //! Deliberately no arithmetic on shares: [`super::shares`] does it. Invariant: shares are read and
 //! written under [`lock_shares`].
 
+pub(crate) mod shown;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod cluster;
 pub mod fleet;
 pub mod operation;
+pub mod oversight;
 pub mod rollout;
 pub mod tenant;
 pub mod upkeep;
