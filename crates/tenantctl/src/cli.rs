@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backups, clusters, completion, doctor, drift, findings, keys, login, operations, psql, query,
-    rollouts, tenants, tiers,
+    audit, backups, clusters, completion, doctor, drift, findings, keys, login, operations, psql,
+    query, replicas, rollouts, tenants, tiers,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -195,6 +195,12 @@ pub(crate) enum Command {
     /// Operator keys.
     #[command(subcommand, alias = "key")]
     Keys(keys::Command),
+    /// Who did what.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// The running processes of services.
+    #[command(subcommand, alias = "replica")]
+    Replicas(replicas::Command),
     Login(login::Login),
     Logout(login::Logout),
     Use(login::Use),
@@ -240,6 +246,8 @@ impl Command {
             Self::Findings(command) => command.run(context).await,
             Self::Tiers(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
+            Self::Audit(command) => command.run(context).await,
+            Self::Replicas(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
             Self::Logout(command) => command.run(context),
             Self::Use(command) => command.run(context).await,

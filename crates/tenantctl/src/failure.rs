@@ -275,7 +275,10 @@ impl Failure {
                 "follow it with `tenantctl {} {}`",
                 going.command, going.id
             )],
-            Self::Unheard => vec!["look whether every replica reaches the platform".to_owned()],
+            Self::Unheard => vec![
+                "see who has not: `tenantctl replicas list`; look whether it reaches the platform"
+                    .to_owned(),
+            ],
             Self::Interrupted | Self::NotConfirmed | Self::File(..) | Self::Io(..)
             | Self::OutputClosed => Vec::new(),
         }

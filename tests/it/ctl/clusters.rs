@@ -144,3 +144,32 @@ async fn tenants_move_and_a_cluster_is_emptied() {
     );
     tenant.owner().get("/v1/me").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_cluster_is_removed_once_it_is_empty() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let ctl = Ctl::new(&world);
+    world.second_cluster().await;
+    let tenant = world.tenant("leaver").await;
+    let remove = ["clusters", "remove", "main"];
+    ctl.run(&remove).expect(2).says("--yes");
+    let full = ctl.run(&[&remove[..], &["--yes"]].concat()).expect(5);
+    full.says("tenantctl clusters drain main");
+    full.says(tenant.id().as_str());
+
+    let remove = ["clusters", "remove", "second"];
+    let dry = ctl.shows(&[&remove[..], &["--dry-run"]].concat(), "tpl:");
+    ctl.lists(&["clusters", "list"], "second");
+    let removed = ctl.on_terminal(&remove, "second").expect(0);
+    assert!(
+        removed.out.contains("removes the cluster second"),
+        "{}",
+        removed.out
+    );
+    let dropped = dry["dropped"][0].as_str().unwrap();
+    assert!(removed.out.contains(dropped), "{}", removed.out);
+    let again = ctl.run(&[&remove[..], &["--yes"]].concat()).expect(3);
+    again.says("There is no cluster second");
+    let left = ctl.lists(&["clusters", "list"], "main");
+    assert_eq!(left.len(), 1);
+}

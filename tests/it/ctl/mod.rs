@@ -9,6 +9,7 @@ mod fleet;
 mod keys;
 mod looks;
 mod operations;
+mod oversight;
 mod tenants;
 mod upkeep;
 mod waits;

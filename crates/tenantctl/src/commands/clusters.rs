@@ -1,4 +1,4 @@
-//! Clusters: list, show, add, update, drain.
+//! Clusters: list, show, add, update, drain, remove.
 //!
 //! Deliberately never an administrator's password as an argument. Invariant: what the server warns of
 //! is shown beside what was done.
@@ -12,11 +12,12 @@ use contract::operator::cluster::{ClusterPatch, ClusterStatus, MoveVariant, NewD
 use contract::tenant::TlsMode;
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::operations;
 use super::tenants::data;
 use crate::api::Query;
-use crate::confirm::{Source, secret};
+use crate::confirm::{self, Source, secret};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
@@ -72,6 +73,15 @@ const KEPT: &[Column<'_>] = &[
     time("until", "/until"),
 ];
 
+/// What is shown of a cluster that was removed.
+const REMOVED: &[Column<'_>] = &[
+    plain("cluster", "/cluster"),
+    state("server cleared", "/server"),
+    plain("dropped there", "/dropped"),
+    plain("stays there", "/stays"),
+    plain("note", "/note"),
+];
+
 /// What can be done with clusters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -106,6 +116,25 @@ It gets no new tenants from then on; `tenantctl clusters update old --status act
 of deleted tenants, and copies that moves left, stay for their time and are listed at the end. To stop
 a drain, cancel its operation: moves that have begun go on.")]
     Drain(Drain),
+    /// Remove a cluster that nothing is on any more.
+    #[command(after_help = "Examples:
+  tenantctl clusters remove old --dry-run
+  tenantctl clusters remove old
+
+Drain it first. Databases of deleted tenants, and copies that moves left, have to be gone, too; the
+refusal names them. On its server the platform's ready copies and templates are dropped; other
+databases stay. The server can be added again, here or to another installation.")]
+    Remove(Remove),
+}
+
+/// Removes a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    cluster: Named,
+    /// Show what would happen.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// One cluster.
@@ -254,6 +283,7 @@ impl Command {
             Self::Add(add) => add.run(context).await,
             Self::Update(update) => update.run(context).await,
             Self::Drain(drain) => drain.run(context).await,
+            Self::Remove(remove) => remove.run(context).await,
         }
     }
 }
@@ -296,6 +326,27 @@ impl Drain {
                 "mend what the result names, then give the command again".to_owned(),
             ],
         })
+    }
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (name, path) = (&self.cluster.name, self.cluster.path());
+        let api = context.api()?;
+        if self.dry_run {
+            let query: Query = vec![("dry_run", "true".to_owned())];
+            let (_, preview) = api.delete(&path, &query, Uuid::now_v7()).await?;
+            context.out.item(REMOVED, &preview)?;
+            context.out.note("Nothing was changed.");
+            return Ok(());
+        }
+        let consequence = format!(
+            "removes the cluster {name}, and drops what is ready for new tenants on its server"
+        );
+        confirm::destroy(context, name.as_str(), &consequence)?;
+        let query: Query = vec![("confirm", name.to_string())];
+        let (_, removed) = api.delete(&path, &query, Uuid::now_v7()).await?;
+        context.out.item(REMOVED, &removed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Deliberately thin: arguments become one request, its answer becomes a table. Invariant: a command
 //! that destroys says what it destroys, shows it with `--dry-run`, and asks for its name.
 
+pub(crate) mod audit;
 pub(crate) mod backups;
 pub(crate) mod clusters;
 pub(crate) mod completion;
@@ -14,6 +15,7 @@ pub(crate) mod login;
 pub(crate) mod operations;
 pub(crate) mod psql;
 pub(crate) mod query;
+pub(crate) mod replicas;
 pub(crate) mod rollouts;
 mod selection;
 pub(crate) mod tenants;

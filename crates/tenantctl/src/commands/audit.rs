@@ -1,0 +1,107 @@
+//! The audit: who did what.
+//!
+//! Deliberately a list alone: nothing of it is ever changed. Invariant: the newest is shown first.
+
+use clap::{Args, Subcommand};
+use contract::TenantId;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::Query;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Column, plain, time};
+use crate::values;
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("id", "/id"),
+    time("at", "/at"),
+    plain("who", "/actor_name").or("/actor"),
+    plain("action", "/action"),
+    plain("tenant", "/tenant"),
+    plain("detail", "/detail"),
+];
+
+/// What can be done with the audit.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List who did what, the newest first.
+    #[command(after_help = "Examples:
+  tenantctl audit list --tenant t_acme
+  tenantctl audit list --actor opr_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --since 24h
+  tenantctl audit list --action psql.issued --since 2026-12-01T00:00:00Z --until 2027-01-01T00:00:00Z --limit 0 -o ndjson
+
+An operation that was asked for is its kind and `.begun`, such as delete.begun; what came of it is said
+by `tenantctl operations show`, with the id in its detail.")]
+    List(List),
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// What was done to this tenant.
+    #[arg(long, value_parser = values::tenant)]
+    tenant: Option<TenantId>,
+    /// What they did: platform, signup, or the id of an operator key.
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+    /// This action, such as suspend.begun.
+    #[arg(long)]
+    action: Option<String>,
+    /// What was done since: a time, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    since: Option<OffsetDateTime>,
+    /// What was done before: a time, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    until: Option<OffsetDateTime>,
+    /// How many at most; 0 for all.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+/// A time: RFC 3339, or how long ago.
+fn past(text: &str) -> Result<OffsetDateTime, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(at);
+    }
+    values::duration(text)
+        .ok()
+        .and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?))
+        .ok_or_else(|| {
+            "is a time such as 2026-12-24T18:00:00Z, or how long ago, such as 2h or 7d".to_owned()
+        })
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(context).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        // Of no year that has no such form.
+        let at = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+        let mut query = Query::new();
+        query.extend(self.tenant.map(|tenant| ("tenant", tenant.to_string())));
+        query.extend(self.actor.map(|actor| ("actor", actor)));
+        query.extend(self.action.map(|action| ("action", action)));
+        query.extend(self.since.map(|since| ("since", at(since))));
+        query.extend(self.until.map(|until| ("until", at(until))));
+        context.list(COLUMNS, "/v1/audit", &query, self.limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_given_or_ago() {
+        assert!(past("2026-12-24T18:00:00Z").is_ok());
+        assert!(past("2h").unwrap() < OffsetDateTime::now_utc());
+        assert!(past("yesterday").unwrap_err().contains("2h"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Replicas: the running processes of services.
+//!
+//! Deliberately a list alone: they come and go by themselves. Invariant: one that is silent is shown as
+//! long as the platform knows of it.
+
+use clap::Subcommand;
+
+use crate::api::Query;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Column, plain, time};
+
+const COLUMNS: &[Column<'_>] = &[
+    plain("id", "/id"),
+    plain("service", "/service"),
+    plain("address", "/internal_url"),
+    plain("live", "/live"),
+    plain("acted on change", "/acknowledged"),
+    plain("of", "/newest_change"),
+    plain("brings", "/owns"),
+    time("last seen", "/last_seen_at"),
+];
+
+/// What can be done with replicas.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the running processes of services, and how far each has heard of changes.
+    #[command(after_help = "Example:
+  tenantctl replicas list
+
+Who waits with --wait=replicas waits until all that live have acted on the newest change.")]
+    List,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List => {
+                let query = Query::new();
+                context.list(COLUMNS, "/v1/replicas", &query, 0).await
+            }
+        }
+    }
+}
