@@ -217,9 +217,9 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        body: &Value,
+        body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let response = self.stream(method, path, Some(body)).await?;
+        let response = self.stream(method, path, body).await?;
         self.json(response).await
     }
 

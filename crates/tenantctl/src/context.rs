@@ -40,6 +40,11 @@ impl Context {
         self.going.replace(Some(going));
     }
 
+    /// Says that nothing goes on any more where this program ends now.
+    pub(crate) fn follows_nothing(&self) {
+        self.going.replace(None);
+    }
+
     /// Why a command ended that somebody interrupted.
     pub(crate) fn interrupted(&self) -> Failure {
         match self.going.take() {

@@ -141,6 +141,19 @@ impl Failure {
         }
     }
 
+    /// There is nothing at a path of the API.
+    pub(crate) fn missing(path: &str) -> Self {
+        Self::Refused {
+            route: Route::get(path),
+            refusal: Box::new(Refusal {
+                status: 404,
+                code: "not-found".to_owned(),
+                ..Refusal::default()
+            }),
+            close: Vec::new(),
+        }
+    }
+
     /// Something could not be done to a file.
     pub(crate) fn file(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self + Copy {
         move |error| Self::File(what, path.to_owned(), error)

@@ -145,7 +145,10 @@ pub(crate) async fn to_the_end(context: &Context, mut view: Value) -> Result<Val
         bar.show(&view);
         let id = text(&view, "/id").to_owned();
         match text(&view, "/state") {
-            "done" => return Ok(view),
+            "done" => {
+                context.follows_nothing();
+                return Ok(view);
+            }
             "undone" | "stuck" => return Err(Failure::Operation(Box::new(view))),
             _ => {}
         }

@@ -3,7 +3,8 @@
 //! Deliberately on a thread of its own: a prompt that is read holds up everything else. Invariant: whatever
 //! a command does, it has ended some moments after the first Ctrl-C, with the exit code 130.
 
-use std::process::exit;
+use std::io::IsTerminal as _;
+use std::process::{Command, exit};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -26,11 +27,20 @@ pub(crate) async fn pressed() {
             // Nobody hears it where the command has just ended.
             let _ = tell.send(());
             runtime.block_on(tokio::time::sleep(GRACE));
+            show_what_is_typed();
             exit(i32::from(INTERRUPTED));
         }
     });
     if told.await.is_err() {
         // The signal cannot be caught, and ends the process by itself.
         std::future::pending::<()>().await;
+    }
+}
+
+/// A prompt for a secret that was broken off has left the terminal without an echo.
+fn show_what_is_typed() {
+    if std::io::stdin().is_terminal() {
+        // Where there is no such program nothing can be done about it.
+        let _ = Command::new("stty").arg("echo").status();
     }
 }

@@ -30,8 +30,8 @@ use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
 use crate::{psql, replicas, sweep, tenants};
 
-/// How long the server may take.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// How long the server may take: each drop writes what the whole server has not written yet.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a cluster is removed.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -69,7 +69,9 @@ enum Mode {
         status = 200,
         description = "It is removed; or what would happen, for a dry run.",
         body = RemovedCluster
-    ))
+    )),
+    // Each drop waits for the server's disk.
+    extensions(("x-unhurried" = json!(true)))
 )]
 pub(super) async fn remove(
     operator: Operator<ClustersWrite>,
@@ -272,9 +274,13 @@ async fn clear(server: Result<Arc<Server>, String>, mode: Mode) -> Cleared {
         }
     };
     if let Err(words) = done {
+        let extent = match cleared.dropped.as_slice() {
+            [] => "left as it is",
+            _ => "cleared in part",
+        };
         cleared.note = Some(format!(
-            "The server was left as it is, with databases and roles of the platform: {words}. It can be \
-             added again here."
+            "The server was {extent}: {words}. What is left of the platform on it is in nobody's way. It can \
+             be added again here; another installation takes it after `comment on role tn_platform is null`."
         ));
     }
     cleared

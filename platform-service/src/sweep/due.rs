@@ -11,7 +11,6 @@ use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::operations::{Stop, mark};
 use crate::platform::Platform;
-use crate::tenants;
 
 /// Databases that are dropped in one look: each drop forces a checkpoint.
 const AT_ONCE: i64 = 20;
@@ -53,19 +52,14 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     Ok(store::forget_due(&mut registry, kept).await?)
 }
 
-/// Drops what a move made beside its copy under the tenant's name, where it could not undo that itself
-/// and the tenant is elsewhere.
+/// Drops what a move made beside its copy under the tenant's name, where it could not undo that itself.
 async fn drop_left(platform: &Platform, server: &Server, tenant: &TenantId) -> Result<(), Stop> {
     let name = Name::Tenant(tenant.clone());
     let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-    let left = found.role.and_then(|role| role.mark);
-    let Some(left) = left.filter(|mark| mark::is_one(mark)) else {
-        return Ok(());
-    };
-    let row = tenants::store::find(&mut *platform.registry.acquire().await?, tenant).await?;
-    let place = row.and_then(|row| row.cluster);
-    if place.is_none_or(|cluster| cluster == *server.name()) {
-        return Ok(());
+    match found.role.and_then(|role| role.mark) {
+        Some(left) if mark::is_of_undone(platform, &left).await? => {
+            clusters::stock::discard(server, &name, Whose::Marked(&left)).await
+        }
+        _ => Ok(()),
     }
-    clusters::stock::discard(server, &name, Whose::Marked(&left)).await
 }

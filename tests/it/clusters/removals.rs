@@ -7,15 +7,22 @@ use futures::future::join_all;
 use http::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use world::{Answer, Cluster, Mode, TenantHandle, World, WorldOptions, until};
+use world::{
+    Answer, Cluster, DEADLINE, Mode, TenantHandle, World, WorldOptions, eventually, until,
+};
 
 use crate::support::signup;
 
 const SECOND: &str = "/v1/clusters/second";
 const REMOVE: &str = "/v1/clusters/second?confirm=second";
 
+/// Asks again while the cluster is just being stocked.
 async fn remove(world: &World) -> Answer {
-    world.operator().delete(REMOVE).await
+    eventually(DEADLINE, "the cluster can be removed or not", || async {
+        let removed = world.operator().delete(REMOVE).await;
+        (removed.status() != 503).then_some(removed)
+    })
+    .await
 }
 
 /// A removal that is refused: the words.
@@ -283,7 +290,7 @@ async fn sign_ups_and_a_removal_at_once_agree() {
 
 #[tokio::test]
 async fn a_cluster_that_is_just_being_stocked_is_removed_whole() {
-    let world = World::with(WorldOptions::default().stock_level(8)).await;
+    let world = World::with(WorldOptions::default().stock_level(3)).await;
     let server = world.server().await;
     let superuser = server.superuser();
     let body = json!({

@@ -62,6 +62,7 @@ async fn ctrl_c_ends_a_command_and_nothing_else() {
     assert!(told.unwrap().success());
     let ran = super::Ran::from(child.wait_with_output().unwrap()).expect(130);
     ran.says("interrupted");
+    ran.says("The owner's password, which is not shown again: ");
     let running =
         "select count(*) from registry.operation where kind = 'create' and state = 'running'";
     assert_eq!(world.postgres().number("registry", running).await, 1);

@@ -344,8 +344,8 @@ impl Remove {
             "removes the cluster {name}, and drops what is ready for new tenants on its server"
         );
         confirm::destroy(context, name.as_str(), &consequence)?;
-        let query: Query = vec![("confirm", name.to_string())];
-        let (_, removed) = api.delete(&path, &query, Uuid::now_v7()).await?;
+        let path = format!("{path}?confirm={name}");
+        let removed = api.unhurried(Method::DELETE, &path, None).await?;
         context.out.item(REMOVED, &removed)
     }
 }

@@ -109,7 +109,7 @@ impl Sweep {
         };
         let report = context
             .api()?
-            .unhurried(Method::POST, "/v1/findings/sweep", &json!(body))
+            .unhurried(Method::POST, "/v1/findings/sweep", Some(&json!(body)))
             .await?;
         context.out.item(REPORT, &report)
     }

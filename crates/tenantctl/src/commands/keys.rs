@@ -195,10 +195,8 @@ impl Revoke {
             .await?;
         // Whose id is wrong is told so before being asked to type it.
         let Some(key) = keys.iter().find(|key| text(key, "/id") == self.id) else {
-            return Err(Failure::Usage {
-                what: format!("there is no key {}", self.id),
-                next: vec!["see what there is: `tenantctl keys list`".to_owned()],
-            });
+            let path = format!("/v1/operator-keys/{}", self.id);
+            return Err(Failure::missing(&path));
         };
         let name = text(key, "/name");
         let consequence = format!("revokes the key {} ({name}) for good", self.id);

@@ -74,8 +74,12 @@ impl Ends {
         }
     }
 
-    /// Whether its database stands where the registry says, and so nothing else is the only copy.
-    async fn is_on_source(&self) -> Result<bool, Stop> {
+    /// Whether what has this mark on the target is what an undone operation left, and the tenant's
+    /// database stands where the registry says, so that nothing else is the only copy.
+    async fn has_left(&self, platform: &Platform, left: &str) -> Result<bool, Stop> {
+        if !mark::is_of_undone(platform, left).await? {
+            return Ok(false);
+        }
         let found = postgres::look(&mut *self.source.acquire().await?, &self.tenant).await?;
         let marker = found.database.and_then(|database| database.marker);
         Ok(marker == Some(self.here().database().marker()))
@@ -125,7 +129,7 @@ pub(super) async fn make_target(
     let role = match (&found.role, &found.database, left) {
         (None, None, _) => Role::Missing,
         (Some(_), None, Some(_)) => Role::There,
-        (_, Some(_), Some(left)) if ends.is_on_source().await? => {
+        (_, Some(_), Some(left)) if ends.has_left(platform, left).await? => {
             stock::discard(&ends.target, &ends.tenant, Whose::Marked(left)).await?;
             Role::Missing
         }

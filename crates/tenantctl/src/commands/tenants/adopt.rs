@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{OwnerPassword, Unseen};
+use super::owner::{Chosen, OwnerPassword};
 use crate::api::Query;
 use crate::commands::operations;
 use crate::context::Context;
@@ -96,11 +96,9 @@ struct Sent<'a> {
 
 impl Adopt {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let (password, is_new) = if self.no_owner {
-            (None, false)
-        } else {
-            let (password, is_new) = self.password.read()?;
-            (Some(password), is_new)
+        let password = match self.no_owner {
+            true => None,
+            false => Some(self.password.read()?),
         };
         let adoption = NewAdoption {
             cluster: self.cluster,
@@ -117,19 +115,23 @@ impl Adopt {
         };
         let body = Sent {
             adoption: &adoption,
-            password: password.as_ref().map(contract::Secret::expose),
+            password: password.as_ref().map(Chosen::expose),
         };
         if adoption.dry_run {
             return preview(context, &body).await;
         }
-        let begun = follow::recorded(context, PATH, &body).await?;
-        let mut fields = operations::FIELDS.to_vec();
-        if is_new {
-            fields.push(plain("password", "/password"));
+        let mut unseen = password.as_ref().map(|password| password.unseen(context));
+        let begun = follow::recorded(context, PATH, &body).await;
+        let begun = match &mut unseen {
+            Some(unseen) => unseen.sent(begun),
+            None => begun,
+        };
+        let mut view = begun?.followed(context, PATH, &body).await?;
+        if let Some(unseen) = unseen {
+            unseen.show_in(&mut view);
         }
-        let unseen = Unseen::new(context, password.clone().filter(|_| is_new));
-        let mut view = begun.followed(context, PATH, &body).await?;
-        unseen.show_in(&mut view);
+        let mut fields = operations::FIELDS.to_vec();
+        fields.push(plain("password", "/password"));
         context.out.item(&fields, &view)?;
         follow::say_how_to_follow(context, &view);
         Ok(())

@@ -155,8 +155,11 @@ impl Delete {
             context.out.note("Nothing was changed.");
             return Ok(());
         }
-        // Whose id is wrong is told so before being asked to type it.
-        api.get(&path(id), &Query::new()).await?;
+        if !context.says_yes() {
+            // What is refused is refused before the id is asked for.
+            let query: Query = vec![("dry_run", "true".to_owned())];
+            api.delete(&path(id), &query, Uuid::now_v7()).await?;
+        }
         let consequence = format!(
             "takes {id} out of service at once; `tenantctl tenants restore {id}` brings it back \
              until its retention is over"
@@ -203,8 +206,12 @@ impl Purge {
                 .note(&format!("This {consequence}. Nothing was changed."));
             return Ok(());
         }
-        // Whose id is wrong is told so before being asked to type it.
-        api.get(&path(id), &Query::new()).await?;
+        if !context.says_yes() {
+            // What is refused is refused before the id is asked for.
+            let dry = json!({ "dry_run": true });
+            let path = format!("{}/purge", path(id));
+            api.once(Method::POST, &path, &dry).await?;
+        }
         confirm::destroy(context, id.as_str(), &consequence)?;
         let body = PurgeRequest {
             confirm: Some(id.to_string()),

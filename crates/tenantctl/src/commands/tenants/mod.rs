@@ -6,23 +6,22 @@
 pub(crate) mod adopt;
 pub(crate) mod data;
 pub(crate) mod life;
-
-use std::path::PathBuf;
+mod owner;
 
 use clap::{Args, Subcommand};
-use contract::{ClusterName, Secret, Slug, TenantId, TenantStatus};
+use contract::{ClusterName, Slug, TenantId, TenantStatus};
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api::Query;
 use crate::cli::Until;
-use crate::confirm::{Source, secret};
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
 use crate::output::{Column, plain, state, time};
 use crate::values;
+use owner::OwnerPassword;
 
 const COLUMNS: &[Column<'_>] = &[
     plain("id", "/id"),
@@ -267,20 +266,6 @@ pub(crate) struct Create {
     password: OwnerPassword,
 }
 
-/// Where the owner's password comes from.
-#[derive(Debug, Args)]
-pub(crate) struct OwnerPassword {
-    /// Make a password and print it, once.
-    #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
-    generate_password: bool,
-    /// Read the owner's password from stdin.
-    #[arg(long)]
-    password_stdin: bool,
-    /// Read the owner's password from a file.
-    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
-    password_file: Option<PathBuf>,
-}
-
 /// What to change; what is left out stays.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
@@ -390,58 +375,10 @@ impl List {
     }
 }
 
-/// A password that was made here and that nobody has seen: shown at the latest when the command ends.
-pub(super) struct Unseen<'c> {
-    context: &'c Context,
-    password: Option<Secret>,
-}
-
-impl<'c> Unseen<'c> {
-    /// From when on the platform may have it.
-    pub(super) const fn new(context: &'c Context, password: Option<Secret>) -> Self {
-        Self { context, password }
-    }
-
-    /// Puts it into what is shown.
-    pub(super) fn show_in(mut self, view: &mut Value) {
-        if let Some(password) = self.password.take() {
-            view["password"] = password.expose().into();
-        }
-    }
-}
-
-impl Drop for Unseen<'_> {
-    fn drop(&mut self) {
-        if let Some(password) = &self.password {
-            let password = password.expose();
-            self.context.out.note(&format!(
-                "The owner's password, which is not shown again: {password}"
-            ));
-        }
-    }
-}
-
-impl OwnerPassword {
-    /// The password, and whether the operator has to be told it.
-    fn read(&self) -> Result<(Secret, bool), Failure> {
-        if self.generate_password {
-            return Ok((Secret::random(), true));
-        }
-        let password = secret(&Source {
-            what: "owner's password",
-            variable: "TENANTCTL_OWNER_PASSWORD",
-            file: self.password_file.as_deref(),
-            stdin: self.password_stdin.into(),
-            flag: "--password-stdin",
-        })?;
-        Ok((password, false))
-    }
-}
-
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let api = context.api()?;
-        let (password, is_new) = self.password.read()?;
+        let password = self.password.read()?;
         let mut body = json!({
             "company": self.company, "email": self.email, "password": password.expose(),
         });
@@ -465,8 +402,9 @@ impl Create {
             body["labels"] = Value::Object(labels);
         }
         let key = Uuid::now_v7();
-        let (_, mut made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
-        let unseen = Unseen::new(context, is_new.then_some(password));
+        let mut unseen = password.unseen(context);
+        let query: Query = vec![("wait", "none".to_owned())];
+        let (_, mut made) = unseen.sent(api.post("/v1/tenants", &query, &body, key).await)?;
         if let Ok(operation) = text(&made, "/operation/id").parse() {
             let view = api.operation(operation).await?;
             if follow::is_over(&follow::settled(context, view).await?) {

@@ -1,0 +1,103 @@
+//! The first password of a tenant's owner: given, or made here.
+//!
+//! Deliberately never an argument. Invariant: one that was made here and that the platform may have is shown
+//! once, however the command ends.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::Secret;
+use serde_json::Value;
+
+use crate::confirm::{Source, secret};
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// Where the owner's password comes from.
+#[derive(Debug, Args)]
+pub(crate) struct OwnerPassword {
+    /// Make a password and print it, once.
+    #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
+    generate_password: bool,
+    /// Read the owner's password from stdin.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Read the owner's password from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+    password_file: Option<PathBuf>,
+}
+
+/// A password that was read.
+#[derive(Debug)]
+pub(super) enum Chosen {
+    /// Nobody knows it yet.
+    Made(Secret),
+    Given(Secret),
+}
+
+impl OwnerPassword {
+    pub(super) fn read(&self) -> Result<Chosen, Failure> {
+        if self.generate_password {
+            return Ok(Chosen::Made(Secret::random()));
+        }
+        secret(&Source {
+            what: "owner's password",
+            variable: "TENANTCTL_OWNER_PASSWORD",
+            file: self.password_file.as_deref(),
+            stdin: self.password_stdin.into(),
+            flag: "--password-stdin",
+        })
+        .map(Chosen::Given)
+    }
+}
+
+impl Chosen {
+    pub(super) fn expose(&self) -> &str {
+        match self {
+            Self::Made(password) | Self::Given(password) => password.expose(),
+        }
+    }
+
+    /// What is to be shown of it, from before the platform may have it.
+    pub(super) fn unseen<'c>(&self, context: &'c Context) -> Unseen<'c> {
+        let password = match self {
+            Self::Made(password) => Some(password.clone()),
+            Self::Given(_) => None,
+        };
+        Unseen { context, password }
+    }
+}
+
+/// A password that nobody has seen: shown at the latest when the command ends.
+pub(super) struct Unseen<'c> {
+    context: &'c Context,
+    password: Option<Secret>,
+}
+
+impl Unseen<'_> {
+    /// What came of sending it: one that was refused is nobody's.
+    pub(super) fn sent<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if matches!(outcome, Err(Failure::Refused { .. })) {
+            self.password = None;
+        }
+        outcome
+    }
+
+    /// Puts it into what is shown.
+    pub(super) fn show_in(mut self, view: &mut Value) {
+        if let Some(password) = self.password.take() {
+            view["password"] = password.expose().into();
+        }
+    }
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        if let Some(password) = &self.password {
+            let password = password.expose();
+            self.context.out.note(&format!(
+                "The owner's password, which is not shown again: {password}"
+            ));
+        }
+    }
+}
