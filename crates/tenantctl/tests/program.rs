@@ -61,7 +61,7 @@ fn without_a_server_or_a_key_it_says_how_to_name_one() {
     let home = tempfile::tempdir().unwrap();
     let list = ["tenants", "list"];
     let output = program(home.path()).args(list).output().unwrap();
-    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         said(&output).contains("tenantctl login --url"),
         "{}",
@@ -94,8 +94,8 @@ fn failures_are_documents_where_documents_are_asked_for() {
         .unwrap();
     assert!(output.stdout.is_empty());
     let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(error["error"]["code"], "profile");
-    assert_eq!(error["error"]["exit"], 4);
+    assert_eq!(error["error"]["code"], "usage");
+    assert_eq!(error["error"]["exit"], 2);
 }
 
 #[test]
