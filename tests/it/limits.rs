@@ -187,3 +187,70 @@ async fn a_replica_knows_no_more_tenants_than_it_may_and_serves_all() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_tier_that_is_changed_reaches_its_tenants_and_nobody_else() {
+    let world = World::start().await;
+    let operator = world.operator();
+    let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
+    let mut premium = signup("gamma");
+    premium["tier"] = "premium".into();
+    let gamma = world.sign_up(premium).await["id"].to_owned();
+    let generation = async |id: &str| {
+        let tenant = operator.get(&format!("/v1/tenants/{id}")).await.expect(200);
+        tenant.json()["generation"].as_u64().unwrap()
+    };
+    let gamma = gamma.as_str().unwrap();
+    let before = generation(gamma).await;
+    let own = json!({ "limits": { "users": 7 } });
+    lay_over(&world, beta.id().as_str(), own).await;
+
+    let path = "/v1/tiers/standard?wait=replicas";
+    let change = json!({
+        "limits": { "users": 60, "maps": 3 }, "dropped_limits": ["storage_bytes"],
+        "features": { "map": true, "entries": false }, "retention_days": 45, "weight": 2
+    });
+    let tier = operator.patch(path, &change).await.expect(200).json();
+    assert_eq!(tier["limits"]["users"], 60);
+    assert_eq!(tier["limits"]["connections"], 4);
+    assert!(tier["limits"].get("storage_bytes").is_none());
+    assert_eq!(tier["features"], json!(["map"]));
+    let tiers = world.visitor().get("/v1/tiers").await.expect(200).json();
+    assert_eq!(tiers["data"][0], tier);
+    let me = acme.owner().get("/v1/me").await.expect(200).json();
+    assert_eq!(me["limits"]["users"], 60);
+    assert_eq!(me["limits"]["maps"], 3);
+    assert_eq!(me["features"], json!(["map"]));
+    let me = beta.owner().get("/v1/me").await.expect(200).json();
+    assert_eq!(me["limits"]["users"], 7);
+    assert_eq!(me["limits"]["maps"], 3);
+    assert_eq!(generation(gamma).await, before);
+    let path_of_acme = format!("/v1/tenants/{}?dry_run=true", acme.id());
+    let preview = operator.delete(&path_of_acme).await.json();
+    assert_eq!(preview["retention_days"], 45);
+
+    for (odd, field) in [
+        (json!({ "limits": { "users": -1 } }), "/limits/users"),
+        (json!({ "limits": { "Users": 1 } }), "/limits"),
+        (json!({ "features": { "a b": true } }), "/features"),
+        (json!({ "dropped_limits": ["nothing"] }), "/dropped_limits"),
+        (
+            json!({ "dropped_limits": ["users"], "limits": { "users": 1 } }),
+            "/dropped_limits",
+        ),
+        (json!({ "weight": 0 }), "/weight"),
+        (json!({ "retention_days": 0 }), "/retention_days"),
+        (json!({ "title": " " }), "/title"),
+    ] {
+        let refused = operator.patch(path, &odd).await.expect(422);
+        refused.refused(Code::ValidationFailed);
+        assert_eq!(refused.json()["errors"][0]["pointer"], field, "{odd}");
+    }
+    let nobody = operator.patch("/v1/tiers/gold", json!({})).await;
+    nobody.expect(404).refused(Code::NotFound);
+    let audit = operator
+        .get("/v1/audit?action=tier.updated")
+        .await
+        .expect(200);
+    assert_eq!(audit.json()["data"].as_array().unwrap().len(), 1);
+}

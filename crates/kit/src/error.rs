@@ -31,6 +31,24 @@ struct Parts {
 /// What handlers return.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
+/// A rule about a request: its field (JSON pointer), its words, and whether it is kept.
+pub type Rule = (&'static str, &'static str, bool);
+
+/// Names every rule that is broken.
+///
+/// # Errors
+/// `validation-failed` with every field whose rule is broken.
+pub fn kept(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
+    let mut broken = rules.into_iter().filter(|(_, _, kept)| !kept).peekable();
+    if broken.peek().is_none() {
+        return Ok(());
+    }
+    Err(broken.fold(
+        Problem::new(Code::ValidationFailed),
+        |problem, (field, rule, _)| problem.and_field(field, rule),
+    ))
+}
+
 impl Problem {
     /// A problem with this code and nothing else to say.
     pub fn new(code: Code) -> Self {

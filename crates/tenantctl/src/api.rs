@@ -223,16 +223,18 @@ impl Api {
         self.json(response).await
     }
 
-    /// A change of what was read as `etag`.
+    /// A change, where there is an `etag` of what was read by it.
     pub(crate) async fn patch<B: Serialize + Sync>(
         &self,
         path: &str,
         query: &Query,
-        etag: &str,
+        etag: Option<&str>,
         body: &B,
     ) -> Result<(StatusCode, Value), Failure> {
-        let request = self.request(Method::PATCH, &asked(path, query)).json(body);
-        let request = request.header(header::IF_MATCH, etag);
+        let mut request = self.request(Method::PATCH, &asked(path, query)).json(body);
+        if let Some(etag) = etag {
+            request = request.header(header::IF_MATCH, etag);
+        }
         let route = Route::new(Method::PATCH, path);
         let response = self.send(&route, request, Repeat::Unsent).await?;
         let status = response.status();

@@ -222,6 +222,7 @@ impl Command {
                 command,
                 keys::Command::Reseal | keys::Command::RotateCredentials(_)
             ),
+            Self::Tiers(command) => matches!(command, tiers::Command::Update(_)),
             Self::Drift(_) => true,
             _ => false,
         }

@@ -19,6 +19,7 @@ use crate::cli::Until;
 use crate::commands::operations;
 use crate::context::Context;
 use crate::failure::{Failure, Going, text};
+use crate::output::Column;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -104,6 +105,26 @@ pub(crate) async fn heard(
             };
             return Err(Failure::NotInTime(Going::operation(id)));
         }
+    }
+}
+
+/// Changes what is not changed by an operation, waits as the command says, and shows what it is now.
+pub(crate) async fn patched<B: Serialize + Sync>(
+    context: &Context,
+    path: &str,
+    etag: Option<&str>,
+    body: &B,
+    fields: &[Column<'_>],
+) -> Result<(), Failure> {
+    let query: Query = match context.until() {
+        Until::Replicas => vec![("wait", "replicas".to_owned())],
+        Until::Begun | Until::Done => Query::new(),
+    };
+    let (status, changed) = context.api()?.patch(path, &query, etag, body).await?;
+    context.out.item(fields, &changed)?;
+    match status {
+        StatusCode::ACCEPTED => Err(Failure::Unheard),
+        _ => Ok(()),
     }
 }
 

@@ -11,14 +11,14 @@ use contract::secret::{Secret, SecretRef};
 use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE, TlsMode};
 use contract::{ClusterName, Code};
 use kit::db::{Login, OnConstraint as _};
-use kit::error::{Problem, Result, chain};
+use kit::error::{Problem, Result, chain, kept};
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ServerWarning;
-use super::capacity::{Capacity, kept};
+use super::capacity::Capacity;
 use super::connections::{MAINTENANCE_DATABASE, login_options, open};
 use super::placement::ClusterStatus;
 use super::postgres;

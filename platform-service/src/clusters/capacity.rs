@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::Code;
-use kit::error::{Problem, Result};
+use kit::error::Rule;
 
 const MAX_BUDGET: u32 = 100_000;
 const MAX_WEIGHT: u32 = 1000;
@@ -14,9 +13,6 @@ const MAX_LABELS: usize = 20;
 const MAX_LABEL_CHARS: usize = 63;
 /// What a column holds.
 const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
-
-/// A rule: its field, its words, and whether it is kept.
-pub(super) type Rule = (&'static str, &'static str, bool);
 
 /// What a cluster may hold, and for whom.
 #[derive(Debug, Clone, Copy)]
@@ -75,16 +71,4 @@ impl Capacity<'_> {
             ),
         ]
     }
-}
-
-/// Names every rule that is broken.
-pub(super) fn kept(rules: impl IntoIterator<Item = Rule>) -> Result<()> {
-    let mut broken = rules.into_iter().filter(|(_, _, kept)| !kept).peekable();
-    if broken.peek().is_none() {
-        return Ok(());
-    }
-    Err(broken.fold(
-        Problem::new(Code::ValidationFailed),
-        |problem, (field, rule, _)| problem.and_field(field, rule),
-    ))
 }

@@ -6,12 +6,12 @@
 use axum::extract::State;
 use contract::operator::cluster::ClusterPatch;
 use contract::{ClusterName, Code};
-use kit::error::{Problem, Result};
+use kit::error::{Problem, Result, kept};
 use kit::extract::{Json, Path};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::capacity::{Capacity, kept};
+use super::capacity::Capacity;
 use super::store::{self, ClusterRow};
 use super::{ClusterView, Holdings};
 use crate::audit::{self, Action};

@@ -9,8 +9,7 @@ use contract::TierGrant;
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 
-const MAX_ENTRIES: usize = 64;
-const MAX_NAME_BYTES: usize = 64;
+use crate::tiers;
 
 /// Laid over the tier's limits and features.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -43,40 +42,8 @@ impl Overrides {
 
     /// Points at what breaks a rule, below `/overrides`.
     pub(crate) fn check(&self) -> Result<(), Problem> {
-        if self.limits.len() > MAX_ENTRIES || self.features.len() > MAX_ENTRIES {
-            return Err(Problem::field(
-                "/overrides",
-                "has more than 64 limits or features",
-            ));
-        }
-        for (name, limit) in &self.limits {
-            check_name("/overrides/limits", name)?;
-            if limit.is_some_and(|limit| limit < 0) {
-                return Err(Problem::field(
-                    format!("/overrides/limits/{name}"),
-                    "must not be negative; null is unlimited",
-                ));
-            }
-        }
-        for name in self.features.keys() {
-            check_name("/overrides/features", name)?;
-        }
-        Ok(())
-    }
-}
-
-fn check_name(pointer: &'static str, name: &str) -> Result<(), Problem> {
-    let valid = (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'));
-    if valid {
-        Ok(())
-    } else {
-        Err(Problem::field(
-            pointer,
-            "has a name that is not 1 to 64 of a-z, 0-9, _ and .",
-        ))
+        tiers::rules::limits("/overrides/limits", &self.limits)?;
+        tiers::rules::names("/overrides/features", self.features.keys())
     }
 }
 

@@ -15,18 +15,19 @@ const MAX_LABEL_BYTES: usize = 63;
 
 /// A company's name, without space around it.
 pub(crate) fn company(text: &str) -> Result<String, Problem> {
-    let name = text.trim();
-    let valid = !name.is_empty()
-        && name.chars().count() <= MAX_COMPANY_CHARS
-        && !name.chars().any(breaks_text);
+    words("/company", text, MAX_COMPANY_CHARS)
+}
+
+/// Words for people of at most so many characters, without space around them.
+pub(crate) fn words(pointer: &'static str, text: &str, most: usize) -> Result<String, Problem> {
+    let words = text.trim();
+    let valid =
+        !words.is_empty() && words.chars().count() <= most && !words.chars().any(breaks_text);
     if valid {
-        Ok(name.to_owned())
-    } else {
-        Err(Problem::field(
-            "/company",
-            "must have 1 to 200 characters and no control characters",
-        ))
+        return Ok(words.to_owned());
     }
+    let rule = format!("must have 1 to {most} characters and no control characters");
+    Err(Problem::field(pointer, rule))
 }
 
 /// Control characters, and those that change the direction of what follows.
@@ -43,20 +44,9 @@ pub(crate) fn email(pointer: &'static str, text: &str) -> Result<String, Problem
     }
 }
 
-/// Words of an operator for people, without space around them.
+/// An operator's reason.
 pub(crate) fn reason(pointer: &'static str, text: &str) -> Result<String, Problem> {
-    let words = text.trim();
-    let valid = !words.is_empty()
-        && words.chars().count() <= MAX_REASON_CHARS
-        && !words.chars().any(breaks_text);
-    if valid {
-        Ok(words.to_owned())
-    } else {
-        Err(Problem::field(
-            pointer,
-            "must have 1 to 500 characters and no control characters",
-        ))
-    }
+    words(pointer, text, MAX_REASON_CHARS)
 }
 
 /// Labels that a tenant's cluster must have; the same rule as for a cluster's.

@@ -2,11 +2,13 @@
 //!
 //! Deliberately no code per tier. Invariant: a tenant's tier is a row here.
 
+mod change;
+pub(crate) mod rules;
 mod schedule;
 pub(crate) mod store;
 
 use axum::extract::State;
-use contract::TierGrant;
+use contract::{Code, TierGrant};
 use kit::error::{Problem, Result};
 use kit::extract::Json;
 use serde::Serialize;
@@ -19,13 +21,16 @@ use crate::platform::Platform;
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(example = json!({
     "name": "standard", "title": "Standard", "weight": 1,
-    "limits": {"users": 50, "storage_bytes": 10_737_418_240_u64}, "features": ["entries"]
+    "limits": {"users": 50, "storage_bytes": 10_737_418_240_u64}, "features": ["entries"],
+    "retention_days": 30
 }))]
 pub(crate) struct TierView {
     /// What people read.
     pub(crate) title: String,
     #[serde(flatten)]
     pub(crate) grant: TierGrant,
+    /// How long a deleted tenant can be restored, in days.
+    pub(crate) retention_days: u32,
 }
 
 /// All tiers.
@@ -75,6 +80,12 @@ pub(crate) async fn check_at(
     ))
 }
 
+fn unknown() -> Problem {
+    Problem::new(Code::NotFound).detail("There is no such tier; GET /v1/tiers lists those that there are.")
+}
+
 pub(crate) fn router() -> OpenApiRouter<Platform> {
-    kit::operations!(list).merge(schedule::router())
+    kit::operations!(list)
+        .merge(change::router())
+        .merge(schedule::router())
 }

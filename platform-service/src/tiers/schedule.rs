@@ -1,19 +1,18 @@
 //! How often the tenants of a tier are backed up.
 //!
-//! Deliberately the one thing about a tier that is changed while the service runs: its limits and
-//! features are data of a release. Invariant: a change commits with its audit row.
+//! Deliberately not what a tier grants, which reaches the replicas: a schedule concerns the platform
+//! alone. Invariant: a change commits with its audit row.
 
 use std::time::Duration;
 
 use axum::extract::State;
-use contract::Code;
 use contract::operator::backup::BackupSchedule;
-use kit::error::{Problem, Result};
+use kit::error::{Result, kept};
 use kit::extract::{Json, Path};
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::store;
+use super::{store, unknown};
 use crate::audit::{self, Action};
 use crate::operators::{BackupsRead, BackupsWrite, Operator};
 use crate::platform::Platform;
@@ -71,18 +70,13 @@ pub(crate) async fn set(
     Ok(Json(schedule))
 }
 
-fn unknown() -> Problem {
-    Problem::new(Code::NotFound).detail("There is no such tier.")
-}
-
 fn check(schedule: &BackupSchedule) -> Result<()> {
-    let rules = [
+    let every = schedule.every_minutes;
+    kept([
         (
             "/every_minutes",
             "is 5 to 525600, or null for none",
-            schedule
-                .every_minutes
-                .is_none_or(|minutes| (5..=525_600).contains(&minutes)),
+            every.is_none_or(|minutes| (5..=525_600).contains(&minutes)),
         ),
         ("/keep", "is 1 to 1000", (1..=1000).contains(&schedule.keep)),
         (
@@ -90,15 +84,7 @@ fn check(schedule: &BackupSchedule) -> Result<()> {
             "is 1 to 3650",
             (1..=3650).contains(&schedule.keep_days),
         ),
-    ];
-    let broken: Vec<_> = rules.into_iter().filter(|(_, _, kept)| !kept).collect();
-    if broken.is_empty() {
-        return Ok(());
-    }
-    Err(broken.into_iter().fold(
-        Problem::new(Code::ValidationFailed),
-        |problem, (field, rule, _)| problem.and_field(field, rule),
-    ))
+    ])
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

@@ -1,27 +1,32 @@
 //! Tiers' SQL.
 //!
-//! Deliberately read-only but for the schedule of backups: tiers change by migration or by hand.
+//! Deliberately neither makes nor removes a tier: tenants refer to it for good, and a release brings it.
 //! Invariant: ordered by position.
 
 use std::time::Duration;
 
-use contract::TierGrant;
 use contract::operator::backup::BackupSchedule;
+use contract::{TenantId, TierGrant};
 use sqlx::PgConnection;
 
 use super::TierView;
-use crate::registry::{interval, json, number, parsed};
+use crate::registry::{interval, json, number, parsed, to_json};
 
-/// All tiers, the smallest first.
-pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<TierView>, sqlx::Error> {
-    sqlx::query!(
-        "select name, title, weight, limits, features from registry.tier order by position"
-    )
-    .fetch_all(connection)
-    .await?
-    .into_iter()
-    .map(|row| {
-        Ok(TierView {
+/// A tier as it is stored.
+struct Row {
+    name: String,
+    title: String,
+    weight: i32,
+    limits: serde_json::Value,
+    features: Vec<String>,
+    retention_days: i32,
+}
+
+impl TryFrom<Row> for TierView {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             title: row.title,
             grant: TierGrant {
                 name: row.name,
@@ -29,7 +34,89 @@ pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<TierView>,
                 limits: json("tier.limits", row.limits)?,
                 features: row.features.into_iter().collect(),
             },
+            retention_days: number("tier.retention_days", row.retention_days)?,
         })
+    }
+}
+
+/// All tiers, the smallest first.
+pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<TierView>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        "select name, title, weight, limits, features, retention_days
+         from registry.tier order by position"
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(TierView::try_from)
+    .collect()
+}
+
+/// A tier, locked until the end of the transaction.
+pub(crate) async fn find_for_update(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<TierView>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        "select name, title, weight, limits, features, retention_days
+         from registry.tier where name = $1 for no key update",
+        name,
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(TierView::try_from)
+    .transpose()
+}
+
+/// Stores what a tier grants.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    tier: &TierView,
+) -> Result<(), sqlx::Error> {
+    let features: Vec<String> = tier.grant.features.iter().cloned().collect();
+    sqlx::query!(
+        "update registry.tier
+         set title = $2, weight = $3, limits = $4, features = $5, retention_days = $6
+         where name = $1",
+        tier.grant.name,
+        tier.title,
+        i32::try_from(tier.grant.weight).unwrap_or(i32::MAX),
+        to_json(&tier.grant.limits)?,
+        &features,
+        i32::try_from(tier.retention_days).unwrap_or(i32::MAX),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives every tenant of a tier that is not gone another generation.
+pub(crate) async fn renew_tenants(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Vec<(TenantId, u64)>, sqlx::Error> {
+    // In one order, so that two such changes do not wait for each other.
+    sqlx::query!(
+        "with held as (
+             select id from registry.tenant where tier = $1 and status <> 'deleted'
+             order by id for no key update
+         )
+         update registry.tenant
+         set generation = tenant.generation + 1, updated_at = now()
+         from held where tenant.id = held.id
+         returning tenant.id, tenant.generation",
+        name,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|row| {
+        Ok((
+            parsed("tenant.id", &row.id)?,
+            number("tenant.generation", row.generation)?,
+        ))
     })
     .collect()
 }

@@ -1,4 +1,4 @@
-//! The audit and the replicas.
+//! The audit, the replicas and the tiers.
 
 use world::World;
 
@@ -36,4 +36,40 @@ async fn replicas_are_listed() {
     let ctl = Ctl::new(&world);
     let all = ctl.lists(&["replicas", "list"], "app-service");
     assert!(all.iter().any(|one| one["live"] == true), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_tier_is_changed() {
+    let world = World::shared().await;
+    let ctl = Ctl::new(&world);
+    // Nobody's elsewhere.
+    let update = ["tiers", "update", "enterprise"];
+    let limits = ["--limit", "maps=3", "--limit", "forms=unlimited"];
+    let features = ["--feature", "map", "--no-feature", "forms"];
+    let changed = ctl.json(&[&update[..], &limits, &features, &["--wait=replicas"]].concat());
+    assert_eq!(changed["limits"]["maps"], 3);
+    assert!(changed["limits"]["users"].is_null() && changed["limits"]["forms"].is_null());
+    assert_eq!(changed["features"], serde_json::json!(["entries", "map"]));
+    let back = [
+        "--no-limit",
+        "maps",
+        "--no-limit",
+        "forms",
+        "--no-feature",
+        "map",
+    ];
+    ctl.run(&[&update[..], &back].concat()).expect(0);
+    let tiers = ctl.lists(&["tiers", "list"], "enterprise");
+    assert!(tiers[2]["limits"].get("maps").is_none());
+    ctl.run(&update).expect(2).says("--limit");
+    ctl.run(&["tiers", "update", "standard", "--limit", "users=many"])
+        .expect(2)
+        .says("users=75");
+    let both = ["--feature", "map", "--no-feature", "map"];
+    ctl.run(&[&update[..], &both].concat())
+        .expect(2)
+        .says("--no-feature");
+    ctl.run(&["tiers", "update", "gold", "--weight", "2"])
+        .expect(3)
+        .says("no such tier");
 }

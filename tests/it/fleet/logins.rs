@@ -202,15 +202,16 @@ async fn psql_logins_end() {
     // Its end takes the role and the sessions.
     let sql = "update registry.psql_login set expires_at = now() - interval '1 second'";
     postgres.run("registry", sql).await;
-    until("the roles are gone", || async {
-        let sql = "select count(*) from pg_roles where rolname like 'psql:%'";
-        postgres.number("postgres", sql).await == 0
+    // The role goes first, then its row says so.
+    until("the logins have ended", || async {
+        let sql = "select count(*) from registry.psql_login where dropped_at is null";
+        postgres.number("registry", sql).await == 0
     })
     .await;
+    let roles = "select count(*) from pg_roles where rolname like 'psql:%'";
+    assert_eq!(postgres.number("postgres", roles).await, 0);
     let alive = sqlx::raw_sql("select 1").execute(&mut reading).await;
     assert!(alive.is_err(), "a session outlived its login");
-    let ended = "select count(*) from registry.psql_login where dropped_at is null";
-    assert_eq!(postgres.number("registry", ended).await, 0);
 
     // A login that writes needs more than the right to look.
     let body = json!({ "name": "looker", "scopes": ["tenants:query"] });

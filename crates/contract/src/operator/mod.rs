@@ -11,4 +11,5 @@ pub mod operation;
 pub mod oversight;
 pub mod rollout;
 pub mod tenant;
+pub mod tier;
 pub mod upkeep;

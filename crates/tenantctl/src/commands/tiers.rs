@@ -1,13 +1,17 @@
-//! Tiers: list.
+//! Tiers: list, update.
 //!
-//! Deliberately no change of limits: tiers are data of the registry. Invariant: the smallest first, as
-//! the platform says.
+//! Deliberately no making and no removing: tenants refer to a tier for good. Invariant: what is not
+//! named stays as it is.
 
-use clap::Subcommand;
+use std::collections::BTreeMap;
+
+use clap::{ArgGroup, Args, Subcommand};
+use contract::operator::tier::TierPatch;
 
 use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::output::{Column, plain};
 
 const COLUMNS: &[Column<'_>] = &[
@@ -16,6 +20,7 @@ const COLUMNS: &[Column<'_>] = &[
     plain("weight", "/weight"),
     plain("limits", "/limits"),
     plain("features", "/features"),
+    plain("retention days", "/retention_days"),
 ];
 
 /// What can be done with tiers.
@@ -25,6 +30,65 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   tenantctl tiers list")]
     List,
+    /// Change what a tier grants to all its tenants.
+    #[command(after_help = "Examples:
+  tenantctl tiers update standard --limit users=75 --limit storage_bytes=unlimited
+  tenantctl tiers update premium --feature map --no-feature entries --wait=replicas
+  tenantctl tiers update standard --retention-days 45
+
+What a tenant has by its overrides stays. Who is over a smaller limit keeps what is there and gets no more.")]
+    Update(Update),
+}
+
+/// Changes a tier.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// A name of `tenantctl tiers list`.
+    tier: String,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// What to change.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change")
+    .args(["limits", "no_limits", "features", "no_features", "weight", "retention_days", "title"])
+    .required(true)
+    .multiple(true))]
+struct Change {
+    /// A limit, name=number or name=unlimited; several times for several.
+    #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
+    limits: Vec<(String, Option<i64>)>,
+    /// A limit to leave unnamed: what it bounds is not granted any more.
+    #[arg(long = "no-limit", value_name = "NAME")]
+    no_limits: Vec<String>,
+    /// A feature to switch on; several times for several.
+    #[arg(long = "feature", value_name = "NAME")]
+    features: Vec<String>,
+    /// A feature to switch off.
+    #[arg(long = "no-feature", value_name = "NAME")]
+    no_features: Vec<String>,
+    /// Its share of a contended resource, relative to other tiers: 1 to 1000.
+    #[arg(long)]
+    weight: Option<u32>,
+    /// How long a tenant that is deleted from now on can be restored.
+    #[arg(long, value_name = "DAYS")]
+    retention_days: Option<u32>,
+    /// What people read.
+    #[arg(long)]
+    title: Option<String>,
+}
+
+fn limit(text: &str) -> Result<(String, Option<i64>), String> {
+    let (name, most) = text.split_once('=').unwrap_or((text, ""));
+    let most = match most {
+        "unlimited" => Ok(None),
+        number => number.parse().map(Some),
+    };
+    match most {
+        Ok(most) if !name.is_empty() => Ok((name.to_owned(), most)),
+        _ => Err("is name=number or name=unlimited, such as users=75".to_owned()),
+    }
 }
 
 impl Command {
@@ -35,6 +99,37 @@ impl Command {
                 let items = tiers["data"].as_array().map_or(&[][..], Vec::as_slice);
                 context.out.list(COLUMNS, items)
             }
+            Self::Update(update) => update.run(context).await,
         }
+    }
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let Change {
+            limits,
+            no_limits,
+            features,
+            no_features,
+            weight,
+            retention_days,
+            title,
+        } = self.change;
+        if let Some(both) = features.iter().find(|name| no_features.contains(name)) {
+            let words = format!("--feature {both}: --no-feature names it as well");
+            return Err(Failure::usage(words));
+        }
+        let on = features.into_iter().map(|name| (name, true));
+        let off = no_features.into_iter().map(|name| (name, false));
+        let patch = TierPatch {
+            title,
+            weight,
+            limits: BTreeMap::from_iter(limits),
+            dropped_limits: no_limits.into_iter().collect(),
+            features: on.chain(off).collect(),
+            retention_days,
+        };
+        let path = format!("/v1/tiers/{}", self.tier);
+        follow::patched(context, &path, None, &patch, COLUMNS).await
     }
 }

@@ -10,12 +10,10 @@ mod owner;
 
 use clap::{Args, Subcommand};
 use contract::{ClusterName, Slug, TenantId, TenantStatus};
-use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api::Query;
-use crate::cli::Until;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
@@ -434,16 +432,7 @@ impl Update {
         let body = self.change.body();
         let api = context.api()?;
         let (_, etag) = api.tagged(&path(&id)).await?;
-        let query: Query = match context.until() {
-            Until::Replicas => vec![("wait", "replicas".to_owned())],
-            Until::Begun | Until::Done => Query::new(),
-        };
-        let (status, changed) = api.patch(&path(&id), &query, &etag, &body).await?;
-        context.out.item(FIELDS, &changed)?;
-        match status {
-            StatusCode::ACCEPTED => Err(Failure::Unheard),
-            _ => Ok(()),
-        }
+        follow::patched(context, &path(&id), Some(&etag), &body, FIELDS).await
     }
 }
 
