@@ -195,7 +195,7 @@ async fn a_tier_that_is_changed_reaches_its_tenants_and_nobody_else() {
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
     let mut premium = signup("gamma");
     premium["tier"] = "premium".into();
-    let gamma = world.sign_up(premium).await["id"].to_owned();
+    let gamma = world.sign_up(premium).await["id"].clone();
     let generation = async |id: &str| {
         let tenant = operator.get(&format!("/v1/tenants/{id}")).await.expect(200);
         tenant.json()["generation"].as_u64().unwrap()

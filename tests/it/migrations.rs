@@ -23,9 +23,14 @@ fn migration(name: &str, sql: &str) -> Migration {
 
 /// A module of a test's own, in its first release or its second.
 fn ledger(second: &AtomicBool) -> Module {
+    ledger_with(second, SECOND)
+}
+
+/// The same, whose second release brings this.
+fn ledger_with(second: &AtomicBool, sql: &str) -> Module {
     let mut migrations = vec![migration("V1__ledger", FIRST)];
     if second.load(Ordering::SeqCst) {
-        migrations.push(migration("V2__bounded", SECOND));
+        migrations.push(migration("V2__bounded", sql));
     }
     Module::new("ledger", migrations)
 }
@@ -163,6 +168,66 @@ async fn a_migration_that_broke_off_is_no_failed_one() {
 }
 
 #[tokio::test]
+async fn a_migration_that_ends_its_session_again_and_again_has_failed() {
+    let second = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&second);
+    let options = WorldOptions::default().app(move || {
+        let fatal = "select pg_terminate_backend(pg_backend_pid());";
+        App::new()
+            .module(auth::module())
+            .module(ledger_with(&switch, fatal))
+    });
+    let world = World::with(options).await;
+    let acme = world.tenant("fatal").await;
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    let owner = acme.owner().at(&world.app_url(newer));
+    let refused = eventually(DEADLINE, "it counts as failed", || async {
+        let answer = owner.get("/v1/me").await.expect(503);
+        (answer.code() == Code::MigrationFailed).then_some(answer)
+    })
+    .await;
+    refused.refused(Code::MigrationFailed);
+    until("the operators see it", || async {
+        let failures = "select count(*) from registry.migration_failure";
+        world.postgres().number("registry", failures).await == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_can_be_served_as_it_is_does_not_wait_for_its_migration() {
+    let second = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&second);
+    let options = WorldOptions::default().app(move || {
+        App::new()
+            .module(auth::module())
+            .module(ledger(&switch).minimum(1))
+    });
+    let world = World::with(options).await;
+    let (server, acme) = (world.postgres(), world.tenant("meanwhile").await);
+    let id = acme.id().as_str();
+    second.store(true, Ordering::SeqCst);
+    let newer = world.add_app_replica().await;
+    let owner = acme.owner().at(&world.app_url(newer));
+    let held = server.lock(id, "ledger.line").await;
+    owner.get("/v1/me").await.expect(200);
+    until("it is being migrated", || async {
+        let waits = "select count(*) from pg_stat_activity
+             where wait_event_type = 'Lock' and query like '%line_id_check%'";
+        server.number("postgres", waits).await == 1
+    })
+    .await;
+    owner.get("/v1/me").await.expect(200);
+    assert_eq!(versions(&world, id).await, ["1"]);
+    held.commit().await;
+    until("it is up", || async {
+        versions(&world, id).await == ["1", "2"]
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_history_that_was_emptied_lets_no_migration_through() {
     let (world, second) = with_releases().await;
     let emptied = world.tenant("emptied").await;
@@ -197,6 +262,37 @@ async fn a_new_release_makes_new_tenants_with_its_schema() {
         (stale == 0 && fresh >= 2).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn hooks_of_a_new_module_are_run_by_a_replica_that_has_them() {
+    let second = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&second);
+    let options = WorldOptions::default().app(move || {
+        let app = App::new().module(auth::module());
+        if switch.load(Ordering::SeqCst) {
+            let ledger = Module::new("ledger", vec![migration("V1__ledger", FIRST)]);
+            app.module(ledger.on_provision(|db, _| {
+                Box::pin(async move {
+                    let line = "insert into ledger.line values (7) on conflict do nothing";
+                    sqlx::raw_sql(line).execute(db).await?;
+                    Ok(())
+                })
+            }))
+        } else {
+            app
+        }
+    });
+    let world = World::with(options).await;
+    second.store(true, Ordering::SeqCst);
+    world.add_app_replica().await;
+    // The one of the release before is asked first, whenever it was heard of last.
+    for _ in 0..6 {
+        let tenant = world.tenant("hooked").await;
+        let lines = "select count(*) from ledger.line";
+        let lines = world.postgres().number(tenant.id().as_str(), lines).await;
+        assert_eq!(lines, 1);
+    }
 }
 
 #[tokio::test]

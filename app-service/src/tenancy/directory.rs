@@ -29,7 +29,7 @@ use super::admission;
 use super::connections::{AcquireError, ClusterConnections, ConnectionLimits, Held};
 use super::gate::{Claim, Usage};
 use super::hold::{self, Holds};
-use super::migrations::{MigrateRefusal, Migrator};
+use super::migrations::{MigrateRefusal, Migrator, Urgency};
 use super::open::Opener;
 
 /// Connections of a tenant whose tier names no limit.
@@ -386,11 +386,7 @@ impl Directory {
             TenantStatus::Active | TenantStatus::Suspended if route.hold.is_some() => {}
             TenantStatus::Suspended if !admission::reads(&route) => {}
             TenantStatus::Active | TenantStatus::Suspended => {
-                self.0
-                    .migrator
-                    .bring_up(&route)
-                    .await
-                    .map_err(Refusal::Migration)?;
+                self.migrate(&route).await.map_err(Refusal::Migration)?;
             }
         }
         let known = self.know(route);
@@ -399,6 +395,23 @@ impl Directory {
             known.close_idle();
         }
         Ok(known)
+    }
+
+    /// Brings a tenant up that is behind: first where it cannot be served as it is, else meanwhile.
+    async fn migrate(&self, route: &TenantRoute) -> Result<(), MigrateRefusal> {
+        let migrator = &self.0.migrator;
+        match migrator.due(route)? {
+            None => Ok(()),
+            Some(urgency @ Urgency::Needed) => migrator.bring_up(route, urgency).await,
+            Some(urgency @ Urgency::Wanted) => {
+                let (migrator, route) = (migrator.clone(), route.clone());
+                self.0.tasks.spawn(async move {
+                    // What kept it from coming up was logged, and told where it is a failure.
+                    let _ = migrator.bring_up(&route, urgency).await;
+                });
+                Ok(())
+            }
+        }
     }
 
     /// What a route says, ready to be used.

@@ -1,8 +1,10 @@
-//! Migrations of tenant databases: on demand before a tenant is served, and on the platform's call.
+//! Migrations of tenant databases: on the platform's call, and on demand by [`on_demand`].
 //!
 //! Deliberately leaves the order of tenants to others; this brings one database up. Invariants: a
 //! run holds the database's lock, so that replicas never run the same migration twice; a failure is
 //! told to the platform, left alone for a while, and stays its tenant's.
+
+mod on_demand;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,13 +14,8 @@ use std::time::Duration;
 
 use adapters::secret_store::{ClusterRole, SecretStore, SecretSubject};
 use contract::client::PlatformClient;
-use contract::internal::{
-    FailedMigration, MigrateAnswer, MigrateRequest, MigrationOutcome, MigrationReport, OwnedSchema,
-};
-use contract::tenant::RolloutGate;
-use contract::{
-    ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId, TenantRoute,
-};
+use contract::internal::{FailedMigration, MigrateAnswer, MigrateRequest, OwnedSchema};
+use contract::{ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId};
 use kit::error::{Problem, chain};
 use kit::migrate::{Applied, Grants, MigrateError, Opening, QuickRun, RunLimits};
 use moka::sync::Cache;
@@ -27,17 +24,16 @@ use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Semaphore;
 
+pub(crate) use self::on_demand::MigrateRefusal;
+pub(super) use self::on_demand::Urgency;
 use super::open::{Migrating, OpenError, open_as_schema_owner};
 use crate::module::OwnedMigrations;
 
-/// A run that has not come to an end by then is given up; the server's own limits end its
-/// statements long before, unless the network swallows what it says.
-const RUN_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// How long a request waits for another replica's run.
-const LOCK_WAIT_ON_DEMAND: Duration = Duration::from_secs(9);
 /// How long a failed migration is left alone.
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 const REMEMBERED_FAILURES: u64 = 10_000;
+/// So long after a run that broke off the next one counts as the next in a row.
+const BREAKS_COUNT: Duration = Duration::from_secs(10 * 60);
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Which tenants are migrated by their own requests.
@@ -48,28 +44,6 @@ pub enum OnDemand {
     Newest,
     /// Only tenants that this code cannot serve; the others wait for a roll-out.
     Minimum,
-}
-
-/// How much a tenant needs its migration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Urgency {
-    /// This code cannot serve it as it is.
-    Needed,
-    /// It is behind, but can be served.
-    Wanted,
-}
-
-/// Why a tenant that needs a migration cannot be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MigrateRefusal {
-    /// Another replica is at it.
-    Busy,
-    /// A migration failed.
-    Failed,
-    /// The roll-out that brings it has halted.
-    Halted,
-    /// The database could not be worked with.
-    Unavailable,
 }
 
 /// How migrations are run.
@@ -94,6 +68,8 @@ struct Inner {
     limits: RunLimits,
     slots: Mutex<HashMap<ClusterName, Arc<Semaphore>>>,
     failed: Cache<TenantId, ()>,
+    /// How often in a row a tenant's run broke off.
+    broken_off: Cache<TenantId, u32>,
 }
 
 impl Migrator {
@@ -116,115 +92,16 @@ impl Migrator {
                 .max_capacity(REMEMBERED_FAILURES)
                 .time_to_live(FAILURE_PAUSE)
                 .build(),
+            broken_off: Cache::builder()
+                .max_capacity(REMEMBERED_FAILURES)
+                .time_to_live(BREAKS_COUNT)
+                .build(),
         }))
     }
 
     /// What this program owns.
     pub(crate) fn owns(&self) -> Vec<OwnedSchema> {
         self.0.owned.iter().map(OwnedMigrations::declared).collect()
-    }
-
-    /// Brings a tenant up if it is behind and the setting says so.
-    ///
-    /// # Errors
-    /// Only for a tenant below the minimum of some owner: one that is merely behind is served as it
-    /// is when its migration fails.
-    pub(super) async fn bring_up(&self, route: &TenantRoute) -> Result<(), MigrateRefusal> {
-        let at = |owner: &SchemaOwner| route.schema_versions.get(owner).copied().unwrap_or(0);
-        let behind: Vec<&OwnedMigrations> = self
-            .0
-            .owned
-            .iter()
-            .filter(|owned| at(&owned.owner) < owned.newest())
-            .collect();
-        let below = behind.iter().any(|owned| at(&owned.owner) < owned.minimum);
-        let urgency = if below {
-            Urgency::Needed
-        } else {
-            Urgency::Wanted
-        };
-        let is_left_alone = urgency == Urgency::Wanted
-            && (self.0.settings.on_demand == OnDemand::Minimum
-                || route.rollout == RolloutGate::Halted);
-        if behind.is_empty() || is_left_alone {
-            return Ok(());
-        }
-        if route.rollout == RolloutGate::Halted {
-            // What failed for others would fail here: an operator decides.
-            return Err(MigrateRefusal::Halted);
-        }
-        let outcome = if self.0.failed.contains_key(&route.tenant) {
-            Err(MigrateRefusal::Failed)
-        } else {
-            tokio::time::timeout(RUN_LIMIT, self.run_for(route, &behind, urgency))
-                .await
-                .unwrap_or(Err(MigrateRefusal::Unavailable))
-        };
-        match outcome {
-            Err(refusal) if urgency == Urgency::Needed => Err(refusal),
-            _ => Ok(()),
-        }
-    }
-
-    async fn run_for(
-        &self,
-        route: &TenantRoute,
-        behind: &[&OwnedMigrations],
-        urgency: Urgency,
-    ) -> Result<(), MigrateRefusal> {
-        let tenant = &route.tenant;
-        let slots = self.slots(&route.database.cluster.name);
-        let slot = match urgency {
-            Urgency::Needed => slots.acquire().await.ok(),
-            // It can be served as it is; another request brings it up.
-            Urgency::Wanted => slots.try_acquire().ok(),
-        };
-        let Some(_slot) = slot else {
-            return Err(MigrateRefusal::Busy);
-        };
-        let legs = legs(route, behind);
-        let migrating = self.open(&route.database, &legs).await.map_err(|error| {
-            tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
-            MigrateRefusal::Unavailable
-        })?;
-        let Migrating {
-            postgres: mut database,
-            opened,
-            reached,
-        } = migrating;
-        let lock_wait = match urgency {
-            Urgency::Needed => LOCK_WAIT_ON_DEMAND,
-            Urgency::Wanted => Duration::ZERO,
-        };
-        let applied = match opened.locked(&mut database, lock_wait).await {
-            Ok(applied) => applied,
-            Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
-            Err(_) => return Err(MigrateRefusal::Unavailable),
-        };
-        let mut first = First { reached, applied };
-        let mut outcome = Ok(());
-        for (owned, leg) in legs {
-            let run = self
-                .run(&mut database, owned, leg, std::mem::take(&mut first))
-                .await;
-            let told = match &run {
-                Ok(version) => MigrationOutcome::Migrated { version: *version },
-                Err(error) if error.broke_off() => {
-                    let (owner, cause) = (&owned.owner, chain(error));
-                    tracing::warn!(tenant.id = %tenant, schema.owner = %owner, cause, "a run broke off");
-                    outcome = outcome.and(Err(MigrateRefusal::Unavailable));
-                    break;
-                }
-                Err(error) => {
-                    self.0.failed.insert(tenant.clone(), ());
-                    outcome = Err(MigrateRefusal::Failed);
-                    failure(&owned.owner, error)
-                }
-            };
-            self.report(route, &owned.owner, told).await;
-        }
-        self.close(database).await;
-        outcome
     }
 
     /// Brings every schema of this program in a database to its newest version; stops at the first
@@ -378,46 +255,6 @@ impl Migrator {
             );
         }
     }
-
-    /// Tells the platform. A report that is lost is made again by the next run, which finds nothing
-    /// to do.
-    async fn report(&self, route: &TenantRoute, owner: &SchemaOwner, outcome: MigrationOutcome) {
-        let tenant = &route.tenant;
-        if let MigrationOutcome::Failed {
-            migration,
-            sqlstate,
-            message,
-            statement,
-        } = &outcome
-        {
-            tracing::error!(
-                tenant.id = %tenant, schema.owner = %owner, migration, sqlstate, message, statement,
-                "a tenant's migration failed"
-            );
-        }
-        let report = MigrationReport {
-            tenant: tenant.clone(),
-            copy: Some(route.database.copy),
-            owner: owner.clone(),
-            outcome,
-        };
-        if let Err(error) = self.0.platform.report_migration(&report).await {
-            tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a migration was not reported");
-        }
-    }
-}
-
-/// From where to where each owner's schema goes that is behind.
-fn legs<'o>(
-    route: &TenantRoute,
-    behind: &[&'o OwnedMigrations],
-) -> Vec<(&'o OwnedMigrations, Leg)> {
-    let leg = |owned: &&'o OwnedMigrations| {
-        let known = route.schema_versions.get(&owned.owner).copied();
-        let (from, target) = (Standing::Known(known), owned.newest());
-        (*owned, Leg { from, target })
-    };
-    behind.iter().map(leg).collect()
 }
 
 /// What opening the database has done and seen of the first leg.
@@ -485,16 +322,6 @@ fn unavailable(error: impl Error + Send + Sync + 'static) -> Problem {
     Problem::new(Code::TenantUnavailable)
         .detail(why)
         .caused_by(error)
-}
-
-fn failure(owner: &SchemaOwner, error: &MigrateError) -> MigrationOutcome {
-    let failed = told(owner, error);
-    MigrationOutcome::Failed {
-        migration: failed.migration,
-        sqlstate: failed.sqlstate,
-        message: failed.message,
-        statement: failed.statement,
-    }
 }
 
 /// Which migration failed, at which statement, with which SQLSTATE and why.

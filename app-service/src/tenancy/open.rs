@@ -35,6 +35,9 @@ pub(crate) enum OpenError {
     /// The server refused or did not answer.
     #[error("the database could not be reached")]
     Database(#[from] sqlx::Error),
+    /// The connection broke, or its server stopped, in the middle of a migration.
+    #[error("a migration broke off")]
+    BrokeOff(#[source] sqlx::Error),
     /// The server did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -284,7 +287,8 @@ async fn run_proven(
     // The comment is asked where the setting does not prove it.
     for found in [setting(), format!("({COMMENT})")] {
         let condition = format!("{found} = '{marker}'");
-        match quick.run(&mut *postgres, &condition).await? {
+        let ran = quick.run(&mut *postgres, &condition).await;
+        match ran.map_err(OpenError::BrokeOff)? {
             Quick::Reached(version) => return Ok(Some(version)),
             Quick::Refused => {}
             Quick::Failed => break,

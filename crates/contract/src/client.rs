@@ -26,6 +26,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A migration may be long; its own statement timeouts end it earlier.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// What the hooks of all modules of a service may take together, with their connection.
+const HOOKS_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a long poll may take beyond the wait that it asked for.
 const POLL_GRACE: Duration = Duration::from_secs(5);
 
@@ -219,7 +221,7 @@ impl ServiceClient {
     ) -> Result<(), ClientError> {
         let url = format!("{base}/internal/ownership");
         self.transport
-            .call(Method::POST, url, Some(request), CALL_TIMEOUT)
+            .call(Method::POST, url, Some(request), HOOKS_TIMEOUT)
             .await
     }
 
@@ -231,7 +233,7 @@ impl ServiceClient {
     ) -> Result<(), ClientError> {
         let url = format!("{base}/internal/provision");
         self.transport
-            .call(Method::POST, url, Some(request), CALL_TIMEOUT)
+            .call(Method::POST, url, Some(request), HOOKS_TIMEOUT)
             .await
     }
 }

@@ -215,67 +215,49 @@ async fn bring_up_by(
 
 fn none_newest(service: &LiveService) -> Problem {
     Problem::new(Code::NotReady).detail(format!(
-        "No replica of {} brings its newest schema versions.",
+        "No replica of {} brings the newest versions of all its schemas.",
         service.service
     ))
 }
 
-/// Lets every service run its hooks in a new tenant's database.
-pub(crate) async fn provision(
+/// What the modules of a service have hooks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Occasion<'a> {
+    /// A tenant is new.
+    Provision(&'a ProvisionRequest),
+    /// A tenant gets another owner.
+    Ownership(&'a OwnershipRequest),
+}
+
+/// Lets every service run its hooks in a tenant's database, by a replica of its newest release.
+pub(crate) async fn run_hooks(
     platform: &Platform,
     services: &[LiveService],
-    request: &ProvisionRequest,
+    occasion: Occasion<'_>,
 ) -> Result<(), Stop> {
     for service in services {
-        provision_by(platform, service, request).await?;
+        run_hooks_by(platform, service, occasion).await?;
     }
     Ok(())
 }
 
-async fn provision_by(
+async fn run_hooks_by(
     platform: &Platform,
     service: &LiveService,
-    request: &ProvisionRequest,
+    occasion: Occasion<'_>,
 ) -> Result<(), Stop> {
     let mut last = None;
-    for url in &service.internal_urls {
-        match platform.services.provision(url, request).await {
+    for url in &service.newest_urls {
+        let ran = match occasion {
+            Occasion::Provision(request) => platform.services.provision(url, request).await,
+            Occasion::Ownership(request) => platform.services.ownership(url, request).await,
+        };
+        match ran {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(next_replica(error)?),
         }
     }
-    Err(Stop::Retry(last.unwrap_or_else(|| {
-        Problem::new(Code::NotReady).detail(format!("No replica of {} lives.", service.service))
-    })))
-}
-
-/// Lets every service change who owns a tenant.
-pub(crate) async fn ownership(
-    platform: &Platform,
-    services: &[LiveService],
-    request: &OwnershipRequest,
-) -> Result<(), Stop> {
-    for service in services {
-        ownership_by(platform, service, request).await?;
-    }
-    Ok(())
-}
-
-async fn ownership_by(
-    platform: &Platform,
-    service: &LiveService,
-    request: &OwnershipRequest,
-) -> Result<(), Stop> {
-    let mut last = None;
-    for url in &service.internal_urls {
-        match platform.services.ownership(url, request).await {
-            Ok(()) => return Ok(()),
-            Err(error) => last = Some(next_replica(error)?),
-        }
-    }
-    Err(Stop::Retry(last.unwrap_or_else(|| {
-        Problem::new(Code::NotReady).detail(format!("No replica of {} lives.", service.service))
-    })))
+    Err(Stop::Retry(last.unwrap_or_else(|| none_newest(service))))
 }
 
 /// What a failed call leaves to say when the other replicas fail as well; stops where they need

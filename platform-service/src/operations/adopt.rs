@@ -27,6 +27,7 @@ use crate::clusters::postgres::contents::{self, Thing, To};
 use crate::clusters::postgres::foreign::{self, Found};
 use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
+use crate::clusters::services::Occasion;
 use crate::clusters::{services, spare};
 use crate::platform::Platform;
 use crate::tenants::overrides::Overrides;
@@ -188,7 +189,12 @@ impl AdoptPlan {
                 route: route(platform, head).await?,
                 owner: owner.clone(),
             };
-            services::provision(platform, &services::living(platform).await?, &request).await?;
+            services::run_hooks(
+                platform,
+                &services::living(platform).await?,
+                Occasion::Provision(&request),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -293,7 +299,12 @@ async fn change_owners(platform: &Platform, head: &Head, act: OwnershipAct) -> R
         change: head.id.uuid(),
         act,
     };
-    services::ownership(platform, &services::living(platform).await?, &request).await
+    services::run_hooks(
+        platform,
+        &services::living(platform).await?,
+        Occasion::Ownership(&request),
+    )
+    .await
 }
 
 impl Saga for AdoptPlan {

@@ -22,6 +22,7 @@ use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
 use crate::clusters::postgres::{self, Claim, Name, Whose};
 use crate::clusters::scram::Verifier;
+use crate::clusters::services::Occasion;
 use crate::clusters::store as clusters;
 use crate::clusters::store::derived::{self, Claimed, ClaimedCopy, Made};
 use crate::clusters::{services, stock};
@@ -295,7 +296,7 @@ async fn make_database(
     // one before it. What does not succeed here has its own step, and its own tries there.
     if plan.is_current() && !services.is_empty() {
         let request = plan.provisioning(route);
-        if services::provision(platform, &services, &request)
+        if services::run_hooks(platform, &services, Occasion::Provision(&request))
             .await
             .is_ok()
         {
@@ -442,7 +443,12 @@ async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Resul
             reason: "No service that owns schemas is registered.".into(),
         });
     }
-    services::provision(platform, &services, &plan.provisioning(route)).await
+    services::run_hooks(
+        platform,
+        &services,
+        Occasion::Provision(&plan.provisioning(route)),
+    )
+    .await
 }
 
 async fn route(registry: &mut PgConnection, head: &Head) -> Result<TenantRoute, Stop> {

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::saga::Saga;
 use super::{Head, Step, Stop};
-use crate::clusters::services;
+use crate::clusters::services::{self, Occasion};
 use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
@@ -90,5 +90,5 @@ async fn ask(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), 
         change: head.id.uuid(),
         act,
     };
-    services::ownership(platform, &services, &request).await
+    services::run_hooks(platform, &services, Occasion::Ownership(&request)).await
 }

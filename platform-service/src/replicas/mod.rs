@@ -42,8 +42,31 @@ pub(crate) struct LiveService {
     pub(crate) service: ServiceName,
     /// Base URLs of the internal listeners of its replicas, the one heard of last first.
     pub(crate) internal_urls: Vec<String>,
+    /// Those of them that bring all that it owns in its newest version: while a release is rolled out, a
+    /// replica of the one before knows nothing of a module that is new.
+    pub(crate) newest_urls: Vec<String>,
     /// What it owns, with the newest version that a living replica brings.
     pub(crate) owns: Vec<OwnedSchema>,
+}
+
+impl LiveService {
+    /// Of its replicas, each with what it owns, the one heard of last first.
+    fn new(service: ServiceName, replicas: Vec<(String, Vec<OwnedSchema>)>) -> Self {
+        let owns = together(replicas.iter().flat_map(|(_, owns)| owns.clone()));
+        let is_newest = |own: &[OwnedSchema]| {
+            owns.iter().all(|newest| {
+                own.iter()
+                    .any(|own| own.owner == newest.owner && own.newest == newest.newest)
+            })
+        };
+        let newest = replicas.iter().filter(|(_, own)| is_newest(own));
+        Self {
+            service,
+            newest_urls: newest.map(|(url, _)| url.clone()).collect(),
+            internal_urls: replicas.into_iter().map(|(url, _)| url).collect(),
+            owns,
+        }
+    }
 }
 
 /// The `application_name` of a replica's sessions on a cluster.

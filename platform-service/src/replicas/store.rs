@@ -171,20 +171,16 @@ pub(crate) async fn live_services(
     )
     .fetch_all(connection)
     .await?;
-    let mut services: BTreeMap<ServiceName, (Vec<String>, Vec<OwnedSchema>)> = BTreeMap::new();
+    let mut services: BTreeMap<ServiceName, Vec<(String, Vec<OwnedSchema>)>> = BTreeMap::new();
     for row in rows {
         let service = parsed("replica.service", &row.service)?;
-        let (urls, owns) = services.entry(service).or_default();
-        urls.push(row.internal_url);
-        owns.extend(json::<Vec<OwnedSchema>>("replica.owns", row.owns)?);
+        let owns = json::<Vec<OwnedSchema>>("replica.owns", row.owns)?;
+        let replicas = services.entry(service).or_default();
+        replicas.push((row.internal_url, owns));
     }
     Ok(services
         .into_iter()
-        .map(|(service, (internal_urls, owns))| LiveService {
-            service,
-            internal_urls,
-            owns: super::together(owns),
-        })
+        .map(|(service, replicas)| LiveService::new(service, replicas))
         .collect())
 }
 

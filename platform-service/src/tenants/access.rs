@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::idempotency::MaybeIdempotencyKey;
 use super::life::locked;
 use super::{TenantRow, rules, store};
-use crate::clusters::services;
+use crate::clusters::services::{self, Occasion};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::transfer::TransferPlan;
 use crate::operations::{Stop, Subject, rotate};
@@ -157,7 +157,7 @@ async fn can_be_owner(platform: &Platform, id: &TenantId, email: &str) -> Result
             email: email.to_owned(),
         },
     };
-    let looked = services::ownership(platform, &services, &request).await;
+    let looked = services::run_hooks(platform, &services, Occasion::Ownership(&request)).await;
     let code = match &looked {
         Err(Stop::Fail(problem)) => Some(problem.code()),
         Err(Stop::Retry(_) | Stop::Later { .. }) | Ok(()) => None,

@@ -81,7 +81,8 @@ pub(crate) async fn check_at(
 }
 
 fn unknown() -> Problem {
-    Problem::new(Code::NotFound).detail("There is no such tier; GET /v1/tiers lists those that there are.")
+    Problem::new(Code::NotFound)
+        .detail("There is no such tier; GET /v1/tiers lists those that there are.")
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {
