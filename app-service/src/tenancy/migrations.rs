@@ -161,6 +161,7 @@ impl Migrator {
                 Err(error @ (MigrateError::Busy | MigrateError::Database(_))) => {
                     return Err(refused(error));
                 }
+                Err(error) if error.broke_off() => return Err(refused(error)),
                 Err(error) => {
                     answer.failed = Some(told(&owned.owner, &error));
                     break;

@@ -15,6 +15,7 @@ mod step;
 pub use opening::{Applied, Opened, Opening};
 pub use quick::{Quick, QuickRun};
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use contract::SchemaOwner;
@@ -71,7 +72,7 @@ pub enum MigrateError {
         statement: Option<String>,
         /// The whole of it.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The history in the database contradicts the files.
     #[error("the migration history does not fit: {0}")]
@@ -95,7 +96,14 @@ impl MigrateError {
 
     /// Whether the run broke off, and may go through when it is tried again.
     pub fn broke_off(&self) -> bool {
-        matches!(self, Self::Database(error) if Self::is_the_servers(error))
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+                return Self::is_the_servers(error);
+            }
+            cause = error.source();
+        }
+        false
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) async fn compare(
     schemas: &Schemas,
 ) -> Result<Compared, Stop> {
     let reference = server.database(scratch, spare::copy_of(scratch));
-    let services = services::live(platform).await?;
+    let services = services::living(platform).await?;
     let made = services::make_at(platform, &services, &reference, &schemas.there).await?;
     let mut compared = Compared::default();
     for (owner, version) in &schemas.there {

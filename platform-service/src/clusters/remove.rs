@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::connections::Server;
 use super::postgres::{self, Name, Whose, inventory, logins};
 use super::stock;
-use super::store::{derived, remove as store};
+use super::store::{self as clusters, ClusterRow, derived, remove as store};
 use crate::audit::{self, Action, Actor};
 use crate::operations::{OperationKind, Stop};
 use crate::operators::{ClustersWrite, Operator};
@@ -91,15 +91,25 @@ pub(super) async fn remove(
         Ok(None) => return Err(Problem::new(Code::NotFound)),
         Err(stop) => Err(stop.words()),
     };
-    forget(&platform, &name, operator.actor(), mode).await?;
     // In a task of its own: nobody comes back to it when the caller goes away.
-    let cleared = tokio::spawn(clear(server, mode)).await;
-    let cleared = cleared.map_err(Problem::internal)?;
+    let removal = forget_and_clear(platform, name, server, (operator.actor(), mode));
+    let removed = tokio::spawn(removal).await;
+    removed.map_err(Problem::internal)?.map(Json)
+}
+
+async fn forget_and_clear(
+    platform: Platform,
+    name: ClusterName,
+    server: Result<Arc<Server>, String>,
+    (actor, mode): (Actor, Mode),
+) -> Result<RemovedCluster> {
+    let row = forget(&platform, &name, actor, mode).await?;
+    let cleared = clear(&platform, &row, server, mode).await;
     if mode == Mode::Remove {
         // Closes its connections.
         platform.clusters.forget(&name);
     }
-    Ok(Json(cleared.into_answer(name)))
+    Ok(cleared.into_answer(name))
 }
 
 fn confirmed(said: Option<&str>, name: &ClusterName) -> Result<()> {
@@ -110,8 +120,13 @@ fn confirmed(said: Option<&str>, name: &ClusterName) -> Result<()> {
         .detail(format!("Send `confirm` with the cluster's name, {name}.")))
 }
 
-/// Lets the registry forget a cluster that nothing is on.
-async fn forget(platform: &Platform, name: &ClusterName, actor: Actor, mode: Mode) -> Result<()> {
+/// Lets the registry forget a cluster that nothing is on; gives what it knew of it.
+async fn forget(
+    platform: &Platform,
+    name: &ClusterName,
+    actor: Actor,
+    mode: Mode,
+) -> Result<ClusterRow> {
     let mut transaction = platform.registry.begin().await?;
     // In the order in which others take these locks: who keeps a cluster or shares its connections has
     // theirs before they touch its row.
@@ -131,7 +146,7 @@ async fn forget(platform: &Platform, name: &ClusterName, actor: Actor, mode: Mod
         return Err(Problem::new(Code::Conflict).detail(words));
     }
     if mode == Mode::Look {
-        return Ok(());
+        return Ok(row);
     }
     tenants::store::purge::forget_cluster(&mut transaction, name).await?;
     psql::store::forget_cluster(&mut transaction, name).await?;
@@ -143,7 +158,8 @@ async fn forget(platform: &Platform, name: &ClusterName, actor: Actor, mode: Mod
     });
     let action = Action::ClusterRemoved;
     audit::record(&mut transaction, actor, action, None, detail).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await?;
+    Ok(row)
 }
 
 /// Things of one sort: how many there are, and the first of them.
@@ -261,12 +277,17 @@ impl Cleared {
 }
 
 /// Takes from a server what the platform makes anew by itself, and the mark that says whose it is.
-async fn clear(server: Result<Arc<Server>, String>, mode: Mode) -> Cleared {
+async fn clear(
+    platform: &Platform,
+    row: &ClusterRow,
+    server: Result<Arc<Server>, String>,
+    mode: Mode,
+) -> Cleared {
     let mut cleared = Cleared::default();
     let done = match server {
         Err(words) => Err(words),
         Ok(server) => {
-            let work = clear_server(&server, mode, &mut cleared);
+            let work = clear_alone(platform, row, &server, (mode, &mut cleared));
             match tokio::time::timeout(PATIENCE, work).await {
                 Ok(done) => done.map_err(|stop| stop.words()),
                 Err(_) => Err("it did not answer in time".to_owned()),
@@ -284,6 +305,24 @@ async fn clear(server: Result<Arc<Server>, String>, mode: Mode) -> Cleared {
         ));
     }
     cleared
+}
+
+/// Clears a server that nobody adds meanwhile.
+async fn clear_alone(
+    platform: &Platform,
+    row: &ClusterRow,
+    server: &Server,
+    (mode, cleared): (Mode, &mut Cleared),
+) -> Result<(), Stop> {
+    let mut adding = platform.registry.begin().await?;
+    clusters::lock_adding(&mut adding).await?;
+    if mode == Mode::Remove
+        && let Some(again) = clusters::at_address(&mut adding, &row.host, row.port).await?
+    {
+        cleared.note = Some(format!("The server was added again meanwhile, as {again}."));
+        return Ok(());
+    }
+    clear_server(server, mode, cleared).await
 }
 
 async fn clear_server(server: &Server, mode: Mode, cleared: &mut Cleared) -> Result<(), Stop> {

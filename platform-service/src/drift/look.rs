@@ -119,7 +119,7 @@ async fn expect(
     let name = reference(head);
     spare::make_empty(platform, server, &name, (&first.tenant, head.id)).await?;
     let database = server.database(&name, spare::copy_of(&name));
-    let services = services::live(platform).await?;
+    let services = services::living(platform).await?;
     let versions = services::migrate(platform, &services, &database).await?;
     let owners: Vec<String> = versions.keys().map(ToString::to_string).collect();
     let mut connection = server.connect_as(platform, As::Schema, &database).await?;

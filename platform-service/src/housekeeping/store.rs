@@ -28,7 +28,8 @@ pub(super) async fn forget_idempotency_keys(
     Ok(())
 }
 
-/// Deletes operations that are over for this long, with their logs, at most `most` of them.
+/// Deletes operations that are over for this long, with their logs, at most `most` of them. What an
+/// undone one has left on a server is known as such by its row.
 pub(super) async fn prune_operations(
     connection: &mut PgConnection,
     retention: Duration,
@@ -38,6 +39,7 @@ pub(super) async fn prune_operations(
         "delete from registry.operation where id in (
              select id from registry.operation
              where finished_at < now() - $1::interval
+                 and id not in (select operation_id from registry.kept_database)
              order by finished_at limit $2
              for update skip locked)",
         interval(retention)?,

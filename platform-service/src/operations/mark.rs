@@ -3,9 +3,12 @@
 //! Deliberately on the role: a database's comment is its marker. Invariant: a role without such a comment
 //! was made by somebody else, and is never dropped as ours.
 
-use contract::OperationId;
+use contract::{OperationId, TenantId};
 
 use super::{OperationState, Stop, store};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::{self, Name, Whose};
+use crate::clusters::stock;
 use crate::platform::Platform;
 
 /// How every mark begins.
@@ -29,4 +32,32 @@ pub(crate) async fn is_of_undone(platform: &Platform, comment: &str) -> Result<b
     let Some(id) = id else { return Ok(false) };
     let row = store::find(&mut *platform.registry.acquire().await?, id).await?;
     Ok(row.is_some_and(|row| row.state == OperationState::Undone))
+}
+
+/// The mark of what a move has left under a tenant's name on a server, where it could not undo that
+/// itself; none where nothing was left.
+pub(crate) async fn left(
+    platform: &Platform,
+    server: &Server,
+    tenant: &TenantId,
+) -> Result<Option<String>, Stop> {
+    let name = Name::Tenant(tenant.clone());
+    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    match found.role.and_then(|role| role.mark) {
+        Some(left) if is_of_undone(platform, &left).await? => Ok(Some(left)),
+        _ => Ok(None),
+    }
+}
+
+/// Drops what a move has left under a tenant's name on a server.
+pub(crate) async fn drop_left(
+    platform: &Platform,
+    server: &Server,
+    tenant: &TenantId,
+) -> Result<(), Stop> {
+    let Some(left) = left(platform, server, tenant).await? else {
+        return Ok(());
+    };
+    let name = Name::Tenant(tenant.clone());
+    stock::discard(server, &name, Whose::Marked(&left)).await
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self};
 use crate::clusters::connections::Server;
@@ -213,13 +213,18 @@ impl PurgePlan {
             }
         }
         self.objects = objects;
+        self.databases
+            .extend(left(platform, &self.databases).await?);
         Ok(())
     }
 
     async fn drop_databases(&self, platform: &Platform) -> Result<(), Stop> {
         for doomed in &self.databases {
             let (server, name) = place(platform, doomed).await?;
-            stock::discard(&server, &name, Whose::Anybody).await?;
+            match &name {
+                Name::Tenant(tenant) => mark::drop_left(platform, &server, tenant).await?,
+                _ => stock::discard(&server, &name, Whose::Anybody).await?,
+            }
         }
         Ok(())
     }
@@ -252,6 +257,25 @@ impl PurgePlan {
         }
         Ok(())
     }
+}
+
+/// What moves have left under the tenant's own name beside their copies.
+async fn left(platform: &Platform, databases: &[Doomed]) -> Result<Vec<Doomed>, Stop> {
+    let mut all = Vec::new();
+    for beside in databases {
+        let (server, name) = place(platform, beside).await?;
+        let Name::Side(tenant, _) = name else {
+            continue;
+        };
+        let doomed = Doomed {
+            cluster: beside.cluster.clone(),
+            name: tenant.to_string(),
+        };
+        if !all.contains(&doomed) && mark::left(platform, &server, &tenant).await?.is_some() {
+            all.push(doomed);
+        }
+    }
+    Ok(all)
 }
 
 /// The tenant's own database, where it is not there any more.

@@ -3,12 +3,9 @@
 //! Deliberately apart from finds: these have a row that says until when. Invariant: none of a tenant
 //! that an operation works on is dropped, because it may be what that goes back to.
 
-use contract::TenantId;
-
 use super::store::{self, DueDatabase};
 use crate::clusters;
-use crate::clusters::connections::Server;
-use crate::clusters::postgres::{self, Name, Whose};
+use crate::clusters::postgres::{Name, Whose};
 use crate::operations::{Stop, mark};
 use crate::platform::Platform;
 
@@ -46,20 +43,8 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     }
     clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
     if let Name::Side(tenant, _) = &kept.name {
-        drop_left(platform, &server, tenant).await?;
+        mark::drop_left(platform, &server, tenant).await?;
     }
     let mut registry = platform.registry.acquire().await?;
     Ok(store::forget_due(&mut registry, kept).await?)
-}
-
-/// Drops what a move made beside its copy under the tenant's name, where it could not undo that itself.
-async fn drop_left(platform: &Platform, server: &Server, tenant: &TenantId) -> Result<(), Stop> {
-    let name = Name::Tenant(tenant.clone());
-    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-    match found.role.and_then(|role| role.mark) {
-        Some(left) if mark::is_of_undone(platform, &left).await? => {
-            clusters::stock::discard(server, &name, Whose::Marked(&left)).await
-        }
-        _ => Ok(()),
-    }
 }

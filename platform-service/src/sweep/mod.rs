@@ -142,7 +142,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
     Ok(report)
 }
 
-/// Removes a find, if still nobody claims it.
+/// Removes a find, if still nobody claims it and it can be reached.
 async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), Stop> {
     match &found.removal {
         Removal::ByHand => return Ok(()),

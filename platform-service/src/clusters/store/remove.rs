@@ -54,40 +54,32 @@ pub(in crate::clusters) async fn left(
     cluster: &ClusterName,
 ) -> Result<Left, sqlx::Error> {
     Ok(Left {
-        tenants: tenants(&mut *connection, cluster).await?,
-        deleted: deleted(&mut *connection, cluster).await?,
+        tenants: tenants(&mut *connection, cluster, Life::Living).await?,
+        deleted: tenants(&mut *connection, cluster, Life::Deleted).await?,
         kept: kept(&mut *connection, cluster).await?,
         operations: operations(connection, cluster).await?,
     })
 }
 
+/// Which tenants are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Living,
+    /// Deleted, and not purged.
+    Deleted,
+}
+
 async fn tenants(
     connection: &mut PgConnection,
     cluster: &ClusterName,
+    life: Life,
 ) -> Result<Several, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select id, count(*) over () as "all!" from registry.tenant
-           where cluster = $1 and status <> 'deleted' order by id limit $2"#,
+           where cluster = $1 and (status = 'deleted') = $2 and purged_at is null
+           order by id limit $3"#,
         cluster.as_str(),
-        NAMED,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(Several {
-        all: rows.first().map_or(0, |row| row.all.unsigned_abs()),
-        named: rows.into_iter().map(|row| row.id).collect(),
-    })
-}
-
-async fn deleted(
-    connection: &mut PgConnection,
-    cluster: &ClusterName,
-) -> Result<Several, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select id, count(*) over () as "all!" from registry.tenant
-           where cluster = $1 and status = 'deleted' and purged_at is null
-           order by id limit $2"#,
-        cluster.as_str(),
+        life == Life::Deleted,
         NAMED,
     )
     .fetch_all(connection)

@@ -223,16 +223,11 @@ impl Saga for MovePlan {
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
-            Step::Switch => match steps::switch_back(platform, head, self).await {
-                // The tenant does not wait for a server that it is not on. What is left there is found by
-                // its mark, by the sweep or by the next move to there.
-                Err(stop) if stop.is_unreachable() => Ok(()),
-                done => done,
-            },
+            Step::Switch => steps::switch_back(platform, head, self).await,
             Step::Wall => steps::open_again(platform, head, self).await,
             Step::Slot => replicate::close_slot(platform, head, self).await,
             Step::Target => match steps::drop_target(platform, head, self).await {
-                // No route names the copy, and its role cannot log in.
+                // No route names the copy.
                 Err(stop) if stop.is_unreachable() => {
                     self.remains = Remains::ForTheSweep;
                     Ok(())

@@ -309,13 +309,20 @@ async fn has_switched(ends: &Ends, marker: &str) -> Result<bool, Stop> {
     Ok(found.as_deref() == Some(marker))
 }
 
-/// Takes the tenant's name from the copy again.
+/// Takes the tenant's name from the copy again, where its server can be reached.
 pub(super) async fn switch_back(
     platform: &Platform,
     head: &Head,
     plan: &MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
+    match ends.target.acquire().await.map_err(Stop::from) {
+        Ok(connection) => drop(connection),
+        // The tenant does not wait for a server that it is not on. What is left there is found by its
+        // mark, by the sweep or by the next move to there.
+        Err(stop) if stop.is_unreachable() => return Ok(()),
+        Err(stop) => return Err(stop),
+    }
     if !has_switched(&ends, &ends.marker()).await? {
         return Ok(());
     }

@@ -121,12 +121,15 @@ impl Adopt {
             return preview(context, &body).await;
         }
         let mut unseen = password.as_ref().map(|password| password.unseen(context));
-        let begun = follow::recorded(context, PATH, &body).await;
-        let begun = match &mut unseen {
-            Some(unseen) => unseen.sent(begun),
-            None => begun,
+        let followed = async {
+            let begun = follow::recorded(context, PATH, &body).await?;
+            begun.followed(context, PATH, &body).await
         };
-        let mut view = begun?.followed(context, PATH, &body).await?;
+        let followed = followed.await;
+        let mut view = match &mut unseen {
+            Some(unseen) => unseen.sent(followed),
+            None => followed,
+        }?;
         if let Some(unseen) = unseen {
             unseen.show_in(&mut view);
         }

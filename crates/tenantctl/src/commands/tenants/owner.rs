@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::confirm::{Source, secret};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, text};
 
 /// Where the owner's password comes from.
 #[derive(Debug, Args)]
@@ -75,9 +75,9 @@ pub(super) struct Unseen<'c> {
 }
 
 impl Unseen<'_> {
-    /// What came of sending it: one that was refused is nobody's.
+    /// What came of sending it: one that was refused, or whose operation was undone, is nobody's.
     pub(super) fn sent<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
-        if matches!(outcome, Err(Failure::Refused { .. })) {
+        if outcome.as_ref().is_err_and(is_nobodys) {
             self.password = None;
         }
         outcome
@@ -88,6 +88,19 @@ impl Unseen<'_> {
         if let Some(password) = self.password.take() {
             view["password"] = password.expose().into();
         }
+    }
+}
+
+/// Whether nothing has come of what was asked for, now or by a try before whose answer was lost.
+fn is_nobodys(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused { refusal, .. } => {
+            let is_about_now =
+                refusal.status == 429 || refusal.code == "idempotency-key-in-progress";
+            (400..500).contains(&refusal.status) && !is_about_now
+        }
+        Failure::Operation(view) => text(view, "/state") == "undone",
+        _ => false,
     }
 }
 
