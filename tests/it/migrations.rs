@@ -37,6 +37,12 @@ fn ledger_with(second: &AtomicBool, sql: &str) -> Module {
 
 /// A world whose replicas of app-service have the second release once the switch says so.
 async fn with_releases() -> (World, Arc<AtomicBool>) {
+    let (options, second) = releases();
+    (World::with(options).await, second)
+}
+
+/// Options of such a world, and the switch.
+pub(crate) fn releases() -> (WorldOptions, Arc<AtomicBool>) {
     let second = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&second);
     let options = WorldOptions::default().app(move || {
@@ -45,10 +51,10 @@ async fn with_releases() -> (World, Arc<AtomicBool>) {
             .module(entries::module())
             .module(ledger(&switch))
     });
-    (World::with(options).await, second)
+    (options, second)
 }
 
-async fn versions(world: &World, tenant: &str) -> Vec<String> {
+pub(crate) async fn versions(world: &World, tenant: &str) -> Vec<String> {
     let sql = "select version::text from ledger.refinery_schema_history order by version";
     world.postgres().texts(tenant, sql).await
 }

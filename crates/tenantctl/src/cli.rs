@@ -216,7 +216,10 @@ impl Command {
         match self {
             Self::Tenants(command) => command.is_heard_of(),
             Self::Clusters(command) => matches!(command, clusters::Command::Drain(_)),
-            Self::Backups(command) => matches!(command, backups::Command::Verify(_)),
+            Self::Backups(command) => matches!(
+                command,
+                backups::Command::Verify(_) | backups::Command::Restore(_)
+            ),
             Self::Rollouts(command) => matches!(command, rollouts::Command::Try(_)),
             Self::Keys(command) => matches!(
                 command,

@@ -376,7 +376,7 @@ fn after_refusal(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<Stri
         "downgrade-refused" => Some("choose a cluster whose PostgreSQL is not older: `tenantctl clusters list`".to_owned()),
         "tools-missing" => Some("install the PostgreSQL client programs of that version on the platform's host, or set tools.bin_dir".to_owned()),
         "object-store-unavailable" => Some("look at the objects.* settings and at the room in the store, then give the command again".to_owned()),
-        "archive-corrupt" if route.path.ends_with("/restore-backup") => Some(
+        "archive-corrupt" if route.path.ends_with("/restore-backup") || route.path.ends_with("/clones") => Some(
             "use another backup: `tenantctl backups list`; `tenantctl backups verify` tries one".to_owned(),
         ),
         "archive-corrupt" => Some("fetch the archive again, or use another backup: `tenantctl backups list`".to_owned()),

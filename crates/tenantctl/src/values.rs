@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use contract::TenantId;
+use contract::{Slug, TenantId};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -49,6 +49,29 @@ pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
             "is a time such as 2026-12-24T18:00:00Z, or how long from now, such as 2h or 7d"
                 .to_owned()
         })
+}
+
+/// A time: RFC 3339, or how long ago.
+pub(crate) fn past(text: &str) -> Result<OffsetDateTime, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(at);
+    }
+    duration(text)
+        .ok()
+        .and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?))
+        .ok_or_else(|| {
+            "is a time such as 2026-12-24T18:00:00Z, or how long ago, such as 2h or 7d".to_owned()
+        })
+}
+
+/// What people type for a new tenant, or the id that it gives.
+pub(crate) fn new_slug(text: &str) -> Result<Slug, String> {
+    let slug = match text.strip_prefix("t_") {
+        Some(name) => name.replace('_', "-"),
+        None => text.to_owned(),
+    };
+    slug.parse::<Slug>()
+        .map_err(|error| format!("what people type for a tenant is {}", error.rule()))
 }
 
 /// A tenant's id, with the one that was probably meant.
@@ -108,6 +131,24 @@ mod tests {
         assert!(moment("2026-12-24T18:00:00Z").is_ok());
         assert!(moment("2h").unwrap() > OffsetDateTime::now_utc());
         assert!(moment("tomorrow").unwrap_err().contains("2h"));
+    }
+
+    #[test]
+    fn a_time_is_given_or_ago() {
+        assert!(past("2026-12-24T18:00:00Z").is_ok());
+        assert!(past("2h").unwrap() < OffsetDateTime::now_utc());
+        assert!(past("yesterday").unwrap_err().contains("2h"));
+    }
+
+    #[test]
+    fn a_new_tenant_is_named_by_its_slug_or_its_id() {
+        for text in ["acme-old", "t_acme_old"] {
+            let slug = new_slug(text).unwrap();
+            assert_eq!(slug.tenant_id().as_str(), "t_acme_old");
+        }
+        for text in ["Acme", "t_", "t_acme__old", "acme_old", ""] {
+            assert!(new_slug(text).unwrap_err().contains("hyphen"), "{text}");
+        }
     }
 
     #[test]

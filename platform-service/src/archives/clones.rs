@@ -1,4 +1,4 @@
-//! Asking for a copy of a tenant.
+//! Asking for a copy of a tenant, as it is or as it was when a backup of it was made.
 //!
 //! Deliberately the copy is a tenant like any other: it has its tier, its region and its own id.
 //! Invariant: its statements that anonymise are in no log and no audit row.
@@ -13,7 +13,7 @@ use kit::extract::{Json, Path, Query};
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::backups::living;
+use crate::backups::{archive, found, living, original};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::{ClonePlan, Subject};
 use crate::operators::{Operator, TenantsWrite};
@@ -25,6 +25,10 @@ use crate::tenants::intake::{Wanted, admit};
 ///
 /// The copy has the rows of one moment, and nobody's session. `anonymise_sql` runs in it as the owner of
 /// its schemas, in one transaction, before anybody can reach it.
+///
+/// With `backup` the rows are those of that backup of the tenant, brought to the newest schemas; the tenant
+/// itself is not asked, so it may be suspended, deleted or on a server that is down. Of a tenant that is
+/// purged, its last backup becomes a tenant with `company` and `email`, which are not known any more.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/clones",
@@ -51,14 +55,24 @@ pub(crate) async fn clone(
         request: json!({ "clone": source, "new": new }),
         wait: query.wait,
     };
+    if new.backup.is_some() {
+        archive::objects(&platform.settings)?;
+    }
     let shared = platform.clone();
     begin(&platform, request, move |db, id| {
         Box::pin(async move {
-            let original = living(db, &source).await?;
+            let backup = match new.backup {
+                Some(backup) => Some(found(db, backup).await?),
+                None => None,
+            };
+            let original = match &backup {
+                Some(backup) => original(db, &source, backup).await?,
+                None => living(db, &source).await?,
+            };
             let wanted = Wanted {
                 slug: Some(&new.slug),
                 company: new.company.as_ref().unwrap_or(&original.company),
-                email: &original.contact_email,
+                email: new.email.as_ref().unwrap_or(&original.contact_email),
                 tier: &original.tier,
                 region: Some(&original.region),
                 time_zone: &original.time_zone,
@@ -66,11 +80,15 @@ pub(crate) async fn clone(
             };
             let copy = admit(db, wanted).await?;
             let tenants = (&original, &copy);
-            let plan = ClonePlan::record(db, &shared, id, tenants, new.anonymise_sql).await?;
+            let (backup, sql) = (backup.as_ref(), new.anonymise_sql);
+            let plan = ClonePlan::record(db, &shared, id, tenants, backup, sql).await?;
             Ok(Planned {
                 subject: Subject::Tenant(copy.id),
                 plan: plan.into(),
-                detail: json!({ "source": source }),
+                detail: match new.backup {
+                    Some(backup) => json!({ "source": source, "backup": backup }),
+                    None => json!({ "source": source }),
+                },
             })
         })
     })

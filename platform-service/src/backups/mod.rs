@@ -55,7 +55,7 @@ pub(crate) fn object(tenant: &TenantId, id: BackupId, kind: BackupKind) -> Strin
 }
 
 impl BackupRow {
-    fn view(self) -> BackupView {
+    pub(super) fn view(self) -> BackupView {
         BackupView {
             size_bytes: self.written.map(|written| written.size_bytes),
             sha256: self.written.map(|written| written.sha256_text()),
@@ -74,6 +74,18 @@ impl BackupRow {
             verified_at: self.verified_at,
             expires_at: self.expires_at,
         }
+    }
+
+    /// Refuses what is another tenant's.
+    ///
+    /// # Errors
+    /// It is another tenant's.
+    pub(crate) fn must_be_of(&self, tenant: &TenantId) -> Result<()> {
+        if self.tenant == *tenant {
+            return Ok(());
+        }
+        let detail = format!("{} is a backup of another tenant.", self.id);
+        Err(Problem::new(Code::Conflict).detail(detail))
     }
 
     /// What an operation needs to load it.
@@ -117,6 +129,27 @@ pub(crate) async fn living(connection: &mut PgConnection, id: &TenantId) -> Resu
         TenantStatus::Provisioning => Err(Problem::new(Code::TenantProvisioning)),
         TenantStatus::Deleted => Err(Problem::new(Code::TenantDeleted)),
     }
+}
+
+/// The tenant of a backup that can be loaded, locked: whether it is served or deleted; of one that is purged,
+/// only the last backup is left.
+///
+/// # Errors
+/// The backup is another tenant's, or cannot be loaded; there is no such tenant, or its data is destroyed.
+pub(crate) async fn original(
+    connection: &mut PgConnection,
+    id: &TenantId,
+    backup: &BackupRow,
+) -> Result<TenantRow> {
+    let row = tenants::store::find_for_update(connection, id).await?;
+    let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
+    backup.must_be_of(id)?;
+    backup.archive()?;
+    let is_purged = row.status == TenantStatus::Deleted && row.purge_after.is_none();
+    if is_purged && backup.kind != BackupKind::Final {
+        return Err(Problem::new(Code::TenantDeleted).detail("Its data is destroyed."));
+    }
+    Ok(row)
 }
 
 /// The version of the server that a tenant is on.
@@ -360,6 +393,12 @@ pub(crate) async fn delete(
     begin(&platform, request, move |db, _| {
         Box::pin(async move {
             let row = found(db, id).await?;
+            if let Some(operation) = store::needed_by(db, id).await? {
+                return Err(Problem::new(Code::Conflict).detail(format!(
+                    "The operation {operation} makes a new tenant of the backup; wait for its end, or look \
+                     at it if it is stuck."
+                )));
+            }
             Ok(Planned {
                 subject: Subject::Tenant(row.tenant.clone()),
                 plan: ForgetBackupPlan::of(&row).into(),

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use contract::operator::backup::{NewRestore, RestoreFrom, RestorePreview};
+use contract::operator::backup::{BackupView, NewRestore, RestoreFrom, RestorePreview};
 use contract::operator::operation::OperationView;
 use contract::{Code, TenantId};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use serde_json::json;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::store::BackupRow;
 use super::{found, living, store};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::{RestorePlan, Subject};
@@ -33,7 +35,9 @@ const MOST_HOURS: u32 = 2160;
 /// The backup is loaded beside the tenant's database, compared and brought to the newest schema while
 /// the tenant is served; then requests wait for about a tenth of a second while names change. What was
 /// written since the backup is no longer seen, but kept for a time: `from: "previous"` brings it back.
-/// With `dry_run` nothing is done: it is said whether it could be.
+/// With `dry_run` nothing is done: it is said whether it could be, and since when what was written would no
+/// longer be seen. To look at a backup beside the tenant, make a new tenant of it:
+/// `POST /v1/tenants/{id}/clones` with `backup`.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/restore-backup",
@@ -67,12 +71,14 @@ pub(crate) async fn restore(
     if new.dry_run {
         // Locks rows as a restore does, and is rolled back.
         let mut transaction = platform.registry.begin().await?;
-        planned(&mut transaction, &tenant, new.from, keep_old).await?;
-        let (from, keep_old_hours) = (new.from, hours);
+        let (_, back) = planned(&mut transaction, &tenant, new.from, keep_old).await?;
+        let lost_since = back.as_of();
         let preview = RestorePreview {
             tenant,
-            from,
-            keep_old_hours,
+            from: new.from,
+            backup: back.backup(),
+            lost_since,
+            keep_old_hours: hours,
         };
         return Ok(Json(preview).into_response());
     }
@@ -84,7 +90,7 @@ pub(crate) async fn restore(
     };
     begin(&platform, request, move |db, _| {
         Box::pin(async move {
-            let plan = planned(db, &tenant, new.from, keep_old).await?;
+            let (plan, _) = planned(db, &tenant, new.from, keep_old).await?;
             Ok(Planned {
                 subject: Subject::Tenant(tenant),
                 plan: plan.into(),
@@ -95,23 +101,53 @@ pub(crate) async fn restore(
     .await
 }
 
+/// What a tenant is brought back to.
+enum Back {
+    To(Box<BackupRow>),
+    /// The database that was replaced then.
+    Before(OffsetDateTime),
+}
+
+impl Back {
+    /// What was written after that is not in it.
+    fn as_of(&self) -> OffsetDateTime {
+        match self {
+            Self::To(backup) => backup.created_at,
+            Self::Before(replaced_at) => *replaced_at,
+        }
+    }
+
+    fn backup(self) -> Option<BackupView> {
+        match self {
+            Self::To(backup) => Some(backup.view()),
+            Self::Before(_) => None,
+        }
+    }
+}
+
 /// What a restore is to do, if it can.
 async fn planned(
     db: &mut PgConnection,
     tenant: &TenantId,
     from: RestoreFrom,
     keep_old: Duration,
-) -> Result<RestorePlan> {
+) -> Result<(RestorePlan, Back)> {
     let row = living(db, tenant).await?;
     match from {
-        RestoreFrom::Backup(id) => RestorePlan::from_backup(&row, &found(db, id).await?, keep_old),
+        RestoreFrom::Backup(id) => {
+            let backup = found(db, id).await?;
+            let plan = RestorePlan::from_backup(&row, &backup, keep_old)?;
+            Ok((plan, Back::To(Box::new(backup))))
+        }
         RestoreFrom::Previous => {
             let none = || {
                 Problem::new(Code::NotFound).detail("No database that a restore replaced is kept.")
             };
             let cluster = row.cluster.as_ref().ok_or_else(none)?;
             let kept = store::previous(db, tenant, cluster).await?;
-            RestorePlan::from_previous(&row, &kept.ok_or_else(none)?, keep_old)
+            let kept = kept.ok_or_else(none)?;
+            let plan = RestorePlan::from_previous(&row, &kept.name, keep_old)?;
+            Ok((plan, Back::Before(kept.replaced_at)))
         }
     }
 }

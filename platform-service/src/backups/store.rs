@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::operator::backup::{BackupEncryption, BackupId, BackupKind, BackupState};
 use contract::secret::SecretRef;
-use contract::{SchemaVersions, TenantId};
+use contract::{OperationId, SchemaVersions, TenantId};
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -212,6 +212,36 @@ pub(crate) async fn set_state(
     Ok(())
 }
 
+/// Records that a backup cannot be loaded; one that is being removed meanwhile goes on being removed.
+pub(crate) async fn found_corrupt(
+    connection: &mut PgConnection,
+    id: BackupId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.backup set state = 'corrupt' where id = $1 and state = 'ready'",
+        id.uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The operation that is not over and makes a new tenant of a backup.
+pub(crate) async fn needed_by(
+    connection: &mut PgConnection,
+    id: BackupId,
+) -> Result<Option<OperationId>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select id from registry.operation
+         where kind = 'clone' and state in ('running', 'unwinding', 'stuck')
+             and plan ->> 'backup' = $1 limit 1",
+        id.to_string(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(OperationId::from_uuid))
+}
+
 /// Records that a backup was restored to see that it can be.
 pub(crate) async fn verified(
     connection: &mut PgConnection,
@@ -288,15 +318,24 @@ pub(crate) async fn replaced(
     number("tenant.generation", generation)
 }
 
-/// The database that a tenant's last restore on a cluster replaced, as its name, as long as it is kept.
-/// What a move left is no such database.
+/// A database that a restore replaced.
+#[derive(Debug)]
+pub(crate) struct Previous {
+    pub(crate) name: String,
+    /// What the tenant wrote since then is not in it.
+    pub(crate) replaced_at: OffsetDateTime,
+}
+
+/// The database that a tenant's last restore on a cluster replaced, as long as it is kept. What a move left
+/// is no such database.
 pub(crate) async fn previous(
     connection: &mut PgConnection,
     tenant: &TenantId,
     cluster: &contract::ClusterName,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "select name from registry.kept_database
+) -> Result<Option<Previous>, sqlx::Error> {
+    sqlx::query_as!(
+        Previous,
+        "select name, created_at as replaced_at from registry.kept_database
          where tenant_id = $1 and cluster = $2 and name like 'old:%' and drop_after > now()
              and not exists (select from registry.operation
                  where operation.id = kept_database.operation_id and operation.kind = 'move')

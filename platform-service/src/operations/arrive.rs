@@ -5,18 +5,21 @@
 //! complete, and its schemas are the newest, before a role can reach it; what this operation did not
 //! make is never touched.
 
+use std::time::Duration;
+
 use adapters::secret_store::SecretSubject;
 use contract::secret::{Secret, SecretRef};
 use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
 use kit::db::broken_constraint;
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 
 use super::create::{self, FIRST_COPY};
 use super::{Head, Step, Stop, lease, mark};
-use crate::clusters::connections::Server;
-use crate::clusters::placement::{self, Needs};
+use crate::clusters::connections::{Database, Server};
+use crate::clusters::placement::{self, Candidate, Needs};
 use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store::{self as clusters, kept};
@@ -24,6 +27,9 @@ use crate::clusters::{services, spare};
 use crate::platform::Platform;
 use crate::tenants::overrides::Overrides;
 use crate::tenants::{self, NewTenant};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was chosen before the first step, and what steps learned.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +44,9 @@ pub(super) struct Arrival {
     pub(super) bytes: u64,
     /// Where it is placed if there is room.
     near: Option<ClusterName>,
+    /// Where it is placed only if nobody else takes it: it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silent: Option<ClusterName>,
     /// What the database has once its schemas are the newest.
     pub(super) schema_versions: SchemaVersions,
 }
@@ -73,8 +82,23 @@ impl Arrival {
             credential: None,
             bytes: 0,
             near,
+            silent: None,
             schema_versions: SchemaVersions::new(),
         })
+    }
+
+    /// Looks whether the cluster that it would be placed on answers, where its data does not come from
+    /// there; another one is better then.
+    pub(super) async fn avoid_silence(&mut self, platform: &Platform) -> Result<(), Stop> {
+        let Some(near) = &self.near else {
+            return Ok(());
+        };
+        let answers = match platform.find_server(near).await? {
+            Some(server) => answers(&server).await,
+            None => false,
+        };
+        self.silent = (!answers).then(|| near.clone());
+        Ok(())
     }
 
     /// The database that the data is loaded into.
@@ -170,10 +194,17 @@ impl Arrival {
             labels: &tenant.labels,
             bytes: self.bytes,
         };
-        let near = candidates.iter().find(|candidate| {
+        let (silent, answering): (Vec<Candidate>, Vec<Candidate>) = candidates
+            .iter()
+            .cloned()
+            .partition(|candidate| Some(&candidate.name) == self.silent.as_ref());
+        let near = answering.iter().find(|candidate| {
             Some(&candidate.name) == self.near.as_ref() && candidate.judge(needs).is_ok()
         });
-        let Some(chosen) = near.or_else(|| placement::place(&candidates, needs)) else {
+        let chosen = near
+            .or_else(|| placement::place(&answering, needs))
+            .or_else(|| placement::place(&silent, needs));
+        let Some(chosen) = chosen else {
             let misfit = placement::why_none(&candidates, needs);
             return Err(Stop::Fail(misfit.into_problem(Code::ClusterFull)));
         };
@@ -223,6 +254,15 @@ impl Arrival {
         kept::forget(&mut *platform.registry.acquire().await?, place).await?;
         Ok(())
     }
+}
+
+/// Whether a server takes a connection now.
+async fn answers(server: &Server) -> bool {
+    let tried = async {
+        let connection = server.connect(Database::Maintenance).await?;
+        connection.close().await
+    };
+    matches!(timeout(PATIENCE, tried).await, Ok(Ok(())))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -1,9 +1,12 @@
-//! Copying a tenant to a new id, without what is personal where an operator's SQL takes it out.
+//! Copying a tenant, or a backup of it, to a new id, without what is personal where an operator's SQL takes
+//! it out.
 //!
-//! Deliberately of one moment, and without the original noticing: it is served meanwhile. Invariants:
-//! nobody can reach the copy before it is anonymised; no session of the original is good in the copy.
+//! Deliberately of one moment, and without the original noticing: it is served meanwhile, and a copy of a
+//! backup asks nothing of its database. Invariants: nobody can reach the copy before it is anonymised; no
+//! session of the original is good in the copy; a backup is only read.
 
 use adapters::secret_store::{MAX_SECRET_BYTES, SecretSubject};
+use contract::operator::backup::BackupId;
 use contract::secret::{Secret, SecretRef};
 use contract::{Code, OperationId, TenantId};
 use kit::error::{Problem, Result};
@@ -14,8 +17,10 @@ use sqlx::{Connection, PgConnection};
 use super::arrive::Arrival;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
-use crate::backups::archive::{self, Source};
-use crate::clusters::connections::As;
+use crate::backups::archive::{self, Source, Tables};
+use crate::backups::found;
+use crate::backups::store::{self, BackupRow};
+use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::anonymise::{self, AnonymiseError};
 use crate::clusters::postgres::{self, Name};
 use crate::clusters::spare;
@@ -29,6 +34,9 @@ use crate::tenants::{NewTenant, TenantRow};
 pub(crate) struct ClonePlan {
     arrival: Arrival,
     source: TenantId,
+    /// Of the source; left out where its database is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backup: Option<BackupId>,
     /// Sealed, because statements may quote what they replace.
     anonymise_sql: Option<SecretRef>,
     rows: u64,
@@ -44,6 +52,7 @@ impl ClonePlan {
         platform: &Platform,
         operation: OperationId,
         (source, copy): (&TenantRow, &NewTenant),
+        backup: Option<&BackupRow>,
         anonymise_sql: Option<String>,
     ) -> Result<Self> {
         let sealed = match anonymise_sql {
@@ -51,30 +60,67 @@ impl ClonePlan {
             None => None,
         };
         let (overrides, near) = (source.overrides.clone(), source.cluster.clone());
-        let arrival =
+        let mut arrival =
             Arrival::record(connection, platform, operation, copy, overrides, near).await?;
+        // Compressed: it gets larger than that.
+        let written = backup.and_then(|backup| backup.written);
+        arrival.bytes = written.map_or(0, |written| written.size_bytes);
         Ok(Self {
             arrival,
             source: source.id.clone(),
+            backup: backup.map(|backup| backup.id),
             anonymise_sql: sealed,
             rows: 0,
         })
     }
 
     async fn load(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let source = Placed::find(platform, &self.source).await?;
         let server = Arrival::server(platform, head).await?;
+        let tables = match self.backup {
+            Some(backup) => {
+                // As it is now: somebody may have removed it.
+                let row = found(&mut *platform.registry.acquire().await?, backup).await?;
+                let archive = row.archive()?;
+                let side = Arrival::make_side(platform, head).await?;
+                archive::load(platform, &server, &side, &archive).await?;
+                row.tables
+            }
+            None => self.copy(platform, head, &server).await?,
+        };
+        let side = Arrival::side(head.tenant()?);
+        archive::compare(platform, &server, &side, &tables).await?;
+        self.rows = archive::rows(&tables);
+        // In the same step: what was loaded anew is anonymised anew.
+        self.anonymise(platform, head).await
+    }
+
+    /// Copies the database that the source has now.
+    async fn copy(
+        &self,
+        platform: &Platform,
+        head: &Head,
+        server: &Server,
+    ) -> Result<Tables, Stop> {
+        let source = Placed::find(platform, &self.source).await?;
         let side = Arrival::make_side(platform, head).await?;
         let from = Source {
             server: &source.server,
             name: &Name::Tenant(self.source.clone()),
             copy: source.row.copy,
         };
-        let facts = archive::copy(platform, from, &server, &side).await?;
-        archive::compare(platform, &server, &side, &facts.tables).await?;
-        self.rows = facts.rows();
-        // In the same step: what was loaded anew is anonymised anew.
-        self.anonymise(platform, head).await
+        Ok(archive::copy(platform, from, server, &side).await?.tables)
+    }
+
+    /// Learns what placement has to know of the data.
+    async fn survey(&mut self, platform: &Platform) -> Result<(), Stop> {
+        if self.backup.is_some() {
+            return self.arrival.avoid_silence(platform).await;
+        }
+        let source = Placed::find(platform, &self.source).await?;
+        let mut connection = source.server.acquire().await?;
+        let name = Name::Tenant(self.source.clone());
+        self.arrival.bytes = postgres::moving::bytes_of(&mut connection, &name).await?;
+        Ok(())
     }
 
     async fn anonymise(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
@@ -93,6 +139,14 @@ impl ClonePlan {
         let ran = anonymise::run(&mut session, sql.as_ref().map(Secret::expose)).await;
         ran.map_err(stop)?;
         Ok(session.close().await?)
+    }
+
+    async fn say_if_corrupt(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        let failed = head.failure.as_ref().map(|failure| failure.code);
+        if let (Some(backup), Some(Code::ArchiveCorrupt)) = (self.backup, failed) {
+            store::found_corrupt(connection, backup).await?;
+        }
+        Ok(())
     }
 }
 
@@ -150,11 +204,7 @@ impl Saga for ClonePlan {
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
             Step::Secret => {
-                let source = Placed::find(platform, &self.source).await?;
-                let mut connection = source.server.acquire().await?;
-                let name = Name::Tenant(self.source.clone());
-                self.arrival.bytes = postgres::moving::bytes_of(&mut connection, &name).await?;
-                drop(connection);
+                self.survey(platform).await?;
                 self.arrival.act(platform, head).await
             }
             Step::Load => self.load(platform, head).await,
@@ -179,11 +229,16 @@ impl Saga for ClonePlan {
         match head.step {
             // The first step is the last one to be undone.
             Step::Secret => Arrival::free(connection, head).await,
+            Step::Load => self.say_if_corrupt(connection, head).await,
             _ => Ok(()),
         }
     }
 
     fn result(&self) -> Option<Value> {
-        Some(json!({ "source": self.source, "rows": self.rows }))
+        let mut result = json!({ "source": self.source, "rows": self.rows });
+        if let Some(backup) = self.backup {
+            result["backup"] = json!(backup);
+        }
+        Some(result)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use contract::operator::backup::{BackupId, BackupState};
+use contract::operator::backup::BackupId;
 use contract::{ClusterName, Code, SchemaVersions, TenantId};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
@@ -82,10 +82,7 @@ impl RestorePlan {
         backup: &BackupRow,
         keep_old: Duration,
     ) -> Result<Self> {
-        if backup.tenant != tenant.id {
-            let detail = format!("{} is a backup of another tenant.", backup.id);
-            return Err(Problem::new(Code::Conflict).detail(detail));
-        }
+        backup.must_be_of(&tenant.id)?;
         let source = RestoreSource::Backup {
             id: backup.id,
             archive: backup.archive()?,
@@ -418,7 +415,7 @@ impl Saga for RestorePlan {
             && head.step == Step::Load
             && failed == Some(Code::ArchiveCorrupt)
         {
-            store::set_state(connection, *id, BackupState::Corrupt).await?;
+            store::found_corrupt(connection, *id).await?;
         }
         Ok(())
     }

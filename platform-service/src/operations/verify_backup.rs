@@ -5,7 +5,7 @@
 
 use contract::ClusterName;
 use contract::Code;
-use contract::operator::backup::{BackupId, BackupState};
+use contract::operator::backup::BackupId;
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Saga for VerifyBackupPlan {
     async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         let failed = head.failure.as_ref().map(|failure| failure.code);
         if head.step == Step::Load && failed == Some(Code::ArchiveCorrupt) {
-            store::set_state(connection, self.backup, BackupState::Corrupt).await?;
+            store::found_corrupt(connection, self.backup).await?;
         }
         Ok(())
     }

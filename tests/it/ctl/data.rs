@@ -33,6 +33,16 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     let restore = ["tenants", "restore-backup", id, backup];
     let preview = ctl.run(&[&restore[..], &["--dry-run"]].concat()).expect(0);
     preview.says("Nothing was changed");
+    preview.says(&format!("the backup {backup} of "));
+    for shown in ["no longer seen", "size", "rows"] {
+        assert!(preview.out.contains(shown), "{shown}: {}", preview.out);
+    }
+    let made = ctl.json(&["backups", "show", backup])["created_at"].clone();
+    let dry = ctl.json(&[&restore[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&dry["lost_since"], &dry["backup"]["created_at"]),
+        (&made, &made)
+    );
     // What a restore would refuse, a dry run refuses.
     let previous_dry = ["tenants", "restore-backup", id, "previous", "--dry-run"];
     ctl.run(&previous_dry).expect(3);
@@ -92,6 +102,59 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     ctl.run(&delete).expect(2).says("--yes");
     ctl.run(&[&delete[..], &["--yes"]].concat()).expect(0);
     ctl.run(&["backups", "show", backup]).expect(3);
+}
+
+#[tokio::test]
+async fn a_backup_becomes_a_new_tenant_by_its_id_or_by_a_time() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    let tenant = keeping.world.tenant("then").await;
+    let id = tenant.id().as_str();
+    write(&tenant, &["first"]).await;
+    let made = ctl.json(&["tenants", "backup", id]);
+    let first = made["result"]["backup"].as_str().unwrap();
+    let at = ctl.json(&["backups", "show", first])["finished_at"].clone();
+    let at = at.as_str().unwrap();
+    write(&tenant, &["second"]).await;
+    ctl.json(&["tenants", "backup", id]);
+
+    let restore = |more: &[&str]| {
+        let words = [&["backups", "restore"], more].concat();
+        ctl.run(&[&words[..], &["-o", "json"]].concat())
+    };
+    let slug = unique("then");
+    let copy = format!("t_{}", slug.replace('-', "_"));
+    let done = restore(&[first, "--to-new", &slug]).expect(0).json();
+    assert_eq!(
+        (&done["tenant"], &done["state"]),
+        (&copy.as_str().into(), &"done".into())
+    );
+    assert_eq!(titles(&keeping, &copy).await, ["first"]);
+    restore(&[first, "--to-new", &slug]).expect(5);
+    // By a time, and named by the id that it is to have.
+    let copy = format!("t_{}", unique("at").replace('-', "_"));
+    let done = restore(&[
+        "--tenant",
+        id,
+        "--at",
+        at,
+        "--to-new",
+        &copy,
+        "--company",
+        "Then",
+    ]);
+    assert_eq!(done.expect(0).json()["result"]["backup"], first);
+    assert_eq!(titles(&keeping, &copy).await, ["first"]);
+    assert_eq!(ctl.json(&["tenants", "show", &copy])["company"], "Then");
+    assert_eq!(titles(&keeping, id).await, ["first", "second"]);
+    // Before the first one there is nothing; and one is not chosen twice.
+    let early = restore(&["--tenant", id, "--at", "1d", "--to-new", &slug]);
+    early.expect(1).says("no backup that was complete then");
+    restore(&[first, "--tenant", id, "--at", at, "--to-new", &slug]).expect(2);
+    restore(&["--to-new", &slug]).expect(2);
+    restore(&[first]).expect(2).says("--to-new");
+    let nobodys = "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f";
+    restore(&[nobodys, "--to-new", &slug]).expect(3);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use world::{Logs, Speaker, TenantHandle, World, WorldOptions, until};
 use super::harness;
 use crate::support::entry;
 
+mod beside;
 mod faults;
 mod restores;
 

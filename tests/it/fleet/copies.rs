@@ -19,13 +19,13 @@ async fn post(operator: &Speaker, path: &str) -> world::Answer {
 }
 
 /// Logs somebody of a tenant in at a copy of it.
-async fn log_in(world: &World, tenant: &str, email: &str) -> world::Answer {
+pub(super) async fn log_in(world: &World, tenant: &str, email: &str) -> world::Answer {
     let door = world.anonymous().in_tenant(tenant);
     let body = json!({ "email": email, "password": PASSWORD });
     door.post("/v1/auth/login", body).await
 }
 
-fn without_sessions(hashes: Vec<String>) -> Vec<String> {
+pub(super) fn without_sessions(hashes: Vec<String>) -> Vec<String> {
     let gone = ["auth.session ", "auth.refresh_token ", "auth.audit "];
     hashes
         .into_iter()
@@ -286,15 +286,15 @@ async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
 }
 
 /// A slug of a copy of a tenant.
-fn copy_slug(tenant: &TenantHandle) -> String {
+pub(super) fn copy_slug(tenant: &TenantHandle) -> String {
     format!("c-{}", tenant.slug())
 }
 
-fn copy_id(tenant: &TenantHandle) -> String {
+pub(super) fn copy_id(tenant: &TenantHandle) -> String {
     format!("t_{}", copy_slug(tenant).replace('-', "_"))
 }
 
-async fn copy_is_served(world: &World, tenant: &TenantHandle) {
+pub(super) async fn copy_is_served(world: &World, tenant: &TenantHandle) {
     let copy = copy_id(tenant);
     until("the copy is served", || async {
         log_in(world, &copy, tenant.email()).await.status() == 200
@@ -302,7 +302,7 @@ async fn copy_is_served(world: &World, tenant: &TenantHandle) {
     .await;
 }
 
-async fn nothing_is_left(world: &World, tenant: &TenantHandle) {
+pub(super) async fn nothing_is_left(world: &World, tenant: &TenantHandle) {
     let copy = copy_id(tenant);
     let left = world.postgres().names().await;
     assert!(!left.iter().any(|name| name.contains(&copy)), "{left:?}");

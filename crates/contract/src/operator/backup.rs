@@ -102,7 +102,7 @@ pub struct NewBackup {
 }
 
 /// A backup.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(example = json!({
     "id": "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f", "tenant": "t_acme", "kind": "manual",
     "state": "ready", "encryption": "none", "size_bytes": 18_231,
@@ -189,13 +189,22 @@ pub struct NewRestore {
 
 /// What a restore would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(example = json!({ "tenant": "t_acme", "from": "previous", "keep_old_hours": 72 }))]
+#[schema(example = json!({
+    "tenant": "t_acme", "from": "previous", "backup": null, "lost_since": "2026-01-05T09:30:00Z",
+    "keep_old_hours": 72
+}))]
 pub struct RestorePreview {
     /// Whose data would be replaced.
     pub tenant: TenantId,
     /// By what.
     #[schema(value_type = String)]
     pub from: RestoreFrom,
+    /// The backup, where it is one: when it was made, and how much it holds.
+    pub backup: Option<BackupView>,
+    /// What was written after that would no longer be seen: when the backup was begun, or when the database
+    /// was replaced.
+    #[serde(with = "time::serde::rfc3339")]
+    pub lost_since: OffsetDateTime,
     /// Hours for which the replaced database would be kept.
     pub keep_old_hours: u32,
 }
@@ -234,7 +243,7 @@ impl From<RestoreFrom> for String {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
-    "slug": "acme-staging",
+    "slug": "acme-yesterday", "backup": "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f",
     "anonymise_sql": "update auth.account set email = 'user-' || id || '@example.com';"
 }))]
 pub struct NewClone {
@@ -243,7 +252,14 @@ pub struct NewClone {
     /// The copy's name; left out for that of the original.
     #[serde(default)]
     pub company: Option<String>,
-    /// Statements that run in the copy before it is served, in one transaction.
+    /// The address that the platform writes to; left out for that of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// A backup of the original, whose rows the copy gets; left out for those of today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupId>,
+    /// Statements that run in the copy before it is served, in one transaction; in the schemas of a backup's
+    /// time, where it is one's.
     #[serde(default)]
     pub anonymise_sql: Option<String>,
     /// Labels that its cluster must have; left out for those of the original.

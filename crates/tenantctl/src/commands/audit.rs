@@ -49,27 +49,14 @@ pub(crate) struct List {
     #[arg(long)]
     action: Option<String>,
     /// What was done since: a time, or how long ago.
-    #[arg(long, value_name = "TIME", value_parser = past)]
+    #[arg(long, value_name = "TIME", value_parser = values::past)]
     since: Option<OffsetDateTime>,
     /// What was done before: a time, or how long ago.
-    #[arg(long, value_name = "TIME", value_parser = past)]
+    #[arg(long, value_name = "TIME", value_parser = values::past)]
     until: Option<OffsetDateTime>,
     /// How many at most; 0 for all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
-}
-
-/// A time: RFC 3339, or how long ago.
-fn past(text: &str) -> Result<OffsetDateTime, String> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(at);
-    }
-    values::duration(text)
-        .ok()
-        .and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?))
-        .ok_or_else(|| {
-            "is a time such as 2026-12-24T18:00:00Z, or how long ago, such as 2h or 7d".to_owned()
-        })
 }
 
 impl Command {
@@ -91,17 +78,5 @@ impl List {
         query.extend(self.since.map(|since| ("since", at(since))));
         query.extend(self.until.map(|until| ("until", at(until))));
         context.list(COLUMNS, "/v1/audit", &query, self.limit).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_given_or_ago() {
-        assert!(past("2026-12-24T18:00:00Z").is_ok());
-        assert!(past("2h").unwrap() < OffsetDateTime::now_utc());
-        assert!(past("yesterday").unwrap_err().contains("2h"));
     }
 }

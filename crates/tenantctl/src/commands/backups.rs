@@ -1,7 +1,9 @@
-//! Backups: list, show, verify, delete, schedule; a tenant's own are made by `tenants backup`.
+//! Backups: list, show, verify, restore, delete, schedule; a tenant's own are made by `tenants backup`.
 //!
-//! Deliberately no restore here: that changes a tenant, and stands with it. Invariant: a backup is
+//! Deliberately no restore over a tenant here: that changes it, and stands with it. Invariant: a backup is
 //! deleted only after its id was typed.
+
+mod restore;
 
 use clap::{Args, Subcommand};
 use contract::TenantId;
@@ -73,6 +75,16 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Verify(Named),
+    /// Make a new tenant of a backup, beside the one that it is of.
+    #[command(after_help = "Examples:
+  tenantctl backups restore bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to-new acme-yesterday
+  tenantctl backups restore --tenant t_acme --at 1d --to-new acme-yesterday --anonymise scrub.sql
+  tenantctl backups restore bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to-new acme-again --company 'Acme Corp' --email it@acme.example
+
+The backup's tenant is not touched: it may be served, suspended, deleted or on a server that is down. People
+log in to the new one with the passwords of that time. The last example is for the last backup of a tenant
+that was purged. To replace a tenant's data, see `tenantctl tenants restore-backup`.")]
+    Restore(restore::Restore),
     /// Delete a backup for good.
     #[command(after_help = "Examples:
   tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --dry-run
@@ -164,6 +176,7 @@ impl Command {
             Self::Verify(named) => {
                 follow::begin(context, &format!("{}/verify", named.path()), &json!({})).await
             }
+            Self::Restore(restore) => restore.run(context).await,
             Self::Delete(delete) => delete.run(context).await,
             Self::Schedule(schedule) => schedule.run(context).await,
         }

@@ -96,7 +96,7 @@ pub(crate) async fn tenants(
 }
 
 /// Backups whose time is over, or of which a tenant has newer ones by schedule than its tier keeps;
-/// never the newest one of a tenant that can be restored.
+/// never the newest one of a tenant that can be restored, and none that a new tenant is being made of.
 pub(crate) async fn over(
     connection: &mut PgConnection,
     limit: i64,
@@ -120,8 +120,10 @@ pub(crate) async fn over(
         where ranked.has_newer
             and (ranked.expires_at < now() or ranked.place > ranked.backup_keep)
             and not exists (select from registry.operation
-                where operation.tenant_id = ranked.tenant_id
-                    and operation.state in ('running', 'unwinding', 'stuck'))
+                where operation.state in ('running', 'unwinding', 'stuck')
+                    and (operation.tenant_id = ranked.tenant_id
+                        or operation.kind = 'clone' and operation.plan ->> 'backup'
+                            = 'bak_' || replace(ranked.id::text, '-', '')))
         order by ranked.id limit $1
         "#,
         limit,

@@ -69,13 +69,13 @@ async fn a_restore_brings_back_every_row_and_neighbours_notice_nothing() {
 }
 
 /// What somebody met who asked without a pause.
-struct Met {
-    answered: u64,
-    failed: Vec<u16>,
+pub(super) struct Met {
+    pub(super) answered: u64,
+    pub(super) failed: Vec<u16>,
     longest: Duration,
 }
 
-async fn steady(speaker: Speaker, method: Method, stop: CancellationToken) -> Met {
+pub(super) async fn steady(speaker: Speaker, method: Method, stop: CancellationToken) -> Met {
     let mut met = Met {
         answered: 0,
         failed: Vec::new(),

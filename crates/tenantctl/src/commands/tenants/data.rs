@@ -17,6 +17,8 @@ use hyper::body::{Bytes, Frame};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::life::Explicit;
@@ -27,12 +29,18 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow::{self, Bar};
-use crate::output::{Column, plain};
+use crate::output::{Column, bytes, plain, state, time};
 use crate::values;
 
 const RESTORE_PREVIEW: &[Column<'_>] = &[
     plain("tenant", "/tenant"),
     plain("from", "/from"),
+    time("begun", "/backup/created_at"),
+    plain("rows", "/backup/rows"),
+    bytes("size", "/backup/size_bytes"),
+    state("state", "/backup/state"),
+    time("verified", "/backup/verified_at"),
+    time("no longer seen is what was written after", "/lost_since"),
     plain("hours for which the old data is kept", "/keep_old_hours"),
 ];
 
@@ -145,8 +153,26 @@ pub(crate) struct Move {
 }
 
 /// Labels, where some are given.
-fn given(labels: Vec<(String, String)>) -> Option<BTreeMap<String, String>> {
+pub(crate) fn given(labels: Vec<(String, String)>) -> Option<BTreeMap<String, String>> {
     (!labels.is_empty()).then(|| labels.into_iter().collect())
+}
+
+/// The statements of a file, where one is named.
+pub(crate) fn statements(file: Option<PathBuf>) -> Result<Option<String>, Failure> {
+    let read =
+        |file: PathBuf| std::fs::read_to_string(&file).map_err(Failure::file("reading", &file));
+    file.map(read).transpose()
+}
+
+/// How long ago something was.
+pub(crate) fn ago(then: OffsetDateTime) -> String {
+    let seconds = (OffsetDateTime::now_utc() - then).whole_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
 }
 
 fn restore_from(text: &str) -> Result<RestoreFrom, String> {
@@ -179,47 +205,46 @@ impl Backup {
 impl RestoreBackup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = &self.tenant.id;
-        let from = String::from(self.from);
+        let api = context.api()?;
+        let at = format!("{}/restore-backup", path(id));
+        let mut body = NewRestore {
+            from: self.from,
+            confirm: None,
+            keep_old_hours: self.keep_old,
+            dry_run: true,
+        };
+        // The platform looks as it does for a restore: what would be refused is refused.
+        let shown = api.once(Method::POST, &at, &body).await?;
+        let since = OffsetDateTime::parse(text(&shown, "/lost_since"), &Rfc3339);
+        let ago = since.map_or_else(|_| String::new(), |since| format!(" of {}", ago(since)));
         let what = match self.from {
-            RestoreFrom::Backup(_) => format!("the backup {from}"),
-            RestoreFrom::Previous => "the database that the last restore replaced".to_owned(),
+            RestoreFrom::Backup(backup) => format!("the backup {backup}{ago}"),
+            RestoreFrom::Previous => format!("the database that the last restore replaced{ago}"),
         };
         let consequence = format!(
             "replaces all data of {id} by {what}; what was written since is no longer seen"
         );
         if self.dry_run {
-            let api = context.api()?;
-            // The platform looks as it does for a restore: what would be refused is refused.
-            let body = json!({ "from": from, "keep_old_hours": self.keep_old, "dry_run": true });
-            let at = format!("{}/restore-backup", path(id));
-            let preview = api.once(Method::POST, &at, &body).await?;
-            context.out.item(RESTORE_PREVIEW, &preview)?;
+            context.out.item(RESTORE_PREVIEW, &shown)?;
             context
                 .out
                 .note(&format!("This {consequence}. Nothing was changed."));
             return Ok(());
         }
         confirm::destroy(context, id.as_str(), &consequence)?;
-        let body = NewRestore {
-            from: self.from,
-            confirm: Some(id.to_string()),
-            keep_old_hours: self.keep_old,
-            dry_run: false,
-        };
-        follow::begin(context, &format!("{}/restore-backup", path(id)), &body).await
+        (body.confirm, body.dry_run) = (Some(id.to_string()), false);
+        follow::begin(context, &at, &body).await
     }
 }
 
 impl Clone {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let read = |file: std::path::PathBuf| {
-            std::fs::read_to_string(&file).map_err(Failure::file("reading", &file))
-        };
-        let anonymise_sql = self.anonymise.map(read).transpose()?;
         let body = NewClone {
             slug: self.slug.to_string(),
             company: self.company,
-            anonymise_sql,
+            email: None,
+            backup: None,
+            anonymise_sql: statements(self.anonymise)?,
             labels: given(self.labels),
         };
         follow::begin(context, &format!("{}/clones", path(&self.tenant.id)), &body).await

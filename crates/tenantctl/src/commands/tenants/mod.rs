@@ -180,12 +180,15 @@ All tenants: `tenantctl keys rotate-credentials`.")]
   tenantctl tenants restore-backup t_acme bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
   tenantctl tenants restore-backup t_acme previous --yes
 
-Requests wait for a moment. The replaced database is kept for a time: `previous` brings it back.")]
+Requests wait for a moment. The replaced database is kept for a time: `previous` brings it back. To look at
+a backup beside the tenant, see `tenantctl backups restore --to-new`.")]
     RestoreBackup(data::RestoreBackup),
     /// Copy a tenant to a new one, for staging or a look at a problem.
     #[command(after_help = "Examples:
   tenantctl tenants clone t_acme --as acme-staging
-  tenantctl tenants clone t_acme --as acme-staging --anonymise scrub.sql")]
+  tenantctl tenants clone t_acme --as acme-staging --anonymise scrub.sql
+
+A copy of a backup: `tenantctl backups restore --to-new`.")]
     Clone(data::Clone),
     /// Write a tenant into an archive that can be imported anywhere.
     #[command(after_help = "Example:
