@@ -40,6 +40,9 @@ async fn a_restore_brings_back_every_row_and_neighbours_notice_nothing() {
     assert_ne!(before, after);
 
     // A neighbour writes, and somebody reads the tenant, as long as it is restored.
+    for tenant in [&acme, &beta] {
+        unlimited(world, tenant).await;
+    }
     let stop = CancellationToken::new();
     let neighbour = tokio::spawn(steady(beta.owner(), Method::POST, stop.clone()));
     let reader = tokio::spawn(steady(acme.owner(), Method::GET, stop.clone()));
