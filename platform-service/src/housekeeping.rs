@@ -1,4 +1,5 @@
-//! What the registry forgets in time (old changes, idempotency keys, operations), and what it counts.
+//! What the registry forgets in time (old changes, idempotency keys, operations), what it counts, and which
+//! sealing keys it has seen.
 //!
 //! Deliberately by every replica: each statement is idempotent and small. Invariant: nothing that a
 //! live operation or a service within its retention needs is removed.
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::feed;
+use crate::keys;
 use crate::made_once;
 use crate::platform::Platform;
 use crate::sweep;
@@ -72,6 +74,7 @@ async fn count(platform: &Platform, clusters: &mut BTreeSet<String>) -> Result<(
 
 async fn forget(platform: &Platform) -> Result<(), sqlx::Error> {
     let mut connection = platform.registry.acquire().await?;
+    keys::note_ring(platform, &mut connection).await?;
     feed::store::prune(&mut connection, platform.settings.feed.retention.get()).await?;
     let retention = platform.settings.signup.idempotency_retention.get();
     store::forget_idempotency_keys(&mut connection, retention).await?;

@@ -387,11 +387,16 @@ impl Api {
     }
 }
 
+/// A text as a part of a path or of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// A path with its query string.
 fn asked(path: &str, query: &Query) -> String {
     let parts: Vec<String> = query
         .iter()
-        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        .map(|(name, value)| format!("{name}={}", encoded(value)))
         .collect();
     match parts.as_slice() {
         [] => path.to_owned(),

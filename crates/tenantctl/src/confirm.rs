@@ -19,6 +19,24 @@ const MOST_SECRET_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// There is nobody to ask, or something else was typed.
 pub(crate) fn destroy(context: &Context, id: &str, consequence: &str) -> Result<(), Failure> {
+    unless_looked(
+        context,
+        id,
+        consequence,
+        "--dry-run shows what would happen",
+    )
+}
+
+/// The same of a command without `--dry-run`: `look` says how to see before what it would do.
+///
+/// # Errors
+/// There is nobody to ask, or something else was typed.
+pub(crate) fn unless_looked(
+    context: &Context,
+    id: &str,
+    consequence: &str,
+    look: &str,
+) -> Result<(), Failure> {
     if context.says_yes() {
         return Ok(());
     }
@@ -26,10 +44,7 @@ pub(crate) fn destroy(context: &Context, id: &str, consequence: &str) -> Result<
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::Usage {
             what: format!("there is no terminal to ask on, and this {consequence}"),
-            next: vec![
-                "in a script, say --yes".to_owned(),
-                "--dry-run shows what would happen".to_owned(),
-            ],
+            next: vec!["in a script, say --yes".to_owned(), look.to_owned()],
         });
     }
     let prompt = format!("On {server}, this {consequence}.\nType {id} to go on: ");

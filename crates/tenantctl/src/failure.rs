@@ -133,6 +133,16 @@ pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 impl Failure {
+    /// Whether the platform refused this field.
+    pub(crate) fn is_about(&self, pointer: &str) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => {
+                refusal.errors.iter().any(|field| field.pointer == pointer)
+            }
+            _ => false,
+        }
+    }
+
     /// A wrong use, without further advice.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Self::Usage {

@@ -2,11 +2,23 @@
 //!
 //! Deliberately parsed before anything is sent. Invariant: a message says which form is right.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use contract::{Slug, TenantId};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// A word of a closed list, which the help shows.
+pub(crate) fn one_of<T>(
+    words: impl IntoIterator<Item = &'static str>,
+) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
 
 /// A duration such as `90s`, `10m`, `72h` or `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -72,6 +84,11 @@ pub(crate) fn new_slug(text: &str) -> Result<Slug, String> {
     };
     slug.parse::<Slug>()
         .map_err(|error| format!("what people type for a tenant is {}", error.rule()))
+}
+
+/// A time as the platform reads it. Of no year that has no such form.
+pub(crate) fn written(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
 }
 
 /// A tenant's id, with the one that was probably meant.

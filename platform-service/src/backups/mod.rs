@@ -231,6 +231,12 @@ pub(crate) struct BackupsQuery {
     starting_after: Option<BackupId>,
     /// Only those of this tenant.
     tenant: Option<TenantId>,
+    /// Only those that were made for this reason.
+    #[param(inline)]
+    kind: Option<BackupKind>,
+    /// Only those that stand there.
+    #[param(inline)]
+    state: Option<BackupState>,
 }
 
 /// List backups and exports, newest first.
@@ -247,9 +253,14 @@ pub(crate) async fn list(
     State(platform): State<Platform>,
     Query(query): Query<BackupsQuery>,
 ) -> Result<Json<Page<BackupView>>> {
-    let mut connection = platform.registry.acquire().await?;
-    let (tenant, before) = (query.tenant.as_ref(), query.starting_after);
-    let rows = store::list(&mut connection, tenant, before, query.limit.probe()).await?;
+    let filter = store::Filter {
+        tenant: query.tenant,
+        kind: query.kind,
+        state: query.state,
+    };
+    let mut transaction = platform.registry.begin().await?;
+    let (before, limit) = (query.starting_after, query.limit.probe());
+    let rows = store::list(&mut transaction, &filter, before, limit).await?;
     Ok(Json(Page::of(rows, query.limit).map(BackupRow::view)))
 }
 

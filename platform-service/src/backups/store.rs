@@ -170,13 +170,25 @@ pub(crate) async fn find(
     .transpose()
 }
 
-/// Up to `limit` backups of a tenant or of all, newest first, older than `before`.
+/// Which backups to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) kind: Option<BackupKind>,
+    pub(crate) state: Option<BackupState>,
+}
+
+/// Up to `limit` backups, newest first, older than `before`; in a transaction, so that each filter has a
+/// plan of its own.
 pub(crate) async fn list(
     connection: &mut PgConnection,
-    tenant: Option<&TenantId>,
+    filter: &Filter,
     before: Option<BackupId>,
     limit: i64,
 ) -> Result<Vec<BackupRow>, sqlx::Error> {
+    sqlx::query!("set local plan_cache_mode = force_custom_plan")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query_as!(
         Columns,
         "select id, tenant_id, kind, state, object, size_bytes, sha256, encryption,
@@ -184,9 +196,13 @@ pub(crate) async fn list(
              expires_at
          from registry.backup
          where ($1::text is null or tenant_id = $1) and ($2::uuid is null or id < $2)
-         order by id desc limit $3",
-        tenant.map(TenantId::as_str),
+             and ($3::text is null or kind = $3)
+             and ($4::text is null or state = $4)
+         order by id desc limit $5",
+        filter.tenant.as_ref().map(TenantId::as_str),
         before.map(BackupId::uuid),
+        filter.kind.map(BackupKind::as_str),
+        filter.state.map(BackupState::as_str),
         limit,
     )
     .fetch_all(connection)

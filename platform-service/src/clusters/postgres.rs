@@ -17,6 +17,7 @@ pub(crate) mod logins;
 mod mark;
 pub(crate) mod moving;
 mod name;
+pub(crate) mod orphan;
 pub(crate) mod question;
 pub(super) mod server;
 mod sessions;
@@ -335,6 +336,23 @@ impl Whose<'_> {
     }
 }
 
+/// Makes a connection, which is to be closed afterwards, the one on its server that drops something, for as
+/// long as that takes.
+pub(crate) async fn drop_alone(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "select set_config(name, '0', false) from pg_settings where name in
+             ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+              'client_connection_check_interval')",
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(DROP_LOCK)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Drops a database with the sessions in it, then the role of the same name; nothing there, or
 /// nothing of `whose`, is success.
 ///
@@ -346,17 +364,7 @@ pub(crate) async fn discard(
     name: &Name,
     whose: Whose<'_>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "select set_config(name, '0', false) from pg_settings where name in
-             ('statement_timeout', 'lock_timeout', 'transaction_timeout',
-              'client_connection_check_interval')",
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(DROP_LOCK)
-        .execute(&mut *connection)
-        .await?;
+    drop_alone(&mut *connection).await?;
     // Under the lock, because what is dropped under it stays what was looked at.
     let found = look(&mut *connection, name).await?;
     if !whose.covers(&found) {

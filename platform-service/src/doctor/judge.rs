@@ -236,8 +236,23 @@ fn clock(skew: Skew, server: &str) -> Said {
 }
 
 fn disk(row: &ClusterRow) -> Said {
+    let name = &row.name;
+    let limit = format!("tenantctl clusters update {name} --max-disk-gib N");
+    let room = format!(
+        "tenantctl clusters update {name} --status full; tenantctl tenants move TENANT --to CLUSTER"
+    );
     let used = row.used_bytes.map(gigabytes);
-    let (verdict, found) = match (row.used_bytes, row.max_disk_bytes) {
+    let used = used.as_deref().unwrap_or("not measured yet how much is");
+    let (verdict, found, mend) = match (row.used_bytes, row.max_disk_bytes) {
+        (_, None) => {
+            let found = format!("{used} used; no limit is set");
+            (Verdict::Warn, found, limit)
+        }
+        (None, Some(most)) => (
+            Verdict::Ok,
+            format!("{used} used; {}", gigabytes(most)),
+            room,
+        ),
         (Some(bytes), Some(most)) => {
             let share = bytes as f64 / most as f64;
             let verdict = match share {
@@ -245,26 +260,16 @@ fn disk(row: &ClusterRow) -> Said {
                 _ if share >= FULL => Verdict::Warn,
                 _ => Verdict::Ok,
             };
-            let found = format!("{} of {}", gigabytes(bytes), gigabytes(most));
-            (verdict, found)
+            let found = format!("{used} of {}", gigabytes(most));
+            (verdict, found, room)
         }
-        (_, limit) => (
-            Verdict::Ok,
-            format!(
-                "{} used; {}",
-                used.as_deref().unwrap_or("not measured yet how much is"),
-                limit.map_or("no limit is set".to_owned(), gigabytes)
-            ),
-        ),
     };
     Said {
         verdict,
         found,
-        why: "A server whose disk is full stops, and all of its tenants with it.",
-        mend: format!(
-            "tenantctl clusters update {0} --status full; tenantctl tenants move TENANT --to CLUSTER",
-            row.name
-        ),
+        why: "A server whose disk is full stops, and all of its tenants with it; without a limit nobody \
+              sees it coming, and placement goes on.",
+        mend,
     }
 }
 

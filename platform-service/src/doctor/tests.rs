@@ -72,6 +72,7 @@ fn sealed(id: &str, secrets: u64) -> SealedWith {
         id: id.to_owned(),
         secrets,
         in_ring: true,
+        known_since: None,
     }
 }
 
@@ -319,6 +320,18 @@ fn each_fault_of_a_cluster_s_row_has_its_command() {
     assert!(complaints[0].2.contains("tenantctl tenants move"));
 }
 
+#[test]
+fn a_disk_without_a_limit_is_said_with_the_command_that_sets_one() {
+    let mut facts = healthy_cluster();
+    facts.row.max_disk_bytes = None;
+    let complaints = complaints(judge::cluster(&facts));
+    let limit = "tenantctl clusters update main --max-disk-gib N".to_owned();
+    assert_eq!(complaints, [("disk".to_owned(), Verdict::Warn, limit)]);
+    facts.row.max_disk_bytes = Some(100 << 30);
+    facts.row.used_bytes = None;
+    assert_eq!(super::tests::complaints(judge::cluster(&facts)), []);
+}
+
 /// The same for the platform.
 type PlantedInPlatform = (
     Box<dyn Fn(&mut PlatformFacts)>,
@@ -330,7 +343,7 @@ type PlantedInPlatform = (
 #[test]
 fn each_fault_of_the_platform_has_its_command() {
     let stuck = OperationId::new();
-    let faults: [PlantedInPlatform; 9] = [
+    let faults: [PlantedInPlatform; 10] = [
         (
             Box::new(|p| p.skew.seconds = 60.0),
             "clock",
@@ -342,6 +355,14 @@ fn each_fault_of_the_platform_has_its_command() {
             "signing_key",
             Verdict::Warn,
             "tenantctl keys rotate-signing",
+        ),
+        (
+            Box::new(|p| {
+                p.sealing[0].known_since = Some(p.now - Duration::from_secs(400 * 86_400))
+            }),
+            "sealing_keys",
+            Verdict::Warn,
+            "then: tenantctl keys reseal",
         ),
         (
             Box::new(|p| p.sealing[1].secrets = 2),

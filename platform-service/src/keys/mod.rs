@@ -35,6 +35,8 @@ pub(crate) struct SealedWith {
     pub(crate) secrets: u64,
     /// Whether this process can open them.
     pub(crate) in_ring: bool,
+    /// Since when it is known; it may be older.
+    pub(crate) known_since: Option<OffsetDateTime>,
 }
 
 /// The sealing keys in the order of the ring, then those that boxes name and the ring lacks.
@@ -42,7 +44,8 @@ pub(crate) async fn sealing(
     platform: &Platform,
     connection: &mut PgConnection,
 ) -> Result<Vec<SealedWith>, sqlx::Error> {
-    let mut counted = store::sealed(connection).await?;
+    let mut counted = store::sealed(&mut *connection).await?;
+    let known = store::known_since(connection).await?;
     let mut keys: Vec<SealedWith> = platform
         .seal
         .key_ids()
@@ -51,14 +54,30 @@ pub(crate) async fn sealing(
             id: id.to_owned(),
             secrets: counted.remove(id).unwrap_or(0),
             in_ring: true,
+            known_since: known.get(id).copied(),
         })
         .collect();
     keys.extend(counted.into_iter().map(|(id, secrets)| SealedWith {
+        known_since: known.get(&id).copied(),
         id,
         secrets,
         in_ring: false,
     }));
     Ok(keys)
+}
+
+/// Notes the keys of the ring that are new.
+pub(crate) async fn note_ring(
+    platform: &Platform,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let ring: Vec<String> = platform
+        .seal
+        .key_ids()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    store::note(connection, &ring).await
 }
 
 /// List the keys that sign tokens and seal secrets, without their texts.
@@ -95,6 +114,7 @@ pub(crate) async fn list(
                 },
                 id: key.id,
                 secrets: key.secrets,
+                known_since: key.known_since,
             })
             .collect(),
     }))

@@ -10,6 +10,7 @@ use contract::secret::SecretRef;
 use contract::{ClusterName, OperationId, TenantId};
 use serde_json::Value;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::reseal::CLUSTER_ROLES;
 use crate::registry::{number, parsed};
@@ -43,6 +44,36 @@ pub(crate) async fn sealed(
     rows.into_iter()
         .map(|row| Ok((row.key, number("count", row.boxes)?)))
         .collect()
+}
+
+/// Since when sealing keys are known, by their ids.
+pub(super) async fn known_since(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<String, OffsetDateTime>, sqlx::Error> {
+    let rows = sqlx::query!("select id, known_since from registry.sealing_key")
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, row.known_since))
+        .collect())
+}
+
+/// Stores the keys of a ring that are new.
+pub(super) async fn note(
+    connection: &mut PgConnection,
+    ring: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into registry.sealing_key (id)
+         select id from unnest($1::text[]) as ring (id)
+         where not exists (select from registry.sealing_key known where known.id = ring.id)
+         on conflict on constraint sealing_key_key do nothing",
+        ring,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The references of a tenant of which one at least is a box of an older key.

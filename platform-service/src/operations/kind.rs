@@ -228,3 +228,17 @@ impl FromStr for OperationKind {
             .ok_or(UnknownWord("kind"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_one_that_can_be_asked_for() {
+        let kinds: Vec<&str> = OperationKind::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .collect();
+        assert_eq!(kinds, contract::operator::operation::KINDS);
+    }
+}

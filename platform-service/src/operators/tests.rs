@@ -25,6 +25,12 @@ fn every_scope_is_read_as_it_is_written() {
 }
 
 #[test]
+fn every_scope_is_one_that_can_be_asked_for() {
+    let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    assert_eq!(scopes, contract::operator::oversight::SCOPES);
+}
+
+#[test]
 fn who_changes_things_sees_them() {
     use Scope::{
         ClustersRead, OperationsRead, OperationsWrite, TenantsDestroy, TenantsQuery, TenantsRead,

@@ -13,7 +13,9 @@ mod waves;
 use axum::extract::State;
 use axum::response::Response;
 use contract::operator::operation::OperationView;
-use contract::operator::rollout::{RolloutRequest, RolloutTenantView, RolloutView, TenantProgress};
+use contract::operator::rollout::{
+    RolloutRequest, RolloutState, RolloutTenantView, RolloutView, TenantProgress,
+};
 use contract::{Code, OperationId, TenantId};
 use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
@@ -103,6 +105,9 @@ pub(crate) struct RolloutsQuery {
     /// The id of the last roll-out of the page before.
     #[param(value_type = Option<String>)]
     starting_after: Option<OperationId>,
+    /// Only those that stand there.
+    #[param(inline)]
+    state: Option<RolloutState>,
 }
 
 /// List roll-outs, newest first.
@@ -121,7 +126,12 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<RolloutView>>> {
     let mut connection = platform.registry.acquire().await?;
     let probe = query.limit.probe();
-    let rollouts = store::list(&mut connection, None, query.starting_after, probe).await?;
+    let filter = store::Filter {
+        id: None,
+        state: query.state,
+        before: query.starting_after,
+    };
+    let rollouts = store::list(&mut connection, &filter, probe).await?;
     Ok(Json(Page::of(rollouts, query.limit)))
 }
 

@@ -101,11 +101,19 @@ fn tally(counts: &Value) -> RolloutTally {
     }
 }
 
-/// The newest roll-outs that began before `before`, or the one `id`.
+/// Which roll-outs to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Filter {
+    pub(super) id: Option<OperationId>,
+    pub(super) state: Option<RolloutState>,
+    /// Those that began before it.
+    pub(super) before: Option<OperationId>,
+}
+
+/// Roll-outs, newest first.
 pub(super) async fn list(
     connection: &mut PgConnection,
-    id: Option<OperationId>,
-    before: Option<OperationId>,
+    filter: &Filter,
     limit: i64,
 ) -> Result<Vec<RolloutView>, sqlx::Error> {
     sqlx::query_as!(
@@ -120,9 +128,11 @@ pub(super) async fn list(
                      where rollout_id = rollout.id group by state) states
            ) counted on true
            where ($1::uuid is null or rollout.id = $1) and ($2::uuid is null or rollout.id < $2)
-           order by rollout.id desc limit $3"#,
-        id.map(OperationId::uuid),
-        before.map(OperationId::uuid),
+               and ($3::text is null or rollout.state = $3)
+           order by rollout.id desc limit $4"#,
+        filter.id.map(OperationId::uuid),
+        filter.before.map(OperationId::uuid),
+        filter.state.map(RolloutState::as_str),
         limit,
     )
     .fetch_all(connection)
@@ -137,7 +147,11 @@ pub(super) async fn find(
     connection: &mut PgConnection,
     id: OperationId,
 ) -> Result<Option<RolloutView>, sqlx::Error> {
-    Ok(list(connection, Some(id), None, 1).await?.pop())
+    let filter = Filter {
+        id: Some(id),
+        ..Filter::default()
+    };
+    Ok(list(connection, &filter, 1).await?.pop())
 }
 
 /// Which tenants of a roll-out to show.

@@ -1,6 +1,6 @@
 //! Finds over HTTP: list, sweep now, keep.
 //!
-//! Deliberately no removal of one find: its grace is there to be looked at. Invariant: who keeps a find
+//! Deliberately without the removal of one find, which has a file of its own. Invariant: who keeps a find
 //! or sweeps is in the audit.
 
 use std::time::Duration;
@@ -35,6 +35,9 @@ pub(crate) struct FindingsQuery {
     /// Only those of this kind.
     #[param(inline)]
     kind: Option<FindingKind>,
+    /// Only those at this place: a cluster's name, `secrets` or `objects`.
+    #[param(example = "main")]
+    place: Option<String>,
 }
 
 fn view(row: FindingRow, grace: Duration) -> FindingView {
@@ -79,8 +82,12 @@ pub(crate) async fn list(
         }
     };
     let mut registry = platform.registry.acquire().await?;
+    let filter = store::Filter {
+        kind: query.kind,
+        place: query.place,
+    };
     let limit = query.limit.probe();
-    let rows = store::list(&mut registry, query.kind, after.as_ref(), limit).await?;
+    let rows = store::list(&mut registry, &filter, after.as_ref(), limit).await?;
     let grace = platform.settings.sweep.grace.get();
     Ok(Json(
         Page::of(rows, query.limit).map(|row| view(row, grace)),
@@ -143,5 +150,5 @@ pub(crate) async fn keep(
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {
-    kit::operations!(list, sweep, keep)
+    kit::operations!(list, sweep, keep).merge(super::by_hand::router())
 }

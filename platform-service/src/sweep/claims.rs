@@ -33,6 +33,8 @@ pub(super) struct Claims {
     pub(super) names: HashSet<Name>,
     /// Logins of operators that are not over.
     pub(super) logins: HashSet<Uuid>,
+    /// Databases with names of their own that become tenants.
+    pub(super) taken_over: HashSet<String>,
 }
 
 /// Why nobody claims something, and who may remove it.

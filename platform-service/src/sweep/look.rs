@@ -44,6 +44,18 @@ impl Place {
         }
     }
 
+    /// Where a find is; none where its id names no place of its kind.
+    pub(super) fn of(key: &Key) -> Option<Self> {
+        let place = match key.kind {
+            FindingKind::Database | FindingKind::Role | FindingKind::Slot => {
+                Self::Cluster(key.place.parse().ok()?)
+            }
+            FindingKind::Secret => Self::Secrets,
+            FindingKind::Object => Self::Objects,
+        };
+        (place.as_str() == key.place).then_some(place)
+    }
+
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Cluster(name) => name.as_str(),
@@ -123,10 +135,8 @@ fn find(key: Key, claimless: Claimless, removal: Removal) -> Found {
     Found {
         key,
         detail: claimless.detail,
-        removal: match claimless.by {
-            By::Sweep => removal,
-            By::People => Removal::ByHand,
-        },
+        by: claimless.by,
+        removal,
     }
 }
 
@@ -148,16 +158,28 @@ pub(super) fn unclaimed(
             let key = key(kind, cluster, text);
             let Ok(name) = text.parse::<Name>() else {
                 let detail = "it is tn_platform's and has a name that the platform does not give";
-                return (kind == FindingKind::Database).then_some(Found {
+                let is_ours = kind == FindingKind::Database && !claims.taken_over.contains(text);
+                return is_ours.then_some(Found {
                     key,
                     detail,
-                    removal: Removal::ByHand,
+                    by: By::People,
+                    removal: Removal::Foreign(cluster.clone()),
                 });
             };
             let claimless = claims.claimless(&name)?;
             Some(find(key, claimless, Removal::Named(cluster.clone(), name)))
         })
         .collect()
+}
+
+/// Whether nobody claims a database or role that was found.
+pub(super) fn is_unclaimed(claims: &Claims, cluster: &ClusterName, key: &Key) -> bool {
+    let name = std::slice::from_ref(&key.name);
+    let found = match key.kind {
+        FindingKind::Role => unclaimed(cluster, claims, &[], name),
+        _ => unclaimed(cluster, claims, name, &[]),
+    };
+    found.iter().any(|one| one.key == *key)
 }
 
 async fn secrets(platform: &Platform) -> Result<Vec<Found>, Stop> {
@@ -195,6 +217,7 @@ pub(super) fn unreferenced(
                 name: format!("{}/{}", secret.subject, secret.version),
             },
             detail: "no row of the registry refers to it",
+            by: By::Sweep,
             removal: Removal::Secret(Box::new(secret)),
         })
         .collect()
@@ -257,11 +280,8 @@ pub(super) fn unrecorded(
                     name: path.as_str().to_owned(),
                 },
                 detail,
-                removal: if is_known {
-                    Removal::Object(path)
-                } else {
-                    Removal::ByHand
-                },
+                by: if is_known { By::Sweep } else { By::People },
+                removal: Removal::Object(path),
             })
         })
         .collect()

@@ -7,6 +7,7 @@
 //! could not be looked at keeps its finds.
 
 pub(crate) mod api;
+mod by_hand;
 mod claims;
 mod due;
 mod look;
@@ -23,6 +24,7 @@ use contract::operator::upkeep::SweepReport;
 use kit::error::Problem;
 use tokio::time::MissedTickBehavior;
 
+use self::claims::By;
 use self::store::Key;
 use crate::audit::{self, Action, Actor};
 use crate::backups::archive;
@@ -39,16 +41,18 @@ const DUE_EVERY: Duration = Duration::from_secs(60);
 struct Found {
     key: Key,
     detail: &'static str,
+    /// Who removes it.
+    by: By,
     removal: Removal,
 }
 
 /// How a find is removed.
 #[derive(Debug, Clone)]
 enum Removal {
-    /// By people: it could be somebody's only data, or is not ours to judge.
-    ByHand,
     /// Database and role of this name.
     Named(ClusterName, Name),
+    /// A database with a name that the platform does not give.
+    Foreign(ClusterName),
     Slot(ClusterName),
     Secret(Box<StoredSecret>),
     Object(ObjectPath),
@@ -142,17 +146,39 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
     Ok(report)
 }
 
-/// Removes a find, if still nobody claims it and it can be reached.
+/// Removes a find that a sweep may remove, if still nobody claims it and it can be reached.
 async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), Stop> {
+    if found.by == By::People {
+        return Ok(());
+    }
+    if let Removal::Named(cluster, name) = &found.removal {
+        let claims = claims::of(platform, cluster).await?;
+        if claims.claimless(name).is_none() {
+            return Ok(());
+        }
+    }
+    match take_away(platform, found).await? {
+        Reached::Gone => forget(platform, actor, &found.key).await,
+        Reached::NoServer => Ok(()),
+    }
+}
+
+/// What became of something that is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Gone,
+    /// Its cluster was removed.
+    NoServer,
+}
+
+/// Takes away what a find is of.
+async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> {
     match &found.removal {
-        Removal::ByHand => return Ok(()),
+        // Only people judge it: see `by_hand`.
+        Removal::Foreign(_) => {}
         Removal::Named(cluster, name) => {
-            let claims = claims::of(platform, cluster).await?;
-            if claims.claimless(name).is_none() {
-                return Ok(());
-            }
             let Some(server) = platform.find_server(cluster).await? else {
-                return Ok(());
+                return Ok(Reached::NoServer);
             };
             if let Name::Psql(_) = name {
                 let mut connection = server.acquire().await?;
@@ -163,7 +189,7 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
         }
         Removal::Slot(cluster) => {
             let Some(server) = platform.find_server(cluster).await? else {
-                return Ok(());
+                return Ok(Reached::NoServer);
             };
             inventory::drop_slot(&mut *server.acquire().await?, &found.key.name).await?;
         }
@@ -177,18 +203,17 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
             .await
             .map_err(|error| Stop::Retry(Problem::internal(error)))?,
     }
+    Ok(Reached::Gone)
+}
+
+/// Forgets a find that is removed.
+async fn forget(platform: &Platform, actor: Actor, key: &Key) -> Result<(), Stop> {
     let mut transaction = platform.registry.begin().await?;
-    store::delete(&mut transaction, &found.key).await?;
-    let detail = serde_json::json!({ "finding": found.key.to_string() });
-    audit::record(
-        &mut transaction,
-        actor,
-        Action::FindingRemoved,
-        None,
-        detail,
-    )
-    .await?;
+    store::delete(&mut transaction, key).await?;
+    let detail = serde_json::json!({ "finding": key.to_string() });
+    let action = Action::FindingRemoved;
+    audit::record(&mut transaction, actor, action, None, detail).await?;
     transaction.commit().await?;
-    tracing::info!(finding = %found.key, "removed what nobody claims");
+    tracing::info!(finding = %key, "removed what nobody claims");
     Ok(())
 }

@@ -14,9 +14,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::claims::Claims;
+use super::Found;
+use super::claims::{By, Claims};
 use super::look::Place;
-use super::{Found, Removal};
 use crate::clusters::postgres::Name;
 use crate::registry::{interval, parsed};
 
@@ -150,10 +150,7 @@ pub(super) async fn found(
     found: &[Found],
 ) -> Result<(), sqlx::Error> {
     let texts = |of: fn(&Found) -> String| found.iter().map(of).collect::<Vec<String>>();
-    let removable: Vec<bool> = found
-        .iter()
-        .map(|one| !matches!(one.removal, Removal::ByHand))
-        .collect();
+    let removable: Vec<bool> = found.iter().map(|one| one.by == By::Sweep).collect();
     sqlx::query!(
         "insert into registry.finding (kind, place, name, detail, removable, first_seen_at, last_seen_at)
          select kind, place, name, detail, removable, clock_timestamp(), clock_timestamp()
@@ -235,10 +232,17 @@ pub(super) async fn delete(connection: &mut PgConnection, key: &Key) -> Result<(
     Ok(())
 }
 
+/// Which finds to list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Filter {
+    pub(super) kind: Option<FindingKind>,
+    pub(super) place: Option<String>,
+}
+
 /// Up to `limit` finds in the order of kind, place and name, after one of them.
 pub(super) async fn list(
     connection: &mut PgConnection,
-    only: Option<FindingKind>,
+    filter: &Filter,
     after: Option<&Key>,
     limit: i64,
 ) -> Result<Vec<FindingRow>, sqlx::Error> {
@@ -248,11 +252,13 @@ pub(super) async fn list(
          from registry.finding
          where ($1::text is null or kind = $1)
              and ($2::text is null or (kind, place, name) > ($2, $3, $4))
-         order by kind, place, name limit $5",
-        only.map(FindingKind::as_str),
+             and ($5::text is null or place = $5)
+         order by kind, place, name limit $6",
+        filter.kind.map(FindingKind::as_str),
         after.map(|key| key.kind.as_str()),
         after.map(|key| key.place.as_str()),
         after.map(|key| key.name.as_str()),
+        filter.place.as_deref(),
         limit,
     )
     .fetch_all(connection)
@@ -260,6 +266,25 @@ pub(super) async fn list(
     .into_iter()
     .map(Columns::parse)
     .collect()
+}
+
+/// A find.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    key: &Key,
+) -> Result<Option<FindingRow>, sqlx::Error> {
+    sqlx::query_as!(
+        Columns,
+        "select kind, place, name, detail, removable, kept, first_seen_at, last_seen_at
+         from registry.finding where kind = $1 and place = $2 and name = $3",
+        key.kind.as_str(),
+        key.place,
+        key.name,
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Columns::parse)
+    .transpose()
 }
 
 /// Stores whether a find stays; none where there is no such find.
@@ -345,6 +370,14 @@ pub(super) async fn claims(
     )
     .fetch_all(&mut *connection)
     .await?;
+    let taken_over = sqlx::query_scalar!(
+        r#"select plan #>> '{found,name}' as "name!" from registry.operation
+           where kind = 'adopt' and state in ('running', 'unwinding', 'stuck')
+               and plan ->> 'cluster' = $1 and plan #>> '{found,name}' is not null"#,
+        cluster.as_str(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     Ok(Claims {
         tenants: ids(&here)?,
         purged: ids(&purged)?,
@@ -353,6 +386,7 @@ pub(super) async fn claims(
         // What cannot be read as a name claims nothing that has one.
         names: kept.iter().filter_map(|name| name.parse().ok()).collect(),
         logins: HashSet::new(),
+        taken_over: taken_over.into_iter().collect(),
     })
 }
 

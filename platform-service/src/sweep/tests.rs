@@ -32,6 +32,7 @@ fn claims() -> Claims {
             .map(name)
             .into(),
         logins: [operation].into(),
+        taken_over: ["legacy".to_owned()].into(),
     }
 }
 
@@ -87,7 +88,7 @@ fn a_role_goes_with_its_database_and_foreign_names_are_left_alone() {
     let found = unclaimed(
         &"main".parse().unwrap(),
         &claims(),
-        &texts(&["t_acme", "stock:2", "warehouse", "old:t_acme:2"]),
+        &texts(&["t_acme", "stock:2", "warehouse", "legacy", "old:t_acme:2"]),
         &texts(&["t_acme", "stock:2", "stock:3", "side:odd"]),
     );
     assert_eq!(
@@ -98,7 +99,8 @@ fn a_role_goes_with_its_database_and_foreign_names_are_left_alone() {
             "role/main/stock:3",
         ]
     );
-    assert!(matches!(found[1].removal, Removal::ByHand));
+    assert_eq!(found[1].by, By::People);
+    assert!(matches!(found[1].removal, Removal::Foreign(_)));
     assert!(matches!(found[2].removal, Removal::Named(..)));
 }
 
@@ -144,8 +146,7 @@ fn an_object_without_a_row_goes_and_that_of_nobody_is_left_to_people() {
             "object/objects/tenants/t_lost/backups/b4.dump",
         ]
     );
-    assert!(matches!(found[0].removal, Removal::Object(_)));
-    assert!(matches!(found[1].removal, Removal::ByHand));
+    assert_eq!((found[0].by, found[1].by), (By::Sweep, By::People));
 }
 
 #[test]

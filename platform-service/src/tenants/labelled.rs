@@ -85,3 +85,17 @@ fn labels<'de, D: Deserializer<'de>>(
     }
     deserializer.deserialize_any(Labels)
 }
+
+/// A label that is looked for, `name=value`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Label(pub(crate) (String, String));
+
+impl TryFrom<String> for Label {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (name, value) = text.split_once('=').ok_or("a label is name=value")?;
+        Ok(Self((name.to_owned(), value.to_owned())))
+    }
+}

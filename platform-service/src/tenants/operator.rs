@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
+use contract::operator::fleet::SchemaAge;
 use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use kit::db::broken_constraint;
@@ -21,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::answer::SignupView;
 use super::idempotency::MaybeIdempotencyKey;
 use super::intake::take_in;
-use super::labelled::Labelled;
+use super::labelled::{Label, Labelled};
 use super::overrides::Overrides;
 use super::proposal::{self, Names};
 use super::view::{TenantDetail, TenantView};
@@ -56,6 +57,13 @@ pub(crate) struct TenantsQuery {
     region: Option<String>,
     /// Only those with this in their id, slug, company or contact address.
     text: Option<String>,
+    /// Only those with this label, `name=value`.
+    #[param(value_type = Option<String>, example = "disk=nvme")]
+    label: Option<Label>,
+    /// Only those whose schemas are older than the newest (`behind`) or are not (`newest`); where no
+    /// status is asked for, of those that are active or suspended.
+    #[param(inline)]
+    schema: Option<SchemaAge>,
 }
 
 /// What to change; what is left out stays.
@@ -107,6 +115,8 @@ pub(crate) async fn list(
         cluster: query.cluster,
         region: query.region,
         text: query.text,
+        labels: query.label.into_iter().map(|Label(pair)| pair).collect(),
+        schema: query.schema,
     };
     let mut connection = platform.registry.acquire().await?;
     let after = query.starting_after.as_ref();

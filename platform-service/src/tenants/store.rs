@@ -10,6 +10,9 @@ mod reports;
 mod route;
 mod select;
 
+use std::collections::BTreeMap;
+
+use contract::operator::fleet::SchemaAge;
 use contract::secret::SecretRef;
 use contract::tenant_status::TenantEvent;
 use contract::{ClusterName, SchemaVersions, TenantId, TenantStatus};
@@ -351,6 +354,9 @@ pub(crate) struct Filter {
     pub(crate) region: Option<String>,
     /// Found in the id, the slug, the company or the contact's address, whatever its case.
     pub(crate) text: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Where it is asked for without a status: of those that are active or suspended.
+    pub(crate) schema: Option<SchemaAge>,
 }
 
 /// Up to `limit` tenants in the order of their ids, after `starting_after`.
@@ -379,13 +385,21 @@ pub(crate) async fn list(
              and ($5::text is null or region = $5)
              and ($6::text is null or id like $6 or slug like $6 or company ilike $6
                  or contact_email ilike $6)
-         order by id limit $7",
+             and labels @> $7
+             and ($8::text is null or (
+                 ($2 is not null or status in ('active', 'suspended'))
+                 and ($8 = 'behind') = exists (
+                     select from registry.schema_owner owner
+                     where coalesce((schema_versions ->> owner.name)::integer, 0) < owner.newest)))
+         order by id limit $9",
         starting_after.map(TenantId::as_str),
         filter.status.map(TenantStatus::as_str),
         filter.tier.as_deref(),
         filter.cluster.as_ref().map(ClusterName::as_str),
         filter.region.as_deref(),
         text,
+        to_json(&filter.labels)?,
+        filter.schema.map(SchemaAge::as_str),
         limit,
     )
     .fetch_all(connection)

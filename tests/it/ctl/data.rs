@@ -21,6 +21,15 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     let made = ctl.json(&["tenants", "backup", id, "--encrypt"]);
     let backup = made["result"]["backup"].as_str().unwrap();
     ctl.lists(&["backups", "list", "--tenant", id], backup);
+    let narrow = ["backups", "list", "--kind", "manual", "--state", "ready"];
+    ctl.lists(&narrow, backup);
+    for other in [["--kind", "final"], ["--state", "corrupt"]] {
+        let none = ctl.json(&[&["backups", "list"], &other[..]].concat());
+        assert_eq!(none, serde_json::json!([]), "{other:?}");
+    }
+    ctl.run(&["backups", "list", "--kind", "odd"])
+        .expect(2)
+        .says("possible values: manual, scheduled, final, export");
     let shown = ctl.shows(&["backups", "show", backup], backup);
     assert_eq!(
         (&shown["tenant"], &shown["encryption"]),

@@ -29,6 +29,22 @@ async fn a_roll_out_is_started_halts_and_is_mended() {
     assert_eq!(ctl.json(&["rollouts", "show", id])["state"], "halted");
     let failed = ctl.lists(&["rollouts", "show", id, "--tenants", "failed"], sick);
     assert_eq!(failed.len(), 1);
+    let canaries = ctl.lists(&["rollouts", "show", id, "--wave", "0"], sick);
+    assert_eq!(canaries.len(), 1);
+    let others = [
+        "rollouts",
+        "show",
+        id,
+        "--wave",
+        "1",
+        "--tenants",
+        "pending",
+    ];
+    let others = ctl.lists(&others, fleet.tenants[1].id().as_str());
+    assert_eq!(others.len(), 2);
+    ctl.lists(&["rollouts", "list", "--state", "halted"], id);
+    let done = ctl.json(&["rollouts", "list", "--state", "done"]);
+    assert_eq!(done, serde_json::json!([]));
     ctl.run(&["rollouts", "watch", id]).expect(1).says("halted");
     // Another one has to wait.
     ctl.run(&["rollouts", "start", "--title", "Too soon"])
@@ -107,4 +123,57 @@ async fn what_differs_is_shown_and_rights_are_mended() {
     ctl.run(&["drift", "--repair-grants", "-o", "json"])
         .expect(0);
     assert_eq!(ctl.json(&["drift"])["differing"], 0);
+}
+
+#[tokio::test]
+async fn tenants_that_are_behind_are_named() {
+    let fleet = Fleet::with(WorldOptions::default(), 3).await;
+    let ctl = Ctl::new(&fleet.world);
+    let [first, second, third] = [0, 1, 2].map(|number| fleet.tenants[number].id().as_str());
+    let named = |arguments: &[&str]| {
+        let list = ctl.json(&[&["tenants", "list"], arguments].concat());
+        let ids = list.as_array().unwrap().iter();
+        ids.map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(named(&["--behind"]), [""; 0]);
+    fleet.release().await;
+    assert_eq!(named(&["--behind"]), [first, second, third]);
+    ctl.run(&["rollouts", "start", "--tenant", first]).expect(0);
+    assert_eq!(named(&["--behind"]), [second, third]);
+    // One whom nobody asks waits all the same; of the doctor's count are those that are served.
+    ctl.run(&["tenants", "suspend", third]).expect(0);
+    assert_eq!(named(&["--behind"]), [second, third]);
+    assert_eq!(named(&["--behind", "--status", "active"]), [second]);
+    let doctor = ctl.run(&["doctor", "--all", "-o", "json"]).json();
+    let doctor = doctor.as_array().unwrap().iter();
+    let found: Vec<&Value> = doctor
+        .filter(|one| one["check"] == "tenants_behind")
+        .collect();
+    assert_eq!(found[0]["found"], "1 active tenants");
+    let mend = found[0]["mend"].as_str().unwrap();
+    assert!(
+        mend.contains("tenantctl tenants list --behind --status active"),
+        "{mend}"
+    );
+    let operator = fleet.world.operator();
+    let newest = operator.get("/v1/tenants?schema=newest").await.expect(200);
+    assert_eq!(newest.json()["data"][0]["id"], first);
+    operator.get("/v1/tenants?schema=old").await.expect(400);
+
+    // The same of commands on many, with labels too.
+    ctl.run(&["tenants", "update", second, "--label", "disk=nvme"])
+        .expect(0);
+    assert_eq!(named(&["--label", "disk=nvme"]), [second]);
+    assert_eq!(named(&["--label", "disk=hdd"]), [""; 0]);
+    let asked = |which: &[&str]| {
+        let question = ["query", "select 1 as one", "-o", "json"];
+        let rows = ctl.run(&[&question, which].concat()).expect(0).out;
+        [first, second, third].map(|id| rows.contains(id))
+    };
+    assert_eq!(asked(&["--behind"]), [false, true, true]);
+    assert_eq!(asked(&["--label", "disk=nvme"]), [false, true, false]);
+    ctl.run(&["rollouts", "start", "--behind", "--label", "disk=nvme"])
+        .expect(0);
+    assert_eq!(named(&["--behind"]), [third]);
 }

@@ -27,6 +27,13 @@ async fn an_operation_is_cancelled_and_another_is_tried_again() {
         ],
         operation,
     );
+    let begun = |since: &str, until: &str| {
+        let when = ["--since", since, "--until", until];
+        let list = ["operations", "list", "--kind", "drain"];
+        ctl.json(&[&list[..], &when].concat()) != serde_json::json!([])
+    };
+    assert!(begun("1h", "2126-12-24T18:00:00Z"));
+    assert!(!begun("2h", "1h") && !begun("2126-12-24T18:00:00Z", "2126-12-25T18:00:00Z"));
     let waited = ctl
         .run(&["operations", "watch", operation, "--timeout", "1s"])
         .expect(6);

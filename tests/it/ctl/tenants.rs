@@ -328,6 +328,24 @@ async fn a_tenant_gets_another_owner_and_is_destroyed_with_proof() {
     let door = tenant.anonymous();
     door.post("/v1/auth/login", login).await.expect(200);
 
+    // A password is made for who needs one, and shown once.
+    let hopper = format!("hopper@{}.example", tenant.slug());
+    let make = [
+        "tenants",
+        "transfer",
+        id,
+        "--to",
+        &hopper,
+        "--generate-password",
+    ];
+    let made = ctl.json(&make);
+    let login = serde_json::json!({ "email": hopper, "password": made["password"] });
+    door.post("/v1/auth/login", &login).await.expect(200);
+    let kept = ctl.run(&[&make[..], &["-o", "json"]].concat()).expect(0);
+    assert!(kept.json()["password"].is_null(), "{}", kept.out);
+    kept.says("keeps its password");
+    door.post("/v1/auth/login", &login).await.expect(200);
+
     ctl.run(&["tenants", "purge", id, "--yes", "--force"])
         .expect(5);
     ctl.run(&["tenants", "delete", id, "--yes"]).expect(0);

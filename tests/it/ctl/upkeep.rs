@@ -42,7 +42,10 @@ async fn what_nobody_claims_is_listed_kept_and_swept() {
         .expect(0);
     assert_eq!(sweep.json()["removed"], serde_json::json!([]));
     let find = format!("database/main/{name}");
-    ctl.lists(&["findings", "list", "--kind", "database"], &find);
+    let here = ["findings", "list", "--kind", "database", "--place", "main"];
+    ctl.lists(&here, &find);
+    let elsewhere = ctl.json(&["findings", "list", "--place", "secrets"]);
+    assert!(!elsewhere.to_string().contains(&find), "{elsewhere}");
     let kept = ctl.shows(&["findings", "keep", &find], &find);
     assert_eq!(kept["kept"], true);
     let older = "update registry.finding set first_seen_at = now() - interval '2 hours'";
@@ -55,9 +58,39 @@ async fn what_nobody_claims_is_listed_kept_and_swept() {
         .expect(0)
         .json();
     assert!(swept["removed"].to_string().contains(&find), "{swept}");
-    assert!(!world.postgres().names().await.contains(&name));
+    let gone = format!("database {name}");
+    assert!(!world.postgres().names().await.contains(&gone));
     ctl.run(&["findings", "keep", "database/main/nothing"])
         .expect(3);
+}
+
+#[tokio::test]
+async fn a_find_that_people_judge_is_removed_by_its_name() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let ctl = Ctl::new(&world);
+    let make = "create database t_lost owner tn_platform";
+    world.postgres().run("postgres", make).await;
+    let there = async || {
+        world
+            .postgres()
+            .names()
+            .await
+            .contains(&"database t_lost".to_owned())
+    };
+    let remove = ["findings", "remove", "database/main/t_lost"];
+    let dry = ctl.run(&[&remove[..], &["--dry-run"]].concat()).expect(0);
+    dry.says("Nothing was changed");
+    ctl.run(&remove).expect(2).says("--yes");
+    let typed = ctl.on_terminal(&remove, "t_other").expect(1);
+    assert!(
+        typed.out.contains("destroys the database t_lost"),
+        "{}",
+        typed.out
+    );
+    assert!(there().await);
+    ctl.on_terminal(&remove, "t_lost").expect(0);
+    assert!(!there().await);
+    ctl.run(&[&remove[..], &["--yes"]].concat()).expect(3);
 }
 
 #[tokio::test]

@@ -46,6 +46,10 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
     }
     // The server of a test syncs nothing, and says so.
     assert_eq!(of(&well, "fsync", "main").verdict, Verdict::Bad);
+    let disk = of(&well, "disk", "main");
+    assert_eq!(disk.verdict, Verdict::Warn, "{disk:?}");
+    let command = disk.mend.as_ref().unwrap();
+    assert!(command.contains("--max-disk-gib"), "{disk:?}");
     for check in [
         "clock",
         "signing_key",

@@ -1,5 +1,6 @@
 //! What is nobody's on a server: reported, kept on an operator's word, removed after its grace.
 
+use contract::Code;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use world::{Faults, World, WorldOptions, until};
@@ -181,4 +182,157 @@ async fn orphans_are_reported_then_removed_after_the_grace_and_nothing_else() {
     let sql =
         "select count(*) from registry.audit where action in ('finding.removed', 'finding.kept')";
     assert!(postgres.number("registry", sql).await >= 5);
+}
+
+fn removal(id: &str, more: &str) -> String {
+    let id = id.replace('/', "%2F");
+    format!("/v1/findings/{id}?{more}")
+}
+
+#[tokio::test]
+async fn what_people_judge_goes_by_its_name_and_nothing_that_is_claimed() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let acme = world.tenant("claimed").await;
+    let postgres = world.postgres();
+    let stock = postgres.texts("registry", "select 'stock:' || number from registry.stock");
+    let stock = stock.await;
+    for name in ["t_lost", "deleted:t_lost:1", "warehouse", "legacy", "used"] {
+        let sql = format!("create database \"{name}\" owner tn_platform");
+        postgres.run("postgres", &sql).await;
+    }
+    let sql = "create role t_lost; create role warehouse;
+               comment on database t_lost is 'tenantry:t_lost:4'";
+    postgres.run("postgres", sql).await;
+    // As an adoption takes it over.
+    let sql = "insert into registry.operation (id, kind, cluster, state, step, plan)
+        values (gen_random_uuid(), 'adopt', 'main', 'stuck', 'close',
+            '{\"cluster\": \"main\", \"found\": {\"name\": \"legacy\"}}')";
+    postgres.run("registry", sql).await;
+    let operator = world.operator();
+    let remove = async |id: &str, more: &str| {
+        let path = removal(id, more);
+        operator.request(http::Method::DELETE, &path).send().await
+    };
+
+    // What has a row, or is taken over, is no find, whatever is confirmed.
+    let mut claimed = vec![
+        format!("database/main/{}", acme.id()),
+        format!("role/main/{}", acme.id()),
+        "database/main/legacy".to_owned(),
+        "database/main/registry".to_owned(),
+        "database/main/postgres".to_owned(),
+        "database/nowhere/t_lost".to_owned(),
+    ];
+    claimed.extend(stock.iter().map(|name| format!("database/main/{name}")));
+    claimed.extend(
+        postgres
+            .texts("registry", "select 'tpl:' || number from registry.template")
+            .await
+            .iter()
+            .map(|name| format!("database/main/{name}")),
+    );
+    assert!(claimed.len() >= 7, "{claimed:?}");
+    for id in &claimed {
+        let name = id.rsplit('/').next().unwrap();
+        let answer = remove(id, &format!("confirm={name}")).await;
+        answer.refused(Code::NotFound);
+    }
+
+    // A look changes nothing; a name is wanted; who has no right to destroy tenants has none here.
+    let lost = "database/main/t_lost";
+    let seen = remove(lost, "dry_run=true").await.expect(200).json();
+    assert_eq!(seen["marker"], "tenantry:t_lost:4");
+    assert!(seen["size_bytes"].as_u64().unwrap() > 1_000_000, "{seen}");
+    let unsaid = remove(lost, "dry_run=false").await;
+    unsaid.refused(Code::ConfirmationMissing);
+    let other = remove(lost, "confirm=t_other").await;
+    other.refused(Code::ConfirmationMissing);
+    let key = json!({ "name": "sweeper", "scopes": ["clusters:write"] });
+    let key = operator
+        .post("/v1/operator-keys", key)
+        .await
+        .expect(201)
+        .json();
+    let sweeper = world.visitor().bearer(key["key"].as_str().unwrap());
+    let path = removal(lost, "confirm=t_lost");
+    let unable = sweeper.request(http::Method::DELETE, &path).send().await;
+    unable.refused(Code::PermissionMissing);
+    assert!(
+        postgres
+            .names()
+            .await
+            .contains(&"database t_lost".to_owned())
+    );
+
+    // With its role; a foreign one's is somebody's. Who sits in it is asked first.
+    remove(lost, "confirm=t_lost").await.expect(200);
+    remove("database/main/warehouse", "confirm=warehouse")
+        .await
+        .expect(200);
+    let late = "database/main/deleted:t_lost:1";
+    remove(late, "confirm=deleted:t_lost:1").await.expect(200);
+    let sitting = postgres.begin("used", "select 1").await;
+    let used = remove("database/main/used", "confirm=used").await;
+    used.refused(Code::Conflict);
+    sitting.commit().await;
+    let roles = "select rolname from pg_roles where rolname in ('t_lost', 'warehouse')";
+    assert_eq!(postgres.texts("postgres", roles).await, ["warehouse"]);
+    let left = postgres.names().await;
+    for gone in ["t_lost", "warehouse", "deleted:t_lost:1"] {
+        assert!(!left.contains(&format!("database {gone}")), "{gone}");
+    }
+    for stays in ["legacy", "used", acme.id().as_str()] {
+        assert!(left.contains(&format!("database {stays}")), "{stays}");
+    }
+    remove(lost, "confirm=t_lost").await.refused(Code::NotFound);
+    acme.owner().get("/v1/me").await.expect(200);
+    let audit = operator.get("/v1/audit?action=finding.removed").await;
+    let audit = audit.expect(200).json();
+    assert_eq!(audit["data"].as_array().unwrap().len(), 3, "{audit}");
+
+    // What an operator keeps stays.
+    sweep(&world, json!({ "dry_run": true })).await;
+    let keep = json!({ "id": "database/main/used", "kept": true });
+    operator.post("/v1/findings/keep", keep).await.expect(200);
+    let kept = remove("database/main/used", "confirm=used").await;
+    kept.refused(Code::Conflict);
+}
+
+/// What whoever drops something on a server holds.
+const DROP_LOCK: i64 = 0x7465_6e61_6e74_6472;
+
+#[tokio::test]
+async fn what_changes_or_is_claimed_before_its_removal_stays() {
+    let world = World::with(WorldOptions::default().stock_level(0)).await;
+    let postgres = world.postgres();
+    let make = "create database t_lost owner tn_platform";
+    postgres.run("postgres", make).await;
+    let oid = "select oid::bigint from pg_database where datname = 't_lost'";
+    let path = removal("database/main/t_lost", "confirm=t_lost");
+    let claim = "insert into registry.operation (id, kind, tenant_id, state, step, plan)
+        values (gen_random_uuid(), 'create', 't_lost', 'stuck', 'place', '{}')";
+    let anew = format!("drop database t_lost; {make}");
+    for (database, meanwhile) in [("postgres", anew.as_str()), ("registry", claim)] {
+        let lock = format!("select pg_advisory_lock({DROP_LOCK})");
+        let mut drops = postgres.begin("postgres", &lock).await;
+        let operator = world.operator();
+        let removal = operator.request(http::Method::DELETE, &path).send();
+        let change = async {
+            until("the removal waits for its turn", || async {
+                let waiting = "select count(*) from pg_locks
+                    where locktype = 'advisory' and not granted";
+                postgres.number("postgres", waiting).await > 0
+            })
+            .await;
+            for statement in meanwhile.split("; ") {
+                postgres.run(database, statement).await;
+            }
+            let now = postgres.number("postgres", oid).await;
+            drops.run("select pg_advisory_unlock_all()").await;
+            now
+        };
+        let (answer, now) = futures::join!(removal, change);
+        answer.refused(Code::Conflict);
+        assert_eq!(postgres.number("postgres", oid).await, now, "{meanwhile}");
+    }
 }

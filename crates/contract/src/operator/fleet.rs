@@ -2,6 +2,8 @@
 //!
 //! Deliberately types alone. Invariant: a selection without a condition is every tenant that is active or suspended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +34,32 @@ pub struct Selection {
     /// What id, slug or company contain, whatever the case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// With all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// By the age of their schemas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaAge>,
+}
+
+/// How the schemas of a tenant compare with the newest that services have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaAge {
+    /// At least one of them is older, or missing.
+    Behind,
+    /// Each is the newest, or newer.
+    Newest,
+}
+
+impl SchemaAge {
+    /// The word for it on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Behind => "behind",
+            Self::Newest => "newest",
+        }
+    }
 }
 
 /// One statement that reads, for many tenants.

@@ -10,6 +10,37 @@ use time::OffsetDateTime;
 use crate::ids::{ClusterName, OperationId, TenantId};
 use crate::problem::Code;
 
+/// The kinds of operations that there are in this release, for who asks for some of them.
+pub const KINDS: [&str; 27] = [
+    "create",
+    "move",
+    "drain",
+    "suspend",
+    "resume",
+    "delete",
+    "undelete",
+    "purge",
+    "transfer",
+    "rotate",
+    "bulk_create",
+    "clone",
+    "export",
+    "import",
+    "adopt",
+    "backup",
+    "verify_backup",
+    "restore_backup",
+    "forget_backup",
+    "rollout",
+    "rollout_trial",
+    "drift",
+    "rotate_fleet",
+    "reseal",
+    "change",
+    "query",
+    "rotate_signing_key",
+];
+
 /// Where an operation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

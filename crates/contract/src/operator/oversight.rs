@@ -1,4 +1,4 @@
-//! Answers about what operators did and about who serves: the audit, the replicas.
+//! What operators may do, what they did, and who serves: scopes, the audit, the replicas.
 //!
 //! Deliberately types alone. Invariant: no secret is in them.
 
@@ -8,6 +8,24 @@ use time::OffsetDateTime;
 
 use crate::ids::{ReplicaId, ServiceName, TenantId};
 use crate::internal::OwnedSchema;
+
+/// What an operator key may allow.
+pub const SCOPES: [&str; 14] = [
+    "tenants:read",
+    "tenants:write",
+    "clusters:read",
+    "clusters:write",
+    "tenants:destroy",
+    "tenants:query",
+    "operations:read",
+    "operations:write",
+    "rollouts:read",
+    "rollouts:write",
+    "backups:read",
+    "backups:write",
+    "keys:write",
+    "audit:read",
+];
 
 /// Something that was done, and who did it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

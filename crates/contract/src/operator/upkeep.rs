@@ -183,6 +183,32 @@ pub struct SweepReport {
     pub failed: Vec<String>,
 }
 
+/// A find that was removed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "id": "database/main/t_lost", "kind": "database", "place": "main", "name": "t_lost",
+    "detail": "the registry has no tenant of this name here: it may be the only copy of its data",
+    "marker": "tenantry:t_lost:1", "size_bytes": 8_519_680
+}))]
+pub struct RemovedFinding {
+    /// Kind, place and name, with slashes between them.
+    pub id: String,
+    /// What it is.
+    pub kind: FindingKind,
+    /// The cluster, or the store.
+    pub place: String,
+    /// Its name there.
+    pub name: String,
+    /// What is known of it.
+    pub detail: String,
+    /// Whose a database says that it is: its comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    /// What a database takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+}
+
 /// What to do with a find.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -242,6 +268,13 @@ pub struct SealingKeyView {
     /// Secrets in the registry that are sealed with it. A key that opens and has none can be dropped
     /// from the ring of every service.
     pub secrets: u64,
+    /// Since when the platform knows it; it may be older.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    pub known_since: Option<OffsetDateTime>,
 }
 
 /// Where a sealing key stands.

@@ -5,7 +5,6 @@
 use clap::{Args, Subcommand};
 use contract::TenantId;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::api::Query;
 use crate::context::Context;
@@ -69,14 +68,12 @@ impl Command {
 
 impl List {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        // Of no year that has no such form.
-        let at = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
         let mut query = Query::new();
         query.extend(self.tenant.map(|tenant| ("tenant", tenant.to_string())));
         query.extend(self.actor.map(|actor| ("actor", actor)));
         query.extend(self.action.map(|action| ("action", action)));
-        query.extend(self.since.map(|since| ("since", at(since))));
-        query.extend(self.until.map(|until| ("until", at(until))));
+        query.extend(self.since.map(|since| ("since", values::written(since))));
+        query.extend(self.until.map(|until| ("until", values::written(until))));
         context.list(COLUMNS, "/v1/audit", &query, self.limit).await
     }
 }

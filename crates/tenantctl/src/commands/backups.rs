@@ -7,7 +7,9 @@ mod restore;
 
 use clap::{Args, Subcommand};
 use contract::TenantId;
-use contract::operator::backup::{BackupEncryption, BackupId, BackupSchedule};
+use contract::operator::backup::{
+    BackupEncryption, BackupId, BackupKind, BackupSchedule, BackupState,
+};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -65,6 +67,7 @@ pub(crate) enum Command {
     /// List backups, the newest first.
     #[command(after_help = "Examples:
   tenantctl backups list --tenant t_acme
+  tenantctl backups list --kind scheduled --state corrupt
   tenantctl backups list --limit 0 -o ndjson")]
     List(List),
     /// Show a backup.
@@ -104,6 +107,12 @@ pub(crate) struct List {
     /// Of this tenant.
     #[arg(long, value_parser = values::tenant)]
     tenant: Option<TenantId>,
+    /// Made for this reason.
+    #[arg(long, value_parser = values::one_of::<BackupKind>(BackupKind::ALL.iter().map(|kind| kind.as_str())))]
+    kind: Option<BackupKind>,
+    /// In this state.
+    #[arg(long, value_parser = values::one_of::<BackupState>(BackupState::ALL.iter().map(|state| state.as_str())))]
+    state: Option<BackupState>,
     /// How many at most; 0 for all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -160,11 +169,10 @@ impl Command {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(list) => {
-                let query: Query = list
-                    .tenant
-                    .map(|tenant| ("tenant", tenant.to_string()))
-                    .into_iter()
-                    .collect();
+                let mut query = Query::new();
+                query.extend(list.tenant.map(|tenant| ("tenant", tenant.to_string())));
+                query.extend(list.kind.map(|kind| ("kind", kind.as_str().to_owned())));
+                query.extend(list.state.map(|state| ("state", state.as_str().to_owned())));
                 context
                     .list(COLUMNS, "/v1/backups", &query, list.limit)
                     .await

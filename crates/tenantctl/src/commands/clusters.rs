@@ -174,8 +174,12 @@ pub(crate) struct Add {
     /// TCP port.
     #[arg(long, default_value_t = 5432)]
     port: u16,
-    /// How connections are protected: disable, require or verify-full.
-    #[arg(long, default_value = "verify-full")]
+    /// How connections are protected.
+    #[arg(
+        long,
+        default_value = "verify-full",
+        value_parser = values::one_of::<TlsMode>(["disable", "require", "verify-full"])
+    )]
     tls: TlsMode,
     /// Server connections that all tenants on it may hold together.
     #[arg(long, value_name = "CONNECTIONS")]
@@ -214,8 +218,8 @@ pub(crate) struct Update {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct Change {
-    /// active, or full: it keeps what it has; a drain sets draining by itself.
-    #[arg(long)]
+    /// full: it keeps what it has and gets no more; a drain sets draining by itself.
+    #[arg(long, value_parser = values::one_of::<ClusterStatus>(["active", "full"]))]
     status: Option<ClusterStatus>,
     /// A label, name=value; several times for several. Replaces all labels.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
@@ -263,8 +267,8 @@ pub(crate) struct Drain {
     /// Moves at once: 1 to 16.
     #[arg(long, value_name = "COUNT")]
     at_once: Option<u32>,
-    /// How each moves: dump or replicate; else what holds its requests for less than half a second.
-    #[arg(long = "by", value_name = "VARIANT", value_parser = data::variant)]
+    /// How each moves; else what holds its requests for less than half a second.
+    #[arg(long = "by", value_name = "VARIANT", value_parser = data::variant())]
     variant: Option<MoveVariant>,
 }
 

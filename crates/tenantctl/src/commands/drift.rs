@@ -66,7 +66,8 @@ impl Drift {
         if repair == DriftRepair::Objects {
             let consequence = "may take indexes, constraints, views and routines away that no migration \
                                made, in every tenant that is meant";
-            confirm::destroy(context, "repair", consequence)?;
+            let look = "without --repair-objects it shows what differs";
+            confirm::unless_looked(context, "repair", consequence, look)?;
         }
         let body = DriftRequest {
             filter: self.selection.into(),

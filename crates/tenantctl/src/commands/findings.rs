@@ -1,18 +1,19 @@
 //! What nobody claims: databases, roles, secrets, objects, slots.
 //!
-//! Deliberately removes nothing by name: a sweep removes what is old enough. Invariant: a sweep that
-//! removes is confirmed.
+//! Deliberately leaves what is old enough to sweeps; one find by its name is for what only people may judge.
+//! Invariant: what removes is confirmed.
 
 use clap::{Args, Subcommand};
 use contract::operator::upkeep::{FindingKind, KeepFinding, NewSweep};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::api::Query;
+use crate::api::{Query, encoded};
 use crate::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
-use crate::output::{Column, plain, time};
+use crate::failure::{Failure, text};
+use crate::output::{Column, bytes, plain, time};
+use crate::values;
 
 const COLUMNS: &[Column<'_>] = &[
     plain("id", "/id"),
@@ -29,18 +30,33 @@ const REPORT: &[Column<'_>] = &[
     plain("failed", "/failed"),
 ];
 
+const REMOVED: &[Column<'_>] = &[
+    plain("id", "/id"),
+    plain("detail", "/detail"),
+    plain("marker", "/marker"),
+    bytes("size", "/size_bytes"),
+];
+
 /// What can be done with finds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List what nobody claims, and when it is removed.
     #[command(after_help = "Example:
-  tenantctl findings list --kind database")]
+  tenantctl findings list --kind database --place main")]
     List(List),
     /// Look now, and remove what is older than the grace time.
     #[command(after_help = "Examples:
   tenantctl findings sweep --dry-run
   tenantctl findings sweep")]
     Sweep(Sweep),
+    /// Remove one find for good: also what no sweep removes, because it may be somebody's only data.
+    #[command(after_help = "Examples:
+  tenantctl findings remove database/main/t_lost --dry-run
+  tenantctl findings remove database/main/t_lost
+
+It is looked for anew, and refused where a tenant, an operation or anything else claims it by now, where it
+is kept, or where somebody is connected to it. Asks for its name; a script says --yes.")]
+    Remove(Remove),
     /// Never remove this.
     #[command(after_help = "Example:
   tenantctl findings keep database/main/old:t_acme:3")]
@@ -54,14 +70,27 @@ pub(crate) enum Command {
 /// Which finds.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of this kind: database, role, secret, object or slot.
-    #[arg(long)]
+    /// Of this kind.
+    #[arg(long, value_parser = values::one_of::<FindingKind>(FindingKind::ALL.map(FindingKind::as_str)))]
     kind: Option<FindingKind>,
+    /// At this place: a cluster, secrets or objects.
+    #[arg(long)]
+    place: Option<String>,
 }
 
 /// A sweep.
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
+    /// Show what would be removed.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A find to be removed.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    find: Named,
     /// Show what would be removed.
     #[arg(long)]
     dry_run: bool,
@@ -79,11 +108,9 @@ impl Command {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(list) => {
-                let query: Query = list
-                    .kind
-                    .map(|kind| ("kind", kind.as_str().to_owned()))
-                    .into_iter()
-                    .collect();
+                let mut query = Query::new();
+                query.extend(list.kind.map(|kind| ("kind", kind.as_str().to_owned())));
+                query.extend(list.place.map(|place| ("place", place)));
                 let items = context
                     .api()?
                     .items("/v1/findings", &query, 0, "/id")
@@ -91,6 +118,7 @@ impl Command {
                 context.out.list(COLUMNS, &items)
             }
             Self::Sweep(sweep) => sweep.run(context).await,
+            Self::Remove(remove) => remove.run(context).await,
             Self::Keep(named) => named.keep(context, true).await,
             Self::Release(named) => named.keep(context, false).await,
         }
@@ -112,6 +140,31 @@ impl Sweep {
             .unhurried(Method::POST, "/v1/findings/sweep", Some(&json!(body)))
             .await?;
         context.out.item(REPORT, &report)
+    }
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let api = context.api()?;
+        let path = format!("/v1/findings/{}", encoded(&self.find.id));
+        // What is refused is refused before the name is asked for.
+        let dry = format!("{path}?dry_run=true");
+        let seen = api.unhurried(Method::DELETE, &dry, None).await?;
+        if self.dry_run {
+            context.out.item(REMOVED, &seen)?;
+            context.out.note("Nothing was changed.");
+            return Ok(());
+        }
+        let (name, place) = (text(&seen, "/name"), text(&seen, "/place"));
+        let consequence = format!(
+            "destroys the {} {name} at {place} for good: {}",
+            text(&seen, "/kind"),
+            text(&seen, "/detail")
+        );
+        confirm::destroy(context, name, &consequence)?;
+        let path = format!("{path}?confirm={}", encoded(name));
+        let removed = api.unhurried(Method::DELETE, &path, None).await?;
+        context.out.item(REMOVED, &removed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! stdout, so that it can be piped to where it is kept.
 
 use clap::{Args, Subcommand};
+use contract::operator::oversight::SCOPES;
 use contract::operator::upkeep::NewRotation;
 use reqwest::Method;
 use serde_json::json;
@@ -16,6 +17,7 @@ use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
 use crate::output::{Column, Format, plain, state, time};
+use crate::values;
 
 const COLUMNS: &[Column<'_>] = &[
     plain("id", "/id"),
@@ -36,6 +38,7 @@ const SEALING: &[Column<'_>] = &[
     plain("sealing key", "/id"),
     state("state", "/state"),
     plain("secrets", "/secrets"),
+    time("known since", "/known_since"),
 ];
 
 /// What can be done with keys.
@@ -96,8 +99,8 @@ pub(crate) struct RotateCredentials {
 pub(crate) struct Create {
     /// Who or what holds it.
     name: String,
-    /// What it allows, such as tenants:read; several times for several.
-    #[arg(long = "scope", required = true)]
+    /// What it allows; several times for several.
+    #[arg(long = "scope", required = true, value_parser = values::one_of::<String>(SCOPES))]
     scopes: Vec<String>,
 }
 

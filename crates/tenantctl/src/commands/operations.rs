@@ -4,9 +4,10 @@
 //! wherever it is shown.
 
 use clap::{Args, Subcommand};
-use contract::operator::operation::OperationState;
+use contract::operator::operation::{KINDS, OperationState};
 use contract::{ClusterName, OperationId, TenantId};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::api::Query;
@@ -77,7 +78,8 @@ pub(crate) enum Command {
     /// List operations, the newest first.
     #[command(after_help = "Examples:
   tenantctl operations list --state stuck
-  tenantctl operations list --tenant t_acme --kind move -o ndjson")]
+  tenantctl operations list --tenant t_acme --kind move -o ndjson
+  tenantctl operations list --since 24h --limit 0")]
     List(List),
     /// Show an operation with its log.
     #[command(after_help = "Example:
@@ -106,11 +108,11 @@ An operation that is past its point of no return goes on.")]
 /// Which operations.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// In this state: running, unwinding, done, undone or stuck.
-    #[arg(long)]
+    /// In this state.
+    #[arg(long, value_parser = values::one_of::<OperationState>(OperationState::ALL.map(OperationState::as_str)))]
     state: Option<OperationState>,
-    /// Of this kind, such as move or backup.
-    #[arg(long)]
+    /// Of this kind.
+    #[arg(long, value_parser = values::one_of::<String>(KINDS))]
     kind: Option<String>,
     /// About this tenant.
     #[arg(long, value_parser = values::tenant)]
@@ -121,6 +123,12 @@ pub(crate) struct List {
     /// Parts of this operation.
     #[arg(long, value_name = "OPERATION")]
     parent: Option<OperationId>,
+    /// Begun since: a time, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = values::past)]
+    since: Option<OffsetDateTime>,
+    /// Begun before: a time, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = values::past)]
+    until: Option<OffsetDateTime>,
     /// How many at most; 0 for all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -176,6 +184,8 @@ impl List {
         query.extend(self.tenant.map(|tenant| ("tenant", tenant.to_string())));
         query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
         query.extend(self.parent.map(|parent| ("parent", parent.to_string())));
+        query.extend(self.since.map(|since| ("since", values::written(since))));
+        query.extend(self.until.map(|until| ("until", values::written(until))));
         context
             .list(COLUMNS, "/v1/operations", &query, self.limit)
             .await

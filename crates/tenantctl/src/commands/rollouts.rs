@@ -5,8 +5,8 @@
 
 use clap::{Args, Subcommand};
 use contract::operator::rollout::{
-    DEFAULT_CONCURRENCY, DEFAULT_HALT_SHARE, RolloutRequest, RolloutTrialRequest, TenantProgress,
-    Wave,
+    DEFAULT_CONCURRENCY, DEFAULT_HALT_SHARE, RolloutRequest, RolloutState, RolloutTrialRequest,
+    TenantProgress, Wave,
 };
 use contract::{ClusterName, OperationId, TenantId};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Going, text};
 use crate::follow::{self, Bar, Sight};
 use crate::output::{Column, plain, state, time};
+use crate::values;
 
 const COLUMNS: &[Column<'_>] = &[
     plain("id", "/id"),
@@ -100,13 +101,15 @@ before 50 were tried are counted as of 50, or of all where there are fewer.")]
 The tenant is only read, and served meanwhile.")]
     Try(Trial),
     /// List roll-outs, the newest first.
-    #[command(after_help = "Example:
-  tenantctl rollouts list")]
-    List(Limited),
+    #[command(after_help = "Examples:
+  tenantctl rollouts list
+  tenantctl rollouts list --state halted")]
+    List(List),
     /// Show a roll-out and its tenants that failed.
     #[command(after_help = "Examples:
   tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
-  tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --tenants pending -o ndjson")]
+  tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --tenants pending -o ndjson
+  tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --wave 1 --tenants failed")]
     Show(Show),
     /// Follow a roll-out until it is over, or stands still.
     #[command(after_help = "Example:
@@ -168,9 +171,12 @@ pub(crate) struct Named {
     id: OperationId,
 }
 
-/// A list that is not shown whole.
+/// Which roll-outs.
 #[derive(Debug, Args)]
-pub(crate) struct Limited {
+pub(crate) struct List {
+    /// In this state.
+    #[arg(long, value_parser = values::one_of::<RolloutState>(RolloutState::ALL.iter().map(|state| state.as_str())))]
+    state: Option<RolloutState>,
     /// How many at most; 0 for all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -181,9 +187,16 @@ pub(crate) struct Limited {
 pub(crate) struct Show {
     #[command(flatten)]
     named: Named,
-    /// List the tenants in this state instead: pending, running, done, failed or skipped.
-    #[arg(long, value_name = "STATE")]
+    /// List the tenants in this state instead.
+    #[arg(
+        long,
+        value_name = "STATE",
+        value_parser = values::one_of::<TenantProgress>(TenantProgress::ALL.iter().map(|state| state.as_str()))
+    )]
     tenants: Option<TenantProgress>,
+    /// List the tenants of this wave instead, from 0; with --tenants those that fit both.
+    #[arg(long, value_name = "NUMBER")]
+    wave: Option<u16>,
 }
 
 fn wave(text: &str) -> Result<Wave, String> {
@@ -209,8 +222,11 @@ impl Command {
             Self::Start(start) => start.run(context).await,
             Self::Try(trial) => trial.run(context).await,
             Self::List(list) => {
-                let (path, query) = ("/v1/rollouts", Query::new());
-                context.list(COLUMNS, path, &query, list.limit).await
+                let state = list.state.map(|state| ("state", state.as_str().to_owned()));
+                let query = Query::from_iter(state);
+                context
+                    .list(COLUMNS, "/v1/rollouts", &query, list.limit)
+                    .await
             }
             Self::Show(show) => show.run(context).await,
             Self::Watch(named) => named.watch(context).await,
@@ -270,15 +286,16 @@ impl Trial {
 impl Show {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = self.named.id;
-        if let Some(state) = self.tenants {
-            let tenants = self.named.tenants(context, state, 0).await?;
+        if self.tenants.is_some() || self.wave.is_some() {
+            let which = (self.tenants, self.wave);
+            let tenants = self.named.tenants(context, which, 0).await?;
             return context.out.list(TENANTS, &tenants);
         }
         let view = self.named.view(context).await?;
         context.out.item(FIELDS, &view)?;
         let failed = self
             .named
-            .tenants(context, TenantProgress::Failed, SHOWN)
+            .tenants(context, (Some(TenantProgress::Failed), None), SHOWN)
             .await?;
         context.out.part("tenants that failed", TENANTS, &failed)?;
         if failed.len() == SHOWN {
@@ -302,10 +319,12 @@ impl Named {
     async fn tenants(
         &self,
         context: &Context,
-        state: TenantProgress,
+        (state, wave): (Option<TenantProgress>, Option<u16>),
         limit: usize,
     ) -> Result<Vec<Value>, Failure> {
-        let query: Query = vec![("state", state.as_str().to_owned())];
+        let mut query = Query::new();
+        query.extend(state.map(|state| ("state", state.as_str().to_owned())));
+        query.extend(wave.map(|wave| ("wave", wave.to_string())));
         let path = format!("{}/tenants", self.path());
         context.api()?.items(&path, &query, limit, "/tenant").await
     }

@@ -4,7 +4,7 @@
 //! that is given fits it.
 
 use clap::Args;
-use contract::operator::fleet::Selection;
+use contract::operator::fleet::{SchemaAge, Selection};
 use contract::{ClusterName, TenantId, TenantStatus};
 
 use crate::values;
@@ -25,12 +25,18 @@ pub(crate) struct SelectionFlags {
     /// In this region.
     #[arg(long)]
     region: Option<String>,
-    /// In this state of their life: active, suspended or deleted.
-    #[arg(long)]
+    /// In this state of their life.
+    #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
     /// With this in their id, slug or company.
     #[arg(long)]
     text: Option<String>,
+    /// With this label, name=value; several times for several.
+    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
+    labels: Vec<(String, String)>,
+    /// With schemas that are older than the newest.
+    #[arg(long)]
+    behind: bool,
 }
 
 impl From<SelectionFlags> for Selection {
@@ -42,6 +48,8 @@ impl From<SelectionFlags> for Selection {
             region: flags.region,
             status: flags.status,
             text: flags.text,
+            labels: flags.labels.into_iter().collect(),
+            schema: flags.behind.then_some(SchemaAge::Behind),
         }
     }
 }

@@ -6,12 +6,16 @@
 use std::time::Duration;
 
 use contract::operator::upkeep::{Diagnosis, Verdict};
+use time::OffsetDateTime;
 
 use super::{Said, clock, findings, listed, unless};
 use crate::doctor::facts::PlatformFacts;
+use crate::keys::SealedWith;
 
 /// An operator key that is older should be replaced.
 const OLD_OPERATOR_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A sealing key that is older should be replaced.
+const OLD_SEALING_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A key that is due is published within a minute; this much later something is wrong.
 const LATE_SIGNING_KEY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where no cluster is meant.
@@ -65,9 +69,16 @@ fn sealing(facts: &PlatformFacts) -> Said {
     let ids: Vec<String> = facts
         .sealing
         .iter()
-        .map(|key| format!("{} seals {}", key.id, key.secrets))
+        .map(|key| format!("{} seals {} ({})", key.id, key.secrets, age(key, facts.now)))
         .collect();
+    let first = facts.sealing.first().and_then(|key| key.known_since);
+    let is_old = first.is_some_and(|since| facts.now - since > OLD_SEALING_KEY);
     let (verdict, mend) = match (unopened, older) {
+        (0, 0) if is_old => (
+            Verdict::Warn,
+            "-- put a new key last into sealing.keys of every service and restart them; then first, and \
+             restart them; then: tenantctl keys reseal",
+        ),
         (1.., _) => (
             Verdict::Bad,
             "-- put the key that is missing back into sealing.keys of every service, then: \
@@ -79,9 +90,17 @@ fn sealing(facts: &PlatformFacts) -> Said {
     Said {
         verdict,
         found: ids.join(", "),
-        why: "A replaced key can be dropped from the ring only when it seals nothing any more; what a \
-              missing key sealed opens never again.",
+        why: "Whoever had a key that seals for years opens what it sealed. A replaced key can be dropped from \
+              the ring only when it seals nothing any more; what a missing key sealed opens never again.",
         mend: mend.to_owned(),
+    }
+}
+
+/// A key says nothing of its age: known is since when the platform has it.
+fn age(key: &SealedWith, now: OffsetDateTime) -> String {
+    match key.known_since {
+        None => "its age is not known".to_owned(),
+        Some(since) => format!("known for {} days", (now - since).whole_days().max(0)),
     }
 }
 
@@ -122,7 +141,8 @@ fn behind(tenants: u64) -> Said {
         found: format!("{tenants} active tenants"),
         why: "Their schemas are older than the newest: the first request after a long time migrates, \
               unless a roll-out does it before.",
-        mend: "tenantctl rollouts start".to_owned(),
+        mend: "tenantctl tenants list --behind --status active; tenantctl rollouts start"
+            .to_owned(),
     }
 }
 

@@ -18,6 +18,7 @@ use kit::openapi::{Describe, require};
 use kit::page::{Limit, Page};
 use serde::Deserialize;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -53,6 +54,14 @@ pub(crate) struct OperationsQuery {
     /// Only the parts of this operation.
     #[param(value_type = Option<String>)]
     parent: Option<OperationId>,
+    /// Only those that were begun then or later.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[param(value_type = Option<String>, format = DateTime, example = "2027-01-31T00:00:00Z")]
+    since: Option<OffsetDateTime>,
+    /// Only those that were begun before.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[param(value_type = Option<String>, format = DateTime, example = "2027-02-01T00:00:00Z")]
+    until: Option<OffsetDateTime>,
 }
 
 fn summary(row: OperationRow) -> OperationSummary {
@@ -199,10 +208,12 @@ pub(crate) async fn list(
         tenant: query.tenant,
         cluster: query.cluster,
         parent: query.parent,
+        since: query.since,
+        until: query.until,
     };
-    let mut connection = platform.registry.acquire().await?;
+    let mut transaction = platform.registry.begin().await?;
     let rows = find_all(
-        &mut connection,
+        &mut transaction,
         &filter,
         query.starting_after,
         query.limit.probe(),

@@ -115,15 +115,23 @@ pub(crate) struct Filter {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) cluster: Option<ClusterName>,
     pub(crate) parent: Option<OperationId>,
+    /// Begun then or later.
+    pub(crate) since: Option<OffsetDateTime>,
+    /// Begun before.
+    pub(crate) until: Option<OffsetDateTime>,
 }
 
-/// Up to `limit` operations, newest first, that are older than `starting_after`.
+/// Up to `limit` operations, newest first, that are older than `starting_after`; in a transaction, so that
+/// each filter has a plan of its own.
 pub(crate) async fn list(
     connection: &mut PgConnection,
     filter: &Filter,
     starting_after: Option<OperationId>,
     limit: i64,
 ) -> Result<Vec<OperationRow>, sqlx::Error> {
+    sqlx::query!("set local plan_cache_mode = force_custom_plan")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query_as!(
         Columns,
         "select id, kind, tenant_id, cluster, parent_id, state, step, failure, progress, result,
@@ -135,13 +143,17 @@ pub(crate) async fn list(
              and ($4::text is null or tenant_id = $4)
              and ($5::text is null or cluster = $5)
              and ($6::uuid is null or parent_id = $6)
-         order by id desc limit $7",
+             and ($7::timestamptz is null or created_at >= $7)
+             and ($8::timestamptz is null or created_at < $8)
+         order by id desc limit $9",
         starting_after.map(OperationId::uuid),
         filter.state.map(OperationState::as_str),
         filter.kind.map(OperationKind::as_str),
         filter.tenant.as_ref().map(TenantId::as_str),
         filter.cluster.as_ref().map(ClusterName::as_str),
         filter.parent.map(OperationId::uuid),
+        filter.since,
+        filter.until,
         limit,
     )
     .fetch_all(connection)

@@ -3,12 +3,12 @@
 //! Deliberately ids alone and page by page: who works on a tenant reads its row then. Invariant: in
 //! the order of the ids, so that a long work goes on after the last one that it did.
 
-use contract::operator::fleet::Selection;
+use contract::operator::fleet::{SchemaAge, Selection};
 use contract::{ClusterName, TenantId, TenantStatus};
 use sqlx::PgConnection;
 
 use super::like_escaped;
-use crate::registry::parsed;
+use crate::registry::{parsed, to_json};
 
 /// Ids that are read at once.
 const PAGE: i64 = 1_000;
@@ -35,7 +35,11 @@ pub(crate) async fn select_ids(
              and ($5::text is null or cluster = $5)
              and ($6::text is null or region = $6)
              and ($7::text is null or id like $7 or slug like $7 or company ilike $7)
-         order by id limit $8",
+             and labels @> $8
+             and ($9::text is null or ($9 = 'behind') = exists (
+                 select from registry.schema_owner owner
+                 where coalesce((schema_versions ->> owner.name)::integer, 0) < owner.newest))
+         order by id limit $10",
         after.map(TenantId::as_str),
         &ids,
         selection.status.map(TenantStatus::as_str),
@@ -43,6 +47,8 @@ pub(crate) async fn select_ids(
         selection.cluster.as_ref().map(ClusterName::as_str),
         selection.region.as_deref(),
         text,
+        to_json(&selection.labels)?,
+        selection.schema.map(SchemaAge::as_str),
         limit,
     )
     .fetch_all(connection)

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use contract::operator::backup::{
     BackupEncryption, NewBackup, NewClone, NewImport, NewRestore, RestoreFrom,
 };
@@ -147,8 +148,8 @@ pub(crate) struct Move {
     /// The cluster; else the one that placement chooses.
     #[arg(long, value_name = "CLUSTER")]
     to: Option<ClusterName>,
-    /// How: dump or replicate; else what holds requests for less than half a second.
-    #[arg(long = "by", value_name = "VARIANT", value_parser = variant)]
+    /// How; else what holds requests for less than half a second.
+    #[arg(long = "by", value_name = "VARIANT", value_parser = variant())]
     variant: Option<MoveVariant>,
 }
 
@@ -181,12 +182,11 @@ fn restore_from(text: &str) -> Result<RestoreFrom, String> {
 }
 
 /// A way to move.
-pub(crate) fn variant(text: &str) -> Result<MoveVariant, String> {
-    match text {
-        "dump" => Ok(MoveVariant::Dump),
-        "replicate" => Ok(MoveVariant::Replicate),
-        _ => Err("is dump or replicate".to_owned()),
-    }
+pub(crate) fn variant() -> impl TypedValueParser<Value = MoveVariant> {
+    PossibleValuesParser::new(["dump", "replicate"]).map(|word| match word.as_str() {
+        "dump" => MoveVariant::Dump,
+        _ => MoveVariant::Replicate,
+    })
 }
 
 impl Backup {

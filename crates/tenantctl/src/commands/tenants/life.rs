@@ -4,8 +4,6 @@
 //! destroys shows what it would do with `--dry-run`, and names the tenant itself, never the one of
 //! `tenantctl use`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use contract::TenantId;
 use contract::operator::tenant::{FinalBackup, OtherOwners, PurgeRequest, SuspendRequest};
@@ -15,9 +13,11 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::owner::{Chosen, OwnerPassword};
 use super::{Named, path};
 use crate::api::Query;
-use crate::confirm::{self, Source, secret};
+use crate::commands::operations;
+use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
@@ -114,12 +114,8 @@ pub(crate) struct Transfer {
     /// Those who are owners now are owners no more.
     #[arg(long)]
     replace: bool,
-    /// Read a first password from stdin, for somebody who has no account in the tenant yet.
-    #[arg(long)]
-    password_stdin: bool,
-    /// Read a first password from a file.
-    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: OwnerPassword,
 }
 
 impl Suspend {
@@ -244,16 +240,35 @@ impl Transfer {
             OtherOwners::Keep
         };
         let mut body = json!({ "to": self.to, "others": others });
-        if self.password_stdin || self.password_file.is_some() {
-            let password = secret(&Source {
-                what: "first password",
-                variable: "TENANTCTL_OWNER_PASSWORD",
-                file: self.password_file.as_deref(),
-                stdin: self.password_stdin.into(),
-                flag: "--password-stdin",
-            })?;
-            body["password"] = password.expose().into();
+        let path = format!("{}/transfer", path(&id));
+        let password = match self.password.read_if_named()? {
+            None => return follow::begin(context, &path, &body).await,
+            Some(password) => password,
+        };
+        if let Chosen::Made(_) = password {
+            // Who has an account keeps its password.
+            match follow::recorded(context, &path, &body).await {
+                Err(failure) if failure.is_about("/password") => {}
+                begun => {
+                    let view = begun?.followed(context, &path, &body).await?;
+                    follow::shown(context, &view)?;
+                    let to = &self.to;
+                    context.out.note(&format!(
+                        "{to} has an account already and keeps its password; none was made."
+                    ));
+                    return Ok(());
+                }
+            }
         }
-        follow::begin(context, &format!("{}/transfer", path(&id)), &body).await
+        body["password"] = password.expose().into();
+        let mut unseen = password.unseen(context);
+        let begun = unseen.sent(follow::recorded(context, &path, &body).await)?;
+        let mut view = begun.followed(context, &path, &body).await?;
+        unseen.show_in(&mut view);
+        let mut fields = operations::FIELDS.to_vec();
+        fields.push(plain("password", "/password"));
+        context.out.item(&fields, &view)?;
+        follow::say_how_to_follow(context, &view);
+        Ok(())
     }
 }

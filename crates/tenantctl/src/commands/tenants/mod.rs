@@ -9,6 +9,7 @@ pub(crate) mod life;
 mod owner;
 
 use clap::{Args, Subcommand};
+use contract::operator::fleet::SchemaAge;
 use contract::{ClusterName, Slug, TenantId, TenantStatus};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -89,6 +90,7 @@ pub(crate) enum Command {
     /// List tenants in the order of their ids.
     #[command(after_help = "Examples:
   tenantctl tenants list --status suspended
+  tenantctl tenants list --behind --label disk=nvme
   tenantctl tenants list --text acme --limit 0 -o ndjson")]
     List(List),
     /// Show a tenant, with the migrations that fail in its database.
@@ -163,7 +165,10 @@ All tenants: `tenantctl keys rotate-credentials`.")]
     /// Give a tenant another owner.
     #[command(after_help = "Examples:
   tenantctl tenants transfer t_acme --to grace@acme.example
-  tenantctl tenants transfer t_acme --to grace@acme.example --replace --password-stdin < password")]
+  tenantctl tenants transfer t_acme --to grace@acme.example --generate-password
+  tenantctl tenants transfer t_acme --to grace@acme.example --replace --password-stdin < password
+
+Somebody who has no account in the tenant yet needs a first password; who has one keeps theirs.")]
     Transfer(life::Transfer),
     /// Move a tenant to another cluster of its region; requests wait, none fails.
     #[command(after_help = "Examples:
@@ -219,8 +224,8 @@ pub(crate) struct Named {
 /// Which tenants.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// In this state of their life: provisioning, active, suspended or deleted.
-    #[arg(long)]
+    /// In this state of their life.
+    #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
     /// Of this tier.
     #[arg(long)]
@@ -234,6 +239,12 @@ pub(crate) struct List {
     /// With this in their id, slug, company or contact address.
     #[arg(long)]
     text: Option<String>,
+    /// With this label, name=value.
+    #[arg(long, value_name = "LABEL", value_parser = values::label)]
+    label: Option<(String, String)>,
+    /// With schemas that are older than the newest: active and suspended ones, or those of --status.
+    #[arg(long)]
+    behind: bool,
     /// How many at most; 0 for all.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -370,6 +381,10 @@ impl List {
         query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
         query.extend(self.region.map(|region| ("region", region)));
         query.extend(self.text.map(|text| ("text", text)));
+        let label = self.label.map(|(name, value)| format!("{name}={value}"));
+        query.extend(label.map(|label| ("label", label)));
+        let behind = self.behind.then_some(SchemaAge::Behind);
+        query.extend(behind.map(|age| ("schema", age.as_str().to_owned())));
         context
             .list(COLUMNS, "/v1/tenants", &query, self.limit)
             .await

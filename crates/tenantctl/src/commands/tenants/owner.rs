@@ -36,6 +36,13 @@ pub(super) enum Chosen {
 }
 
 impl OwnerPassword {
+    /// The password, where the command says that there is one.
+    pub(super) fn read_if_named(&self) -> Result<Option<Chosen>, Failure> {
+        let is_named =
+            self.generate_password || self.password_stdin || self.password_file.is_some();
+        is_named.then(|| self.read()).transpose()
+    }
+
     pub(super) fn read(&self) -> Result<Chosen, Failure> {
         if self.generate_password {
             return Ok(Chosen::Made(Secret::random()));
