@@ -47,6 +47,18 @@ pub(crate) async fn begun<B: Serialize + Sync>(
     recorded.followed(context, path, body).await
 }
 
+/// Asks what an operation would do, and begins none.
+pub(crate) async fn preview<B: Serialize + Sync>(
+    context: &Context,
+    path: &str,
+    body: &B,
+) -> Result<Value, Failure> {
+    let query: Query = vec![("dry_run", "true".to_owned())];
+    let api = context.api()?;
+    let (_, preview) = api.post(path, &query, body, Uuid::now_v7()).await?;
+    Ok(preview)
+}
+
 /// An operation that was asked for.
 pub(crate) struct Recorded {
     key: Uuid,

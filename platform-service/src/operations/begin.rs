@@ -61,6 +61,20 @@ pub(crate) struct WaitQuery {
     pub(crate) wait: Wait,
 }
 
+/// The query string of a request that begins an operation, or says what it would do.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TryQuery {
+    /// What to wait for, for some seconds: `none`, `done` or `replicas`.
+    #[serde(default)]
+    #[param(inline)]
+    pub(crate) wait: Wait,
+    /// Answers what would happen, and does nothing.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
 /// What an operation is to be, from the transaction that begins it.
 #[derive(Debug)]
 pub(crate) struct Planned {
@@ -184,14 +198,28 @@ pub(crate) async fn repeated(
 async fn busy(platform: &Platform, wanted: &Operation) -> Result<Problem> {
     let mut connection = platform.registry.acquire().await?;
     let (subject, kind) = (&wanted.head.subject, wanted.plan.kind());
-    let problem = Problem::new(Code::Conflict);
-    Ok(match store::live(&mut connection, subject, kind).await? {
-        Some((id, kind)) => problem.detail(format!(
+    let refused = refuse_busy(&mut connection, subject, kind).await;
+    Ok(refused.err().unwrap_or_else(|| {
+        Problem::new(Code::Conflict).detail("Another operation was under way; try again.")
+    }))
+}
+
+/// Refuses what cannot begin now, because an operation is under way there.
+///
+/// # Errors
+/// `conflict`, which names it.
+pub(crate) async fn refuse_busy(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    kind: OperationKind,
+) -> Result<()> {
+    match store::live(connection, subject, kind).await? {
+        None => Ok(()),
+        Some((id, kind)) => Err(Problem::new(Code::Conflict).detail(format!(
             "The operation {id} ({}) is under way; wait for its end, or look at it if it is stuck.",
             kind.as_str()
-        )),
-        None => problem.detail("Another operation was under way; try again."),
-    })
+        ))),
+    }
 }
 
 /// Answers where an operation stands.

@@ -4,13 +4,15 @@
 //! whose move fails, stays where it is and does not stop the others; the drain ends when every tenant
 //! has left or was found to stay twice, and says which and why, and which databases nobody is served from.
 
+mod preview;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::Response;
-use contract::operator::cluster::{MoveVariant, NewDrain};
+use axum::response::{IntoResponse as _, Response};
+use contract::operator::cluster::{Drained, MoveVariant, NewDrain};
 use contract::operator::operation::OperationView;
 use contract::{ClusterName, Code, OperationId, TenantId};
 use kit::error::{Problem, Result};
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::begin::{Begin, Planned, Started, WaitQuery, begin, spawn};
+use super::begin::{Begin, Planned, Started, TryQuery, begin, spawn};
 use super::move_tenant::{Measured, Wanted, measure, plan_move};
 use super::saga::{Cancel, Head, Progress, Saga, Traits, Wish};
 use super::{Step, Stop, Subject, children};
@@ -259,9 +261,14 @@ impl DrainPlan {
 /// Tenants that cannot go, and why.
 type Refused = Arc<Mutex<Vec<(TenantId, String)>>>;
 
-fn refuse(refused: &Refused, tenant: &TenantId, problem: &Problem) {
+/// A refusal in words.
+fn reason(problem: &Problem) -> String {
     let document = problem.document(None);
-    let reason = document.detail.unwrap_or(document.title);
+    document.detail.unwrap_or(document.title)
+}
+
+fn refuse(refused: &Refused, tenant: &TenantId, problem: &Problem) {
+    let reason = reason(problem);
     let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
     refused.push((tenant.clone(), reason));
 }
@@ -342,16 +349,16 @@ impl Batch {
 /// and the result names it with the reason (`remaining`). What no tenant is served from stays for its
 /// time: databases of deleted tenants, which can be restored there, and copies that moves and restores
 /// left; the result counts them (`kept`) and names them (`kept_databases`). Cancelled, it begins no more moves and ends
-/// when those that run are over. Give the cluster another status to use it again.
+/// when those that run are over. A dry run says who would go where and who would stay. Give the cluster another status to use it again.
 #[utoipa::path(
     post,
     path = "/v1/clusters/{name}/drain",
     operation_id = "clusters.drain",
     tag = "clusters",
-    params(("name" = ClusterName, Path, example = "main"), WaitQuery),
+    params(("name" = ClusterName, Path, example = "main"), TryQuery),
     request_body = NewDrain,
     responses(
-        (status = 200, description = "No tenant is served from it, or who is left is named; what is kept there is, too.", body = OperationView),
+        (status = 200, description = "No tenant is served from it, or who is left is named; what is kept there is, too. Or what would happen, for a dry run.", body = Drained),
         (
             status = 202,
             description = "It is being emptied.",
@@ -364,13 +371,17 @@ pub(crate) async fn drain(
     operator: Operator<ClustersWrite>,
     State(platform): State<Platform>,
     Path(cluster): Path<ClusterName>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<TryQuery>,
     key: MaybeIdempotencyKey,
     Json(new): Json<NewDrain>,
 ) -> Result<Response> {
     let at_once = new.at_once.unwrap_or(AT_ONCE);
     if !(1..=MOST_AT_ONCE).contains(&at_once) {
         return Err(Problem::field("/at_once", "is 1 to 16"));
+    }
+    if query.dry_run {
+        let preview = preview::of(&platform, &cluster, new.variant).await?;
+        return Ok(Json(preview).into_response());
     }
     let begun = Begin {
         actor: operator.actor(),

@@ -11,21 +11,24 @@ mod trial;
 mod waves;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use contract::operator::operation::OperationView;
 use contract::operator::rollout::{
-    RolloutRequest, RolloutState, RolloutTenantView, RolloutView, TenantProgress,
+    RolloutBegun, RolloutPreview, RolloutRequest, RolloutState, RolloutTenantView, RolloutView,
+    TenantProgress, Wave, WavePreview,
 };
-use contract::{Code, OperationId, TenantId};
+use contract::{Code, OperationId, SchemaVersions, TenantId};
 use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use kit::page::{Limit, Page};
 use serde::Deserialize;
 use serde_json::json;
+use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::audit::Actor;
+use crate::operations::begin::{Begin, Planned, TryQuery, begin};
 use crate::operations::rollout::{RolloutPlan, Start};
 use crate::operators::{Operator, RolloutsRead, RolloutsWrite};
 use crate::platform::Platform;
@@ -41,28 +44,36 @@ fn no_such() -> Problem {
 ///
 /// Its waves are rolled out one after the other; within a wave, `concurrency` tenants per cluster at
 /// once. Tenants that have the newest schema already are skipped. The roll-out has the id of the
-/// operation that this answers with. One roll-out at a time.
+/// operation that this answers with. One roll-out at a time. A dry run says who would be in which wave.
 #[utoipa::path(
     post,
     path = "/v1/rollouts",
     operation_id = "rollouts.create",
     tag = "roll-outs",
-    params(WaitQuery),
+    params(TryQuery),
     request_body = RolloutRequest,
     responses(
-        (status = 200, description = "Done: there was little to do.", body = OperationView),
+        (status = 200, description = "Done: there was little to do; or what would happen, for a dry run.", body = RolloutBegun),
         (status = 202, description = "Under way.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
     )
 )]
 pub(crate) async fn create(
     operator: Operator<RolloutsWrite>,
     State(platform): State<Platform>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<TryQuery>,
     key: MaybeIdempotencyKey,
     Json(request): Json<RolloutRequest>,
 ) -> Result<Response> {
     waves::check(&request)?;
     let actor = operator.actor();
+    if query.dry_run {
+        // Never committed: tenants are selected as the roll-out does it.
+        let mut transaction = platform.registry.begin().await?;
+        let id = OperationId::new();
+        let target = record(&mut transaction, id, &request, actor).await?;
+        let preview = preview(&mut transaction, id, request.waves, target).await?;
+        return Ok(Json(preview).into_response());
+    }
     let wanted = Begin {
         actor,
         key,
@@ -71,18 +82,7 @@ pub(crate) async fn create(
     };
     begin(&platform, wanted, move |connection, id| {
         Box::pin(async move {
-            tenants::named::rollout(connection, &request).await?;
-            let target = replicas::store::newest_versions(connection).await?;
-            if target.is_empty() {
-                let words = "No service that owns schemas lives.";
-                return Err(Problem::new(Code::NotReady).detail(words));
-            }
-            store::insert(connection, id, &request, &target, actor)
-                .await
-                .on_constraint("rollout_live_key", || {
-                    let words = "A roll-out is under way; wait for its end, or abort it.";
-                    Problem::new(Code::Conflict).detail(words)
-                })?;
+            let target = record(connection, id, &request, actor).await?;
             Ok(Planned {
                 subject: operations::Subject::Fleet,
                 plan: RolloutPlan::new(id, Start::New).into(),
@@ -91,6 +91,62 @@ pub(crate) async fn create(
         })
     })
     .await
+}
+
+/// Records a roll-out; gives what it brings.
+async fn record(
+    connection: &mut PgConnection,
+    id: OperationId,
+    request: &RolloutRequest,
+    actor: Actor,
+) -> Result<SchemaVersions> {
+    tenants::named::rollout(&mut *connection, request).await?;
+    let target = replicas::store::newest_versions(&mut *connection).await?;
+    if target.is_empty() {
+        let words = "No service that owns schemas lives.";
+        return Err(Problem::new(Code::NotReady).detail(words));
+    }
+    store::insert(connection, id, request, &target, actor)
+        .await
+        .on_constraint("rollout_live_key", || {
+            let words = "A roll-out is under way; wait for its end, or abort it.";
+            Problem::new(Code::Conflict).detail(words)
+        })?;
+    Ok(target)
+}
+
+/// Who would be in which wave of a roll-out that is recorded and not committed.
+async fn preview(
+    connection: &mut PgConnection,
+    id: OperationId,
+    rules: Vec<Wave>,
+    target: SchemaVersions,
+) -> Result<RolloutPreview> {
+    store::select_tenants(&mut *connection, id).await?;
+    let all = store::TenantsFilter {
+        state: None,
+        wave: None,
+        after: None,
+    };
+    let tenants = store::tenants(connection, id, &all, i64::MAX).await?;
+    let (pending, skipped): (Vec<_>, Vec<_>) = tenants
+        .into_iter()
+        .partition(|one| one.state == TenantProgress::Pending);
+    let rules = rules.into_iter().map(Some).chain([None]);
+    let waves = rules.zip(0..).map(|(rule, wave)| WavePreview {
+        wave,
+        rule,
+        tenants: pending
+            .iter()
+            .filter(|one| one.wave == wave)
+            .map(|one| one.tenant.clone())
+            .collect(),
+    });
+    Ok(RolloutPreview {
+        target,
+        waves: waves.collect(),
+        skipped: skipped.len() as u64,
+    })
 }
 
 /// Which roll-outs to list.

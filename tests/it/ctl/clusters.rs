@@ -109,7 +109,61 @@ async fn tenants_move_and_a_cluster_is_emptied() {
     ctl.run(&["clusters", "update", "main", "--status", "active"])
         .expect(0);
 
+    let homeless = ctl
+        .run(&["clusters", "drain", "main", "--dry-run"])
+        .expect(1);
+    homeless.says("1 tenants would stay on main");
+    assert!(
+        homeless.out.contains("no other cluster"),
+        "{}",
+        homeless.out
+    );
+    ctl.run(&["tenants", "move", id, "--dry-run"]).expect(5);
+    let other = world.tenant("stayer").await;
+
     world.second_cluster().await;
+    let where_to = ctl.run(&["tenants", "move", id, "--dry-run", "-o", "json"]);
+    let where_to = where_to.expect(0);
+    where_to.says("Nothing was changed");
+    let where_to = where_to.json();
+    let way = (&where_to["from"], &where_to["to"], &where_to["variant"]);
+    assert_eq!(way, (&"main".into(), &"second".into(), &"dump".into()));
+    assert!(
+        where_to["size_bytes"].as_u64() > Some(1_000_000),
+        "{where_to}"
+    );
+    assert!(
+        where_to["predicted_hold_ms"].as_u64() < Some(500),
+        "{where_to}"
+    );
+    let shown = ctl.run(&["tenants", "move", id, "--dry-run"]).expect(0);
+    assert!(shown.out.contains("second"), "{}", shown.out);
+    // It takes one more: the first to go has it.
+    ctl.run(&["clusters", "update", "second", "--max-databases", "1"])
+        .expect(0);
+    let drain = ["clusters", "drain", "main", "--dry-run", "-o", "json"];
+    let drain = ctl.run(&drain).expect(1).json();
+    let went = (&drain["moves"][0]["tenant"], &drain["moves"][0]["to"]);
+    assert_eq!(went, (&id.into(), &"second".into()), "{drain}");
+    assert_eq!(drain["remaining"][0]["tenant"], *other.id().as_str());
+    let reason = drain["remaining"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("No other cluster takes it"), "{reason}");
+    assert_eq!(drain["tenants"], 2);
+    ctl.run(&["clusters", "update", "second", "--max-databases", "none"])
+        .expect(0);
+    let all = ctl.json(&["clusters", "drain", "main", "--dry-run"]);
+    assert_eq!(all["moves"].as_array().unwrap().len(), 2, "{all}");
+    // Nothing of it was done: it is active, and everybody is there.
+    assert_eq!(ctl.json(&["clusters", "show", "main"])["status"], "active");
+    assert_eq!(
+        ctl.json(&["tenants", "list", "--cluster", "second"]),
+        serde_json::json!([])
+    );
+    assert_eq!(
+        ctl.json(&["operations", "list", "--kind", "move"]),
+        serde_json::json!([])
+    );
+
     let moved = ctl.json(&["tenants", "move", id, "--to", "second"]);
     assert_eq!(
         (&moved["state"], &moved["tenant"]),

@@ -16,6 +16,14 @@ async fn a_roll_out_is_started_halts_and_is_mended() {
     let tried = ctl.run(&["rollouts", "try", sick]).expect(1);
     tried.says("would fail");
     let start = ["rollouts", "start", "--title", "Bounded", "--canary", sick];
+    let dry = ctl.run(&[&start[..], &["--dry-run"]].concat()).expect(0);
+    dry.says("Nothing was changed");
+    let dry = ctl.json(&[&start[..], &["--wave", "percent=1", "--dry-run"]].concat());
+    assert_eq!(dry["waves"][0]["tenants"], serde_json::json!([sick]));
+    let in_waves = dry["waves"].as_array().unwrap().iter();
+    let in_waves = in_waves.flat_map(|wave| wave["tenants"].as_array().unwrap());
+    assert_eq!((in_waves.count(), &dry["skipped"]), (3, &0.into()), "{dry}");
+    assert_eq!(ctl.json(&["rollouts", "list"]), serde_json::json!([]));
     let halted = ctl.run(&start).expect(1);
     halted.says("halted");
     halted.says("tenantctl rollouts retry op_");
@@ -46,9 +54,10 @@ async fn a_roll_out_is_started_halts_and_is_mended() {
     let done = ctl.json(&["rollouts", "list", "--state", "done"]);
     assert_eq!(done, serde_json::json!([]));
     ctl.run(&["rollouts", "watch", id]).expect(1).says("halted");
-    // Another one has to wait.
-    ctl.run(&["rollouts", "start", "--title", "Too soon"])
-        .expect(5);
+    // Another one has to wait, and its dry run says so.
+    let soon = ["rollouts", "start", "--title", "Too soon"];
+    ctl.run(&soon).expect(5);
+    ctl.run(&[&soon[..], &["--dry-run"]].concat()).expect(5);
 
     fleet.on(0, CURE).await;
     let mended = ctl.run(&["rollouts", "retry", id, "-o", "json"]).expect(0);

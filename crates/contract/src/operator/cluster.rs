@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::ids::ClusterName;
+use super::operation::OperationView;
+use crate::ids::{ClusterName, TenantId};
 
 /// Whether new tenants may be placed on a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -127,6 +128,39 @@ pub enum MoveVariant {
     Replicate,
 }
 
+/// What a request to move a tenant is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Moved {
+    /// What would happen, for a dry run.
+    Preview(MovePreview),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
+/// What a move would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "tenant": "t_acme", "from": "main", "to": "second", "variant": "dump", "size_bytes": 12_345_678,
+    "predicted_copy_ms": 205, "predicted_hold_ms": 205,
+}))]
+pub struct MovePreview {
+    /// Whom.
+    pub tenant: TenantId,
+    /// Where it is.
+    pub from: ClusterName,
+    /// Where it goes.
+    pub to: ClusterName,
+    /// How.
+    pub variant: MoveVariant,
+    /// What its database takes.
+    pub size_bytes: u64,
+    /// About how long copying takes, in milliseconds.
+    pub predicted_copy_ms: u64,
+    /// About how long its requests wait, in milliseconds; by replication, at most.
+    pub predicted_hold_ms: u64,
+}
+
 /// Moves every tenant off a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +173,48 @@ pub struct NewDrain {
     /// How each tenant moves; left out for what holds its requests for less than half a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<MoveVariant>,
+}
+
+/// What a request to empty a cluster is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Drained {
+    /// What would happen, for a dry run.
+    Preview(DrainPreview),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
+/// What emptying a cluster would do, were nothing else placed meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "cluster": "old", "tenants": 2, "kept": 1,
+    "moves": [{
+        "tenant": "t_acme", "from": "old", "to": "second", "variant": "dump", "size_bytes": 12_345_678,
+        "predicted_copy_ms": 205, "predicted_hold_ms": 205,
+    }],
+    "remaining": [{ "tenant": "t_big", "reason": "No other cluster takes it." }],
+}))]
+pub struct DrainPreview {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Tenants that are on it.
+    pub tenants: u64,
+    /// Who would go, and where.
+    pub moves: Vec<MovePreview>,
+    /// Who would stay.
+    pub remaining: Vec<RemainingTenant>,
+    /// Databases on it from which no tenant is served: they stay for their time.
+    pub kept: u64,
+}
+
+/// A tenant that does not leave a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RemainingTenant {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Why.
+    pub reason: String,
 }
 
 /// A cluster that was removed, or would be, and what is left of it on its server.

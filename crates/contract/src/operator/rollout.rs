@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::fleet::Selection;
+use super::operation::OperationView;
 use crate::ids::{ClusterName, OperationId, TenantId};
 use crate::internal::FailedMigration;
 use crate::tenant::SchemaVersions;
@@ -77,6 +78,46 @@ pub enum Wave {
     Cluster(ClusterName),
     /// This share of all, 1 to 100; always the same tenants, and 20 has those of 10.
     Percent(u8),
+}
+
+/// What a request for a roll-out is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum RolloutBegun {
+    /// What would happen, for a dry run.
+    Preview(RolloutPreview),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
+/// What a roll-out would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "target": {"auth": 4, "entries": 3}, "skipped": 1,
+    "waves": [
+        {"wave": 0, "rule": {"tenants": ["t_canary"]}, "tenants": ["t_canary"]},
+        {"wave": 1, "tenants": ["t_acme", "t_beta"]},
+    ],
+}))]
+pub struct RolloutPreview {
+    /// Schema versions that it would bring.
+    pub target: SchemaVersions,
+    /// One after the other; the last one has all others.
+    pub waves: Vec<WavePreview>,
+    /// Selected tenants that have the newest schema already.
+    pub skipped: u64,
+}
+
+/// Who would be in a wave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WavePreview {
+    /// Its number, from 0.
+    pub wave: u32,
+    /// As asked for; none of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Wave>,
+    /// Those that it would migrate.
+    pub tenants: Vec<TenantId>,
 }
 
 macro_rules! words {

@@ -38,6 +38,13 @@ const COLUMNS: &[Column<'_>] = &[
     plain("version", "/server_version"),
 ];
 
+/// What is shown of a drain that was not begun.
+const DRAIN: &[Column<'_>] = &[
+    plain("cluster", "/cluster"),
+    plain("tenants", "/tenants"),
+    plain("databases that stay for a time", "/kept"),
+];
+
 /// What is shown of one cluster.
 pub(crate) const FIELDS: &[Column<'_>] = &[
     plain("cluster", "/name"),
@@ -109,6 +116,7 @@ kept nowhere. Its password comes from TENANTCTL_ADMIN_PASSWORD, a file or stdin,
     Update(Box<Update>),
     /// Move every tenant off a cluster.
     #[command(after_help = "Examples:
+  tenantctl clusters drain old --dry-run
   tenantctl clusters drain old --at-once 4
   tenantctl clusters drain old --no-wait
 
@@ -270,6 +278,9 @@ pub(crate) struct Drain {
     /// How each moves; else what holds its requests for less than half a second.
     #[arg(long = "by", value_name = "VARIANT", value_parser = data::variant())]
     variant: Option<MoveVariant>,
+    /// Show who would go where, and who would stay.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Command {
@@ -299,6 +310,10 @@ impl Drain {
             variant: self.variant,
         };
         let path = format!("{}/drain", self.cluster.path());
+        if self.dry_run {
+            let preview = follow::preview(context, &path, &body).await?;
+            return self.cluster.show_drain(context, &preview);
+        }
         let view = follow::begun(context, &path, &body).await?;
         if !follow::is_over(&view) {
             return follow::shown(context, &view);
@@ -355,6 +370,23 @@ impl Remove {
 }
 
 impl Named {
+    /// Shows what a drain would do; one that leaves somebody there would fail.
+    fn show_drain(&self, context: &Context, preview: &Value) -> Result<(), Failure> {
+        let list = |name: &str| preview[name].as_array().map_or(&[][..], Vec::as_slice);
+        let (out, name) = (&context.out, &self.name);
+        out.item(DRAIN, preview)?;
+        out.part("tenants that would go", data::MOVES, list("moves"))?;
+        out.part("tenants that would stay", STAYING, list("remaining"))?;
+        out.note("Nothing was changed.");
+        match list("remaining").len() {
+            0 => Ok(()),
+            left => Err(Failure::Found {
+                what: format!("{left} tenants would stay on {name}"),
+                next: vec!["mend what the reasons name, or add a cluster".to_owned()],
+            }),
+        }
+    }
+
     fn path(&self) -> String {
         format!("/v1/clusters/{}", self.name)
     }

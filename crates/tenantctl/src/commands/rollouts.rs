@@ -68,6 +68,8 @@ const TENANTS: &[Column<'_>] = &[
     plain("statement", "/failure/statement"),
 ];
 
+const PREVIEW: &[Column<'_>] = &[plain("brings", "/target"), plain("skipped", "/skipped")];
+
 const TRIAL: &[Column<'_>] = &[
     plain("before", "/before"),
     plain("after", "/after"),
@@ -88,6 +90,7 @@ pub(crate) enum Command {
     /// Bring the newest schema to tenants, wave by wave.
     #[command(after_help = "Examples:
   tenantctl rollouts start --title 'Release 42' --canary t_canary --wave tier=standard --wave percent=25
+  tenantctl rollouts start --canary t_canary --wave percent=25 --dry-run
   tenantctl rollouts start --cluster main --at-once 8 --halt-share 0.02 --no-wait
 
 Tenants that have the newest schema are skipped. Who is in no wave comes in a last one. When a canary
@@ -151,6 +154,9 @@ pub(crate) struct Start {
     /// Halt past this share of failures: 0 (at the first) to 1.
     #[arg(long, default_value_t = DEFAULT_HALT_SHARE)]
     halt_share: f64,
+    /// Show who would be in which wave.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     selection: SelectionFlags,
 }
@@ -249,6 +255,10 @@ impl Start {
             concurrency: self.at_once,
             halt_share: self.halt_share,
         };
+        if self.dry_run {
+            let preview = follow::preview(context, "/v1/rollouts", &body).await?;
+            return show_waves(context, &preview);
+        }
         let query: Query = vec![("wait", "none".to_owned())];
         let api = context.api()?;
         let (_, begun) = api
@@ -260,6 +270,25 @@ impl Start {
         })?;
         Named { id }.follow(context).await
     }
+}
+
+/// Shows who would be in which wave.
+fn show_waves(context: &Context, preview: &Value) -> Result<(), Failure> {
+    context.out.item(PREVIEW, preview)?;
+    let none = Vec::new();
+    let waves = preview["waves"].as_array().unwrap_or(&none);
+    for wave in waves {
+        let rule = match &wave["rule"] {
+            Value::Null => "all others".to_owned(),
+            rule => rule.to_string(),
+        };
+        let tenants = wave["tenants"].as_array().unwrap_or(&none);
+        let title = format!("wave {}, {rule}: {} tenants", wave["wave"], tenants.len());
+        let rows: Vec<Value> = tenants.iter().map(|id| json!({ "tenant": id })).collect();
+        context.out.part(&title, &TENANTS[..1], &rows)?;
+    }
+    context.out.note("Nothing was changed.");
+    Ok(())
 }
 
 impl Trial {

@@ -124,6 +124,24 @@ pub(crate) async fn let_migrations(
     run(connection, statement).await
 }
 
+/// Bytes of databases, in the order of their names; none of one that is not there.
+pub(crate) async fn sizes_of(
+    connection: &mut PgConnection,
+    names: &[Name],
+) -> Result<Vec<Option<u64>>, sqlx::Error> {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let sizes: Vec<Option<i64>> = sqlx::query_scalar(
+        "select (select pg_database_size(database.oid) from pg_database database
+                 where database.datname = wanted.name)
+         from unnest($1::name[]) with ordinality wanted (name, position) order by position",
+    )
+    .bind(names)
+    .fetch_all(connection)
+    .await?;
+    let sizes = sizes.into_iter();
+    Ok(sizes.map(|size| size.map(i64::unsigned_abs)).collect())
+}
+
 /// Bytes of a database.
 pub(crate) async fn bytes_of(
     connection: &mut PgConnection,

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::Response;
-use contract::operator::cluster::{MoveVariant, NewMove};
+use axum::response::{IntoResponse as _, Response};
+use contract::operator::cluster::{MovePreview, MoveVariant, Moved, NewMove};
 use contract::operator::operation::OperationView;
 use contract::{ClusterName, Code, OperationId, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
@@ -20,8 +20,8 @@ use super::MovePlan;
 use crate::clusters::placement::{Candidate, Needs, Unfit, place, why_none};
 use crate::clusters::postgres::{self, Name};
 use crate::clusters::store::{self as clusters, ClusterRow, kept};
-use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{Stop, Subject};
+use crate::operations::begin::{Begin, Planned, TryQuery, begin, refuse_busy};
+use crate::operations::{OperationKind, Stop, Subject};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -42,8 +42,8 @@ const SHORT_MS: u64 = 500;
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
     /// Of its database.
-    bytes: u64,
-    tools: Vec<Tool>,
+    pub(crate) bytes: u64,
+    pub(crate) tools: Vec<Tool>,
 }
 
 /// Which move is asked for.
@@ -99,18 +99,13 @@ pub(crate) async fn plan_move(
     let candidates = clusters::lock_candidates(&mut *connection, &row.region).await?;
     let to = match &wanted.to {
         Some(to) => named(&mut *connection, &candidates, to, &from, needs).await?,
-        None => chosen(candidates, &from, needs)?,
+        None => chosen(&candidates, &from, needs)?,
     };
     let (source, target) = (
         cluster(&mut *connection, &from).await?,
         cluster(&mut *connection, &to).await?,
     );
-    tools::pick(
-        &measured.tools,
-        source.server_version,
-        target.server_version,
-    )?;
-    let variant = variant(wanted.variant, measured.bytes, &source)?;
+    let variant = way(wanted.variant, measured, (&source, &target))?;
     Ok(MovePlan {
         old_copy: row.copy,
         copy: row.copy + 1,
@@ -191,12 +186,15 @@ async fn named(
 }
 
 /// The cluster that placement chooses.
-fn chosen(
-    mut candidates: Vec<Candidate>,
+pub(crate) fn chosen(
+    candidates: &[Candidate],
     from: &ClusterName,
     needs: Needs<'_>,
 ) -> Result<ClusterName> {
-    candidates.retain(|candidate| candidate.name != *from);
+    let others = candidates
+        .iter()
+        .filter(|candidate| candidate.name != *from);
+    let candidates: Vec<Candidate> = others.cloned().collect();
     match place(&candidates, needs) {
         Some(chosen) => Ok(chosen.name.clone()),
         None if candidates.is_empty() => Err(Problem::new(Code::ClusterFull).detail(format!(
@@ -208,6 +206,42 @@ fn chosen(
             let detail = format!("No other cluster takes it. {}", misfit.words);
             Err(Problem::new(Code::ClusterFull).detail(detail))
         }
+    }
+}
+
+/// How the data goes there, if programs and servers let it.
+pub(crate) fn way(
+    asked: Option<MoveVariant>,
+    measured: &Measured,
+    (source, target): (&ClusterRow, &ClusterRow),
+) -> Result<MoveVariant> {
+    tools::pick(
+        &measured.tools,
+        source.server_version,
+        target.server_version,
+    )?;
+    variant(asked, measured.bytes, source)
+}
+
+/// What a move that was decided would do.
+pub(crate) fn preview(
+    tenant: TenantId,
+    (from, to): (ClusterName, ClusterName),
+    variant: MoveVariant,
+    measured: &Measured,
+) -> MovePreview {
+    let copy_ms = predicted_ms(measured.bytes);
+    MovePreview {
+        tenant,
+        from,
+        to,
+        variant,
+        size_bytes: measured.bytes,
+        predicted_copy_ms: copy_ms,
+        predicted_hold_ms: match variant {
+            MoveVariant::Dump => copy_ms,
+            MoveVariant::Replicate => SHORT_MS,
+        },
     }
 }
 
@@ -235,16 +269,17 @@ fn variant(asked: Option<MoveVariant>, bytes: u64, source: &ClusterRow) -> Resul
 /// Move a tenant to another cluster of its region.
 ///
 /// Its requests wait while it is copied and switched; they do not fail. Until the switch everything
-/// can be undone; what is left behind is kept for a day, and nobody can write to it.
+/// can be undone; what is left behind is kept for a day, and nobody can write to it. A dry run says where it
+/// would go and how, and is refused for what the move would be refused for.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/move",
     operation_id = "tenants.move",
     tag = "tenants",
-    params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
+    params(("id" = TenantId, Path, example = "t_acme_corp"), TryQuery),
     request_body = NewMove,
     responses(
-        (status = 200, description = "It is on the other cluster.", body = OperationView),
+        (status = 200, description = "It is on the other cluster; or what would happen, for a dry run.", body = Moved),
         (
             status = 202,
             description = "It is being moved.",
@@ -257,7 +292,7 @@ pub(crate) async fn move_tenant(
     operator: Operator<TenantsWrite>,
     State(platform): State<Platform>,
     Path(tenant): Path<TenantId>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<TryQuery>,
     key: MaybeIdempotencyKey,
     Json(new): Json<NewMove>,
 ) -> Result<Response> {
@@ -270,16 +305,20 @@ pub(crate) async fn move_tenant(
         .await
         .map_err(Stop::into_problem)?;
     let request = json!({ "move": tenant, "request": new });
+    let wanted = Wanted {
+        tenant,
+        to: new.to,
+        variant: new.variant,
+    };
+    if query.dry_run {
+        let preview = dry_run(&platform, wanted, &measured).await?;
+        return Ok(Json(preview).into_response());
+    }
     let begun = Begin {
         actor: operator.actor(),
         key,
         request,
         wait: query.wait,
-    };
-    let wanted = Wanted {
-        tenant,
-        to: new.to,
-        variant: new.variant,
     };
     let with = platform.clone();
     begin(&platform, begun, move |connection, id| {
@@ -294,6 +333,17 @@ pub(crate) async fn move_tenant(
         })
     })
     .await
+}
+
+/// What a move would do now.
+async fn dry_run(platform: &Platform, wanted: Wanted, measured: &Measured) -> Result<MovePreview> {
+    // Never committed: it decides as a move does.
+    let mut transaction = platform.registry.begin().await?;
+    let plan = plan_move(platform, &mut transaction, &wanted, measured).await?;
+    let subject = Subject::Tenant(wanted.tenant.clone());
+    refuse_busy(&mut transaction, &subject, OperationKind::Move).await?;
+    let way = (plan.from, plan.to);
+    Ok(preview(wanted.tenant, way, plan.variant, measured))
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

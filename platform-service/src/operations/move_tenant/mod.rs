@@ -28,7 +28,7 @@ use crate::clusters::store::kept;
 use crate::platform::Platform;
 use crate::tenants;
 
-pub(crate) use begin::{Measured, Wanted, measure, plan_move, router};
+pub(crate) use begin::{Measured, Wanted, chosen, measure, plan_move, preview, router, way};
 
 /// How long what is left behind is kept.
 const KEEP_OLD: Duration = Duration::from_secs(24 * 60 * 60);

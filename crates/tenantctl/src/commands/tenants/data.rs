@@ -45,6 +45,16 @@ const RESTORE_PREVIEW: &[Column<'_>] = &[
     plain("hours for which the old data is kept", "/keep_old_hours"),
 ];
 
+/// What is shown of a move that was not begun.
+pub(crate) const MOVES: &[Column<'_>] = &[
+    plain("tenant", "/tenant"),
+    plain("to", "/to"),
+    plain("by", "/variant"),
+    bytes("size", "/size_bytes"),
+    plain("copy, about ms", "/predicted_copy_ms"),
+    plain("requests wait, about ms", "/predicted_hold_ms"),
+];
+
 /// How much of a file is read at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -151,6 +161,9 @@ pub(crate) struct Move {
     /// How; else what holds requests for less than half a second.
     #[arg(long = "by", value_name = "VARIANT", value_parser = variant())]
     variant: Option<MoveVariant>,
+    /// Show where it would go and how, or what would refuse it.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Labels, where some are given.
@@ -258,7 +271,14 @@ impl Move {
             to: self.to,
             variant: self.variant,
         };
-        follow::begin(context, &format!("{}/move", path(&id)), &body).await
+        let path = format!("{}/move", path(&id));
+        if self.dry_run {
+            let preview = follow::preview(context, &path, &body).await?;
+            context.out.item(MOVES, &preview)?;
+            context.out.note("Nothing was changed.");
+            return Ok(());
+        }
+        follow::begin(context, &path, &body).await
     }
 }
 

@@ -172,6 +172,7 @@ Somebody who has no account in the tenant yet needs a first password; who has on
     Transfer(life::Transfer),
     /// Move a tenant to another cluster of its region; requests wait, none fails.
     #[command(after_help = "Examples:
+  tenantctl tenants move t_acme --to second --dry-run
   tenantctl tenants move t_acme --to second
   tenantctl tenants move t_acme --by replicate --no-wait")]
     Move(data::Move),
