@@ -234,6 +234,12 @@ impl Settings {
                 self.platform.url.starts_with("http://")
                     || self.platform.url.starts_with("https://"),
             ),
+            (
+                "internal.url",
+                "needs the address by which the platform reaches this replica: internal.listen takes every \
+                 address",
+                !self.internal.url.is_empty() || !self.internal.listen.ip().is_unspecified(),
+            ),
         ];
         match rules.into_iter().find(|(_, _, kept)| !kept) {
             None => Ok(()),

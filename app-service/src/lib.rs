@@ -17,9 +17,7 @@ pub use app::App;
 pub use module::{Declarer, InvalidModule, Module, OwnershipHook, ProvisionHook};
 pub use service::{Service, Stopper};
 pub use state::AppState;
-pub use tenancy::{
-    Borrowed, InTenant, Permission, SignIn, SignedIn, SigningOut, Tenant, Transaction,
-};
+pub use tenancy::{Borrowed, InTenant, Permission, SignedIn, SigningOut, Tenant, Transaction};
 
 /// Our own modules on the public builder: what the program, the local stack and the tests run.
 pub fn app() -> App {

@@ -5,7 +5,8 @@
 //! Invariants: module X owns the PostgreSQL schema X in every tenant database, and no other; and a name
 //! in the OpenAPI document means one thing, whoever uses it.
 
-use std::collections::BTreeMap;
+mod api;
+
 use std::fmt;
 
 use contract::SchemaOwner;
@@ -14,9 +15,9 @@ use futures::future::BoxFuture;
 use kit::error::Problem;
 use refinery::Migration;
 use sqlx::PgConnection;
-use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use self::api::ApiNames;
 use crate::state::AppState;
 
 /// What a module does in a new tenant's database, in a transaction as the tenant's role. It must
@@ -66,6 +67,16 @@ pub enum InvalidModule {
     /// Two modules have one name.
     #[error("there are two modules named {0}")]
     Twice(SchemaOwner),
+    /// Two modules have one address.
+    #[error("{first} and {second} each have {path}: one of them has to have another path")]
+    PathTwice {
+        /// As the second one has it, with its method where both have the same path.
+        path: String,
+        /// Who has it.
+        first: SchemaOwner,
+        /// Who has it too.
+        second: SchemaOwner,
+    },
     /// Two schemas of the API have one name; a document has room for one.
     #[error(
         "{first} and {second} each have a schema {name} in the OpenAPI document, and not the same: \
@@ -96,42 +107,6 @@ impl fmt::Display for Declarer {
             Self::Platform => f.write_str("the platform"),
             Self::Module(owner) => write!(f, "module {owner}"),
         }
-    }
-}
-
-/// The schemas of the API of all modules, by their names.
-pub(crate) struct ApiSchemas(BTreeMap<String, (Declarer, RefOr<Schema>)>);
-
-impl ApiSchemas {
-    /// Those that every document has.
-    pub(crate) fn new() -> Self {
-        let own = kit::docs::own_schemas().into_iter();
-        Self(
-            own.map(|(name, schema)| (name.to_owned(), (Declarer::Platform, schema)))
-                .collect(),
-        )
-    }
-
-    /// Adds those of a module, which may be the same as another one's.
-    pub(crate) fn add(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
-        let components = api.components.iter();
-        for (name, schema) in components.flat_map(|components| &components.schemas) {
-            let second = Declarer::Module(owner.clone());
-            match self.0.get(name) {
-                Some((_, same)) if same == schema => {}
-                Some((first, _)) => {
-                    return Err(InvalidModule::SchemaTwice {
-                        name: name.clone(),
-                        first: first.clone(),
-                        second,
-                    });
-                }
-                None => {
-                    self.0.insert(name.clone(), (second, schema.clone()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ use crate::auth::Auth;
 use crate::auth::grants::declared;
 use crate::config::{SecretStoreKind, Settings};
 use crate::internal;
-use crate::module::{ApiSchemas, InvalidModule, Module, OwnedMigrations};
+use crate::module::{ApiNames, InvalidModule, Module, OwnedMigrations};
 use crate::state::{AppState, Inner, SignInLimits};
 use crate::tenancy::doors::TOKEN_SCHEME;
 use crate::tenancy::{
@@ -102,14 +102,14 @@ impl Service {
 
         let mut routes = OpenApiRouter::default();
         let mut owned: Vec<OwnedMigrations> = Vec::new();
-        let mut schemas = ApiSchemas::new();
+        let mut names = ApiNames::new();
         let (mut provision, mut ownership) = (Vec::new(), Vec::new());
         for mut module in modules {
             let migrations = module.take_migrations()?;
             if owned.iter().any(|other| other.owner == migrations.owner) {
                 return Err(InvalidModule::Twice(migrations.owner).into());
             }
-            schemas.add(&migrations.owner, module.routes.get_openapi())?;
+            names.add(&migrations.owner, module.routes.get_openapi())?;
             owned.push(migrations);
             routes = routes.merge(module.routes);
             provision.extend(module.provision);

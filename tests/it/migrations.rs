@@ -76,6 +76,12 @@ async fn a_broken_migration_hurts_its_tenant_alone_and_operators_see_it() {
     for answer in join_all(requests).await {
         answer.expect(503).refused(Code::MigrationFailed);
     }
+    // Who has no token does not learn from it that there is such a tenant.
+    let login = sick.anonymous().at(&base);
+    let credentials =
+        serde_json::json!({ "email": "ada@sick.example", "password": world::PASSWORD });
+    let refused = login.post("/v1/auth/login", credentials).await;
+    refused.expect(503).refused(Code::Overloaded);
     healthy
         .owner()
         .at(&base)

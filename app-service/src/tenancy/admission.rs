@@ -59,6 +59,25 @@ impl Intent {
     }
 }
 
+impl Intent {
+    /// A problem as its caller may see it: who has no token does not learn from it that there is such a
+    /// tenant, and how it fares.
+    pub(super) fn shown(self, problem: Problem) -> Problem {
+        let tells = matches!(
+            problem.code(),
+            Code::TenantUnavailable
+                | Code::TenantMigrating
+                | Code::TenantHeld
+                | Code::RolloutHalted
+                | Code::MigrationFailed
+        );
+        match self {
+            Self::SignIn if tells => Problem::new(Code::Overloaded).caused_by(problem),
+            _ => problem,
+        }
+    }
+}
+
 /// Whether a tenant is suspended so that its people may read.
 pub(super) fn reads(route: &TenantRoute) -> bool {
     route.status == TenantStatus::Suspended

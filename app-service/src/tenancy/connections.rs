@@ -350,17 +350,16 @@ impl ClusterConnections {
 fn linger_after(error: &OpenError) -> Duration {
     match error {
         OpenError::TimedOut => ABANDONED_LINGER,
-        OpenError::WrongDatabase { .. } => CLOSING_LINGER,
+        OpenError::WrongDatabase { .. } | OpenError::RightsLost => CLOSING_LINGER,
         _ => Duration::ZERO,
     }
 }
 
 async fn say_goodbye(postgres: PgConnection) {
-    let said = tokio::time::timeout(PING_PATIENCE, postgres.close()).await;
-    let linger = if matches!(said, Ok(Ok(()))) {
-        CLOSING_LINGER
-    } else {
-        ABANDONED_LINGER
+    let linger = match tokio::time::timeout(PING_PATIENCE, postgres.close()).await {
+        // Where it cannot be said any more the server has ended it, or has seen that it is broken.
+        Ok(_) => CLOSING_LINGER,
+        Err(_) => ABANDONED_LINGER,
     };
     tokio::time::sleep(linger).await;
 }
@@ -487,12 +486,11 @@ impl Held {
             return Some(self);
         }
         match tokio::time::timeout(PING_PATIENCE, session.postgres.ping()).await {
-            Ok(Ok(())) => Some(self),
-            _ => {
-                self.discard();
-                None
-            }
+            Ok(Ok(())) => return Some(self),
+            Ok(Err(_)) => self.discard(),
+            Err(_) => self.abandon(),
         }
+        None
     }
 
     fn close(mut self) {
@@ -506,11 +504,29 @@ impl Held {
     }
 
     /// Drops a connection that is known to be dead.
-    pub(super) fn discard(mut self) {
+    fn discard(mut self) {
         self.cluster.mark_broken();
         if self.session.take().is_some() {
             self.cluster.gone(&self.tenant);
         }
+    }
+
+    /// Ends a connection that does not answer, which the server may hold all the same.
+    fn abandon(mut self) {
+        self.cluster.mark_broken();
+        if let Some(session) = self.session.take() {
+            let (cluster, tenant) = (Arc::clone(&self.cluster), self.tenant.clone());
+            self.cluster.tasks.spawn(async move {
+                cluster.end(session).await;
+                cluster.gone(&tenant);
+            });
+        }
+    }
+
+    /// Closes a connection that met an error: it may be dead, and others with it.
+    pub(super) fn retire(self) {
+        self.cluster.mark_broken();
+        self.close();
     }
 }
 

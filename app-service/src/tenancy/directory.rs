@@ -12,30 +12,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapters::secret_store::SecretStore;
-use contract::client::{ClientError, PlatformClient};
+use contract::client::PlatformClient;
 use contract::internal::Change;
 use contract::tenant::Hold;
-use contract::{ClusterName, Code, TenantId, TenantRoute, TenantStatus, TierGrant};
+use contract::{ClusterName, Code, TenantId, TenantRoute, TenantStatus};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use kit::error::Problem;
-use kit::limit::{GlobalLimiter, Rate};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::admission;
-use super::connections::{AcquireError, ClusterConnections, ConnectionLimits, Held};
-use super::gate::{Claim, Usage};
+use super::connections::{ClusterConnections, ConnectionLimits};
+use super::gate::Usage;
 use super::hold::{self, Holds};
+use super::known::{Known, RequestRate};
 use super::migrations::{MigrateRefusal, Migrator, Urgency};
 use super::open::Opener;
+use super::refusal::Refusal;
 
-/// Connections of a tenant whose tier names no limit.
-const DEFAULT_CONNECTIONS: usize = 4;
 /// Refusals that are remembered; small, since nobody without a token can add to it without limit.
 const REMEMBERED_REFUSALS: u64 = 10_000;
+/// Look-ups of tenants that are under way at once: when everything is forgotten, the platform is to be able
+/// to answer what every replica asks it.
+const LOOK_UPS: usize = 64;
+/// Renewals that are under way at once; nobody waits for one.
+const RENEWALS: usize = 16;
 /// How long a failed renewal is left alone.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -74,6 +78,8 @@ struct Inner {
     refused: Cache<TenantId, Refusal>,
     fills: Mutex<HashMap<TenantId, Fill>>,
     clusters: Mutex<HashMap<ClusterName, Arc<ClusterConnections>>>,
+    look_ups: Semaphore,
+    renewals: Arc<Semaphore>,
     holds: Holds,
     hears_feed: AtomicBool,
 }
@@ -83,98 +89,6 @@ struct Fill {
     answer: Shared<BoxFuture<'static, Result<Arc<Known>, Refusal>>>,
     /// The newest generation heard of while it was under way.
     heard: u64,
-}
-
-/// A tenant as this replica knows it.
-pub(crate) struct Known {
-    route: TenantRoute,
-    tier_name: Arc<str>,
-    opener: Arc<Opener>,
-    cluster: Arc<ClusterConnections>,
-    rate: RequestRate,
-    /// Milliseconds after the directory's start at which it is to be renewed.
-    renew_at: AtomicU64,
-    /// Whether something newer was heard of or learned.
-    superseded: AtomicBool,
-}
-
-/// Requests of a tenant that one replica takes.
-enum RequestRate {
-    /// Its tier names no limit.
-    Unlimited,
-    /// So many.
-    PerSecond(GlobalLimiter),
-    /// Its limit is zero.
-    None,
-}
-
-impl RequestRate {
-    fn of(tier: &TierGrant) -> Self {
-        match tier.limits.get("requests_per_second") {
-            None | Some(None) => Self::Unlimited,
-            Some(Some(number)) => u32::try_from((*number).min(i64::from(u32::MAX)))
-                .ok()
-                .and_then(|number| Rate::new(number, Duration::from_secs(1)).ok())
-                .map_or(Self::None, |rate| Self::PerSecond(GlobalLimiter::new(rate))),
-        }
-    }
-}
-
-/// Why a tenant cannot be had.
-#[derive(Debug, Clone)]
-pub(crate) enum Refusal {
-    /// Nobody has this id.
-    Unknown,
-    /// It is being made.
-    Provisioning,
-    /// It was off-boarded.
-    Deleted,
-    /// Its schema is older than this code serves, and could not be brought up.
-    Migration(MigrateRefusal),
-    /// The platform gave no answer; never remembered.
-    PlatformUnavailable(Arc<ClientError>),
-    /// Its database refused us, also by what the platform said when it was asked again.
-    Unavailable,
-    /// It is held for longer than requests wait, or too many wait already; never remembered.
-    Held,
-    /// Nothing came in time; never remembered.
-    TimedOut,
-}
-
-impl Refusal {
-    fn is_remembered(&self) -> bool {
-        match self {
-            Self::Unknown | Self::Provisioning | Self::Deleted | Self::Unavailable => true,
-            Self::Migration(refusal) => *refusal != MigrateRefusal::Busy,
-            Self::PlatformUnavailable(_) | Self::Held | Self::TimedOut => false,
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unknown => Self::new(Code::NotFound),
-            Refusal::Provisioning => Self::new(Code::TenantProvisioning),
-            Refusal::Deleted => Self::new(Code::TenantDeleted),
-            Refusal::Unavailable | Refusal::Migration(MigrateRefusal::Unavailable) => {
-                Self::new(Code::TenantUnavailable)
-            }
-            Refusal::Migration(MigrateRefusal::Busy) | Refusal::TimedOut => {
-                Self::new(Code::TenantMigrating)
-            }
-            Refusal::Migration(MigrateRefusal::Halted) => {
-                Self::new(Code::RolloutHalted).retry_after(Duration::from_secs(30))
-            }
-            Refusal::Migration(MigrateRefusal::Failed) => {
-                Self::new(Code::MigrationFailed).retry_after(Duration::from_secs(30))
-            }
-            Refusal::Held => Self::new(Code::TenantHeld).retry_after(Duration::from_secs(1)),
-            Refusal::PlatformUnavailable(cause) => {
-                Self::new(Code::PlatformUnavailable).caused_by(cause)
-            }
-        }
-    }
 }
 
 /// What is known of an id without asking anybody.
@@ -215,6 +129,8 @@ impl Directory {
             started: Instant::now(),
             fills: Mutex::default(),
             clusters: Mutex::default(),
+            look_ups: Semaphore::new(LOOK_UPS),
+            renewals: Arc::new(Semaphore::new(RENEWALS)),
             holds: Holds::default(),
             hears_feed: AtomicBool::new(false),
         }))
@@ -368,7 +284,11 @@ impl Directory {
     }
 
     async fn ask(&self, id: &TenantId) -> Result<Arc<Known>, Refusal> {
-        let route = match self.0.platform.route(id).await {
+        let asked = {
+            let _turn = self.0.look_ups.acquire().await;
+            self.0.platform.route(id).await
+        };
+        let route = match asked {
             Ok(route) => route,
             Err(error) => {
                 return Err(match error.refusal() {
@@ -438,6 +358,9 @@ impl Directory {
     fn renew_behind(&self, known: &Arc<Known>) {
         let pause = millis(RENEWAL_PAUSE).min(self.freshness_of(&known.route));
         known.renew_at.store(self.now() + pause, Ordering::Relaxed);
+        let Ok(turn) = Arc::clone(&self.0.renewals).try_acquire_owned() else {
+            return;
+        };
         let (directory, known) = (self.clone(), Arc::clone(known));
         self.0.tasks.spawn(async move {
             let id = &known.route.tenant;
@@ -451,6 +374,7 @@ impl Directory {
                 // Served on as it is: the data plane outlives the control plane.
                 Err(_) => {}
             }
+            drop(turn);
         });
     }
 
@@ -600,49 +524,4 @@ pub(crate) enum FeedState {
     Heard,
     /// They do not.
     Silent,
-}
-
-impl Known {
-    /// What the platform says.
-    pub(crate) fn route(&self) -> &TenantRoute {
-        &self.route
-    }
-
-    fn is_superseded(&self) -> bool {
-        self.superseded.load(Ordering::Acquire)
-    }
-
-    pub(super) fn tier_name(&self) -> &Arc<str> {
-        &self.tier_name
-    }
-
-    /// Counts a request against the tenant's rate.
-    pub(super) fn admit(&self) -> Result<(), Problem> {
-        let limited =
-            || Problem::new(Code::RateLimited).detail("The tier's requests_per_second is used up.");
-        match &self.rate {
-            RequestRate::Unlimited => Ok(()),
-            RequestRate::None => Err(limited()),
-            RequestRate::PerSecond(rate) => {
-                rate.check().map_err(|wait| limited().retry_after(wait.0))
-            }
-        }
-    }
-
-    pub(super) async fn acquire(&self) -> Result<Held, AcquireError> {
-        let limit = match self.route.tier.limits.get("connections") {
-            Some(Some(number)) => usize::try_from(*number).unwrap_or(1).max(1),
-            Some(None) => usize::MAX,
-            None => DEFAULT_CONNECTIONS,
-        };
-        let claim = Claim {
-            limit,
-            weight: self.route.tier.weight,
-        };
-        self.cluster.acquire(&self.opener, claim).await
-    }
-
-    pub(super) fn close_idle(&self) {
-        self.cluster.close_idle_of(&self.route.tenant);
-    }
 }

@@ -23,7 +23,9 @@ use utoipa::openapi::path::Operation;
 
 use super::Tenant;
 use super::admission::Intent;
-use super::directory::{Glance, Known, Refusal};
+use super::directory::Glance;
+use super::known::Known;
+use super::refusal::Refusal;
 use crate::state::AppState;
 
 /// Names the tenant of a request.
@@ -33,7 +35,7 @@ pub(crate) const TOKEN_SCHEME: &str = "token";
 
 /// What a caller must be allowed to do; a type, so that it stands in a handler's signature.
 pub trait Permission: Send + Sync + 'static {
-    /// The permission's name, as roles list it.
+    /// The permission's name, as roles list it: `<module>:<action>`.
     const NAME: &'static str;
     /// The feature that the tenant's tier must include, if any.
     const FEATURE: Option<&'static str> = None;
@@ -130,8 +132,28 @@ impl<P: Permission> FromRequestParts<AppState> for InTenant<P> {
     }
 }
 
+/// Whether roles can list a permission of this name.
+const fn is_grantable(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b':' {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
 impl<P: Permission> Describe for InTenant<P> {
     fn describe(operation: &mut Operation) {
+        const {
+            let is_any = matches!(P::NAME.as_bytes(), b"signed-in");
+            assert!(
+                is_any || is_grantable(P::NAME),
+                "a permission is named <module>:<action>"
+            );
+        }
         let access = serde_json::json!({
             "door": "in-tenant",
             "permission": P::NAME,
@@ -143,7 +165,7 @@ impl<P: Permission> Describe for InTenant<P> {
 }
 
 /// A caller who has no token yet and names a tenant: to log in and to refresh.
-pub enum SignIn {
+pub(crate) enum SignIn {
     /// A tenant that people can sign in to.
     Known(Tenant),
     /// Unknown, off-boarded, held back or not ready: indistinguishable from a wrong password.
@@ -189,7 +211,7 @@ impl FromRequestParts<AppState> for SignIn {
                 notes,
             ))),
             Err(Refusal::Unknown | Refusal::Deleted | Refusal::Provisioning) => Ok(Self::Unknown),
-            Err(refusal) => Err(refusal.into()),
+            Err(refusal) => Err(Intent::SignIn.shown(refusal.into())),
         }
     }
 }

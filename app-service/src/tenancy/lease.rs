@@ -20,7 +20,7 @@ use sqlx::PgConnection;
 
 use super::Tenant;
 use super::connections::{AcquireError, Held, Reused};
-use super::directory::Refusal;
+use super::refusal::Refusal;
 
 /// Holds in a row, each begun while a connection was made ready after the one before, that a request
 /// waits for.
@@ -134,7 +134,7 @@ pub(super) async fn begin(tenant: &Tenant) -> Result<Transaction, Problem> {
 /// Another connection for one that died while it was idle, and the tenant's others most likely with
 /// it: those that are idle are closed, so it is a fresh one, or one that was in use a moment ago.
 async fn in_place_of(dead: Held, tenant: &Tenant) -> Result<Held, Problem> {
-    dead.discard();
+    dead.retire();
     tenant.known.close_idle();
     acquire(tenant).await
 }
@@ -142,6 +142,11 @@ async fn in_place_of(dead: Held, tenant: &Tenant) -> Result<Held, Problem> {
 /// A connection by what is known of the tenant now, once it is not held; where the database refuses
 /// that, by what the platform says when it is asked again.
 async fn acquire(tenant: &Tenant) -> Result<Held, Problem> {
+    let acquired = try_acquire(tenant).await;
+    acquired.map_err(|problem| tenant.intent.shown(problem))
+}
+
+async fn try_acquire(tenant: &Tenant) -> Result<Held, Problem> {
     let directory = &tenant.directory;
     let mut known = directory.current(&tenant.known).await?;
     let mut asked = Asked::No;

@@ -13,9 +13,11 @@ pub(crate) mod doors;
 mod gate;
 mod heartbeat;
 mod hold;
+mod known;
 mod lease;
 mod migrations;
 mod open;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -28,14 +30,15 @@ use sqlx::PgConnection;
 pub(crate) use changes::{Seen, follow_changes};
 pub(crate) use connections::ConnectionLimits;
 pub(crate) use directory::{Directory, DirectorySettings};
-pub use doors::{InTenant, Permission, SignIn, SignedIn, SigningOut};
+pub(crate) use doors::SignIn;
+pub use doors::{InTenant, Permission, SignedIn, SigningOut};
 pub(crate) use heartbeat::{Heart, Registration, keep_beating};
 pub use lease::{Borrowed, Transaction};
 pub use migrations::OnDemand;
 pub(crate) use migrations::{Migrator, MigratorSettings};
 
 use self::admission::Intent;
-use self::directory::Known;
+use self::known::Known;
 use crate::state::AppState;
 
 /// A tenant that the caller has shown a right to, for the time of a request.

@@ -132,7 +132,7 @@ text_id!(
     /// The module that owns a PostgreSQL schema of the same name in every tenant database.
     SchemaOwner,
     "a schema owner",
-    "a letter, then up to 39 of a-z, 0-9 and _; not pg_...",
+    "a letter, then up to 39 of a-z, 0-9 and _; not pg_... and no word that SQL reserves",
     "entries",
     |text| {
         matches!(text, [first, rest @ ..]
@@ -141,8 +141,25 @@ text_id!(
                 && rest.iter().all(|&b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
             && !text.starts_with(b"pg_")
             && !matches!(text, b"public" | b"information_schema")
+            && !RESERVED.iter().any(|word| word.as_bytes() == text)
     }
 );
+
+/// Words that SQL reserves, which statements would have to quote (PostgreSQL's documentation, appendix C).
+#[rustfmt::skip]
+const RESERVED: [&str; 99] = [
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",
+    "binary", "both", "case", "cast", "check", "collate", "collation", "column", "concurrently",
+    "constraint", "create", "cross", "current_catalog", "current_date", "current_role", "current_schema",
+    "current_time", "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct",
+    "do", "else", "end", "except", "false", "fetch", "for", "foreign", "freeze", "from", "full", "grant",
+    "group", "having", "ilike", "in", "initially", "inner", "intersect", "into", "is", "isnull", "join",
+    "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp", "natural", "not",
+    "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "placing", "primary",
+    "references", "returning", "right", "select", "session_user", "similar", "some", "symmetric",
+    "tablesample", "table", "then", "to", "trailing", "true", "union", "unique", "user", "using",
+    "variadic", "verbose", "when", "where", "window",
+];
 
 text_id!(
     /// A PostgreSQL server that holds tenant databases.

@@ -8,9 +8,9 @@
 mod tests;
 
 mod connection;
-mod linger;
 mod listener;
 mod signal;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,8 @@ pub struct ServeLimits {
     /// From connecting to the complete head of the first request.
     pub header_timeout: Period,
     /// From the end of the last response to the complete head of the next request: a head that comes
-    /// slowly holds no more than a connection that idles.
+    /// slowly holds no more than a connection that idles. Also how long a client may take nothing of its
+    /// answer.
     pub idle_timeout: Period,
     /// Requests at once on one HTTP/2 connection.
     pub max_http2_streams: u32,

@@ -74,13 +74,13 @@ async fn started(app: App) -> Result<(), String> {
 
 #[tokio::test]
 async fn two_schemas_of_one_name_keep_a_service_from_starting() {
-    let left = || Module::new("left", vec![]).routes(operations!(left::show));
-    let right = || Module::new("right", vec![]).routes(operations!(right::show));
+    let left = || Module::new("left_side", vec![]).routes(operations!(left::show));
+    let right = || Module::new("right_side", vec![]).routes(operations!(right::show));
     let error = || Module::new("errors", vec![]).routes(operations!(right::error));
 
     let app = App::new().module(left()).module(right());
     let refused = started(app).await.unwrap_err();
-    let words = "module left and module right each have a schema Thing";
+    let words = "module left_side and module right_side each have a schema Thing";
     assert!(refused.starts_with(words), "{refused}");
 
     let refused = started(App::new().module(error())).await.unwrap_err();
@@ -95,4 +95,18 @@ async fn two_schemas_of_one_name_keep_a_service_from_starting() {
         .module(same)
         .module(other);
     started(app).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_two_modules_cannot_both_have_keeps_a_service_from_starting() {
+    let one = Module::new("one", vec![]).routes(operations!(left::show));
+    let two = Module::new("two", vec![]).routes(operations!(left::show));
+    let refused = started(App::new().module(one).module(two)).await;
+    let words = "one and two each have GET /v1/left";
+    assert!(refused.unwrap_err().starts_with(words));
+
+    // SQL would take the name of its schema for something else.
+    let order = Module::new("order", vec![]);
+    let refused = started(App::new().module(order)).await.unwrap_err();
+    assert!(refused.contains("no word that SQL reserves"), "{refused}");
 }

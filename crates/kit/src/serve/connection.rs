@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its end.
 //!
-//! Deliberately without a limit on how long a response may take; the HTTP layers have it.
+//! Deliberately without a limit on how long a response may take, as long as its client takes it; the HTTP
+//! layers have it.
 //! Invariant: what hyper does not bound in time (everything before the first request, HTTP/2
 //! between requests) is bounded here by counting requests, which costs two additions a request.
 
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::ServeLimits;
-use super::linger::{Lingering, Unread};
+use super::stream::{BoundedStream, Patience, Unread};
 
 /// For how long a client that is still sending is listened to after its answer.
 const LINGER: Duration = Duration::from_secs(5);
@@ -111,7 +112,11 @@ impl Connections {
             let requests = Arc::new(Requests::default());
             let counted = Arc::clone(&requests);
             let unread = Unread::default();
-            let stream = Lingering::new(stream, unread.clone(), LINGER);
+            let patience = Patience {
+                sending: LINGER,
+                taking: limits.idle_timeout.get(),
+            };
+            let stream = BoundedStream::new(stream, unread.clone(), patience);
             let service = service_fn(move |mut request: http::Request<Incoming>| {
                 let open = counted.begin();
                 request.extensions_mut().insert(ConnectInfo(peer));

@@ -1,10 +1,12 @@
-//! The end of a connection whose client is still sending.
+//! A connection's stream, with what hyper leaves open: an end that the client hears, and an end to
+//! waiting for a client that takes nothing.
 //!
 //! An answer can be sent before its request was read to the end: the body is too large, the token is
 //! wrong. Closing then makes the system reset the connection, and what the client was sent may be
 //! thrown away before it was read. So the server says that it sends no more and reads on for a while
 //! (what RFC 9112, section 9.6, asks for). Deliberately not for connections whose requests were read:
-//! they close at once. Invariant: no connection lingers for longer than it may.
+//! they close at once. Invariants: no connection lingers for longer than it may, and none whose client
+//! takes no byte of its answer.
 
 use std::io;
 use std::pin::Pin;
@@ -75,24 +77,54 @@ impl HttpBody for Watched {
     }
 }
 
-/// A stream whose shutdown waits for a client that is still sending.
-pub(super) struct Lingering {
+/// For how long a client is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// That is still sending after its last answer.
+    pub(super) sending: Duration,
+    /// That takes nothing of its answer.
+    pub(super) taking: Duration,
+}
+
+/// A stream whose shutdown waits for a client that is still sending, and whose writing does not wait for
+/// ever.
+pub(super) struct BoundedStream {
     stream: TcpStream,
     unread: Unread,
-    longest: Duration,
+    patience: Patience,
+    /// Set while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// Set once nothing more is sent.
     ends: Option<Pin<Box<Sleep>>>,
 }
 
-impl Lingering {
-    /// `longest`: for how long a client is listened to after the last answer.
-    pub(super) fn new(stream: TcpStream, unread: Unread, longest: Duration) -> Self {
+impl BoundedStream {
+    pub(super) fn new(stream: TcpStream, unread: Unread, patience: Patience) -> Self {
         Self {
             stream,
             unread,
-            longest,
+            patience,
+            stalled: None,
             ends: None,
         }
+    }
+
+    /// What came of a write; an error once the client has taken nothing for too long.
+    fn bounded(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let taking = self.patience.taking;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(taking)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Ready when the client has closed its side, or is gone.
@@ -108,7 +140,7 @@ impl Lingering {
     }
 }
 
-impl AsyncRead for Lingering {
+impl AsyncRead for BoundedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,13 +150,14 @@ impl AsyncRead for Lingering {
     }
 }
 
-impl AsyncWrite for Lingering {
+impl AsyncWrite for BoundedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, written)
     }
 
     fn poll_write_vectored(
@@ -132,7 +165,8 @@ impl AsyncWrite for Lingering {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.bounded(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -149,7 +183,7 @@ impl AsyncWrite for Lingering {
             if !self.unread.0.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
-            self.ends = Some(Box::pin(tokio::time::sleep(self.longest)));
+            self.ends = Some(Box::pin(tokio::time::sleep(self.patience.sending)));
         }
         let over = match &mut self.ends {
             Some(ends) => ends.as_mut().poll(context).is_ready(),
@@ -169,18 +203,37 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_client_that_never_ends_is_let_go() {
+    const PATIENCE: Patience = Patience {
+        sending: Duration::from_millis(20),
+        taking: Duration::from_millis(20),
+    };
+
+    async fn connected(unread: Unread) -> (TcpStream, BoundedStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let stream = BoundedStream::new(accepted.unwrap().0, unread, PATIENCE);
+        (client.unwrap(), stream)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_ends_is_let_go() {
         let unread = Unread::default();
         unread.0.store(true, Ordering::Relaxed);
-        let longest = Duration::from_millis(20);
-        let mut stream = Lingering::new(accepted.unwrap().0, unread, longest);
+        let (client, mut stream) = connected(unread).await;
         let before = tokio::time::Instant::now();
         stream.shutdown().await.unwrap();
-        assert!(before.elapsed() >= longest);
+        assert!(before.elapsed() >= PATIENCE.sending);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_let_go() {
+        let (client, mut stream) = connected(Unread::default()).await;
+        // More than the buffers of both ends hold.
+        let answer = vec![b'x'; 32 << 20];
+        let error = stream.write_all(&answer).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
     }
 }

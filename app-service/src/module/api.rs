@@ -1,0 +1,114 @@
+//! What modules name in the one API that they make together: paths and schemas.
+//!
+//! Deliberately before anything is routed: the router and the document would take the one for the other, or
+//! panic. Invariant: a path with its method, and the name of a schema, mean one thing.
+
+use std::collections::BTreeMap;
+
+use contract::SchemaOwner;
+use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema};
+
+use super::{Declarer, InvalidModule};
+
+/// See the module.
+pub(crate) struct ApiNames {
+    paths: Vec<ApiPath>,
+    schemas: BTreeMap<String, (Declarer, RefOr<Schema>)>,
+}
+
+/// A path of a module.
+struct ApiPath {
+    path: String,
+    /// The same without the names of what varies in it: what the router tells apart.
+    shape: String,
+    methods: Vec<&'static str>,
+    owner: SchemaOwner,
+}
+
+impl ApiNames {
+    /// Those that every document has.
+    pub(crate) fn new() -> Self {
+        let own = kit::docs::own_schemas().into_iter();
+        let schemas = own.map(|(name, schema)| (name.to_owned(), (Declarer::Platform, schema)));
+        Self {
+            paths: Vec::new(),
+            schemas: schemas.collect(),
+        }
+    }
+
+    /// Adds what a module has; a schema may be the same as another one's.
+    pub(crate) fn add(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
+        self.add_paths(owner, api)?;
+        self.add_schemas(owner, api)
+    }
+
+    fn add_paths(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
+        for (path, item) in &api.paths.paths {
+            let methods = methods_of(item);
+            for known in self.paths.iter().filter(|known| known.shape == shape(path)) {
+                let both = methods.iter().find(|method| known.methods.contains(method));
+                let path = match both {
+                    // Another name for what varies in it does not make it another one to the router.
+                    _ if known.path != *path => path.clone(),
+                    Some(method) => format!("{method} {path}"),
+                    None => continue,
+                };
+                return Err(InvalidModule::PathTwice {
+                    path,
+                    first: known.owner.clone(),
+                    second: owner.clone(),
+                });
+            }
+            self.paths.push(ApiPath {
+                path: path.clone(),
+                shape: shape(path),
+                methods,
+                owner: owner.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn add_schemas(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
+        let components = api.components.iter();
+        for (name, schema) in components.flat_map(|components| &components.schemas) {
+            let second = Declarer::Module(owner.clone());
+            match self.schemas.get(name) {
+                Some((_, same)) if same == schema => {}
+                Some((first, _)) => {
+                    return Err(InvalidModule::SchemaTwice {
+                        name: name.clone(),
+                        first: first.clone(),
+                        second,
+                    });
+                }
+                None => {
+                    self.schemas.insert(name.clone(), (second, schema.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn methods_of(item: &PathItem) -> Vec<&'static str> {
+    let all = [
+        ("GET", item.get.is_some()),
+        ("PUT", item.put.is_some()),
+        ("POST", item.post.is_some()),
+        ("DELETE", item.delete.is_some()),
+        ("PATCH", item.patch.is_some()),
+    ];
+    let there = all.into_iter().filter(|(_, is_there)| *is_there);
+    there.map(|(method, _)| method).collect()
+}
+
+fn shape(path: &str) -> String {
+    let segments = path
+        .split('/')
+        .map(|segment| match segment.starts_with('{') {
+            true => "{}",
+            false => segment,
+        });
+    segments.collect::<Vec<_>>().join("/")
+}

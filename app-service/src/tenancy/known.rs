@@ -1,0 +1,99 @@
+//! A tenant as a replica knows it: its route, with what requests need of it.
+//!
+//! Deliberately without deciding how long it is kept: the directory does. Invariant: its connections are
+//! those of this route, and no others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use contract::{Code, TenantRoute, TierGrant};
+use kit::error::Problem;
+use kit::limit::{GlobalLimiter, Rate};
+
+use super::connections::{AcquireError, ClusterConnections, Held};
+use super::gate::Claim;
+use super::open::Opener;
+
+/// Connections of a tenant whose tier names no limit.
+const DEFAULT_CONNECTIONS: usize = 4;
+
+/// See the module.
+pub(crate) struct Known {
+    pub(super) route: TenantRoute,
+    pub(super) tier_name: Arc<str>,
+    pub(super) opener: Arc<Opener>,
+    pub(super) cluster: Arc<ClusterConnections>,
+    pub(super) rate: RequestRate,
+    /// Milliseconds after the directory's start at which it is to be renewed.
+    pub(super) renew_at: AtomicU64,
+    /// Whether something newer was heard of or learned.
+    pub(super) superseded: AtomicBool,
+}
+
+impl Known {
+    /// What the platform says.
+    pub(crate) fn route(&self) -> &TenantRoute {
+        &self.route
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn tier_name(&self) -> &Arc<str> {
+        &self.tier_name
+    }
+
+    /// Counts a request against the tenant's rate.
+    pub(super) fn admit(&self) -> Result<(), Problem> {
+        let limited =
+            || Problem::new(Code::RateLimited).detail("The tier's requests_per_second is used up.");
+        match &self.rate {
+            RequestRate::Unlimited => Ok(()),
+            RequestRate::None => Err(limited()),
+            RequestRate::PerSecond(rate) => {
+                rate.check().map_err(|wait| limited().retry_after(wait.0))
+            }
+        }
+    }
+
+    pub(super) async fn acquire(&self) -> Result<Held, AcquireError> {
+        let limit = match self.route.tier.limits.get("connections") {
+            Some(Some(number)) => usize::try_from(*number).unwrap_or(1).max(1),
+            Some(None) => usize::MAX,
+            None => DEFAULT_CONNECTIONS,
+        };
+        let claim = Claim {
+            limit,
+            weight: self.route.tier.weight,
+        };
+        self.cluster.acquire(&self.opener, claim).await
+    }
+
+    pub(super) fn close_idle(&self) {
+        self.cluster.close_idle_of(&self.route.tenant);
+    }
+}
+
+/// Requests of a tenant that one replica takes.
+pub(super) enum RequestRate {
+    /// Its tier names no limit.
+    Unlimited,
+    /// So many.
+    PerSecond(GlobalLimiter),
+    /// Its limit is zero.
+    None,
+}
+
+impl RequestRate {
+    pub(super) fn of(tier: &TierGrant) -> Self {
+        match tier.limits.get("requests_per_second") {
+            None | Some(None) => Self::Unlimited,
+            Some(Some(number)) => u32::try_from((*number).min(i64::from(u32::MAX)))
+                .ok()
+                .and_then(|number| Rate::new(number, Duration::from_secs(1)).ok())
+                .map_or(Self::None, |rate| Self::PerSecond(GlobalLimiter::new(rate))),
+        }
+    }
+}
