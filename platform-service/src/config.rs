@@ -72,7 +72,7 @@ pub struct Settings {
     pub purge: PurgeSettings,
     /// How long requests of a tenant may be held.
     pub hold: HoldSettings,
-    /// Backups by schedule.
+    /// Backups by schedule, and exports.
     pub backups: BackupSettings,
     /// What nobody claims.
     pub sweep: SweepSettings,

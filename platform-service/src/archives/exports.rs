@@ -1,7 +1,7 @@
-//! Asking for an export, and fetching it.
+//! Asking for an export, and fetching it; the last backup of a purged tenant is fetched as one.
 //!
-//! Deliberately two requests: it may take long to pack, and can be fetched as often as needed.
-//! Invariant: whoever fetches one may read tenants' data.
+//! Deliberately two requests: it may take long to pack, and can be fetched as often as needed until it
+//! expires. Invariant: whoever fetches one may read tenants' data.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::io::ReaderStream;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::backups::{archive, found};
+use crate::backups::{archive, found, is_packed};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::{ExportPlan, Stop, Subject};
 use crate::operators::{BackupsWrite, Operator, TenantsQuery};
@@ -26,8 +26,9 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 /// Export a tenant to an archive.
 ///
 /// A tar of `manifest.json` with lengths and checksums, `registry.json` with what the platform knows of
-/// the tenant, and `database.dump` in the format of `pg_dump -Fc`. It is listed with the backups, and
-/// its id is in the operation's `result`.
+/// the tenant, and `database.dump` in the format of `pg_dump -Fc`. It is listed with the backups, which say
+/// when it expires and is removed (`backups.keep_exports` of the platform's settings); its id is in the
+/// operation's `result`.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/export",
@@ -53,9 +54,10 @@ pub(crate) async fn export(
         request: json!({ "export": tenant }),
         wait: query.wait,
     };
+    let keep_for = platform.settings.backups.keep_exports.get();
     begin(&platform, request, move |db, _| {
         Box::pin(async move {
-            let plan = ExportPlan::record(db, &tenant).await?;
+            let plan = ExportPlan::record(db, &tenant, keep_for).await?;
             Ok(Planned {
                 subject: Subject::Tenant(tenant),
                 detail: json!({ "export": plan.id() }),
@@ -66,7 +68,10 @@ pub(crate) async fn export(
     .await
 }
 
-/// Fetch an export.
+/// Fetch an export, or the last backup of a tenant that was purged.
+///
+/// Until it expires: `expires_at` of `GET /v1/backups/{id}`. Either is the archive that `PUT
+/// /v1/imports/{name}` takes.
 #[utoipa::path(
     get,
     path = "/v1/exports/{id}/archive",
@@ -81,9 +86,14 @@ pub(crate) async fn fetch(
     Path(id): Path<BackupId>,
 ) -> Result<Response> {
     let row = found(&mut *platform.registry.acquire().await?, id).await?;
+    let none = || Problem::new(Code::NotFound).detail("There is no such archive to fetch.");
     let written = match (row.kind, row.state, row.written) {
-        (BackupKind::Export, BackupState::Ready, Some(written)) => written,
-        _ => return Err(Problem::new(Code::NotFound).detail("There is no such export.")),
+        (BackupKind::Export | BackupKind::Final, BackupState::Ready, Some(written))
+            if is_packed(&row.object) =>
+        {
+            written
+        }
+        _ => return Err(none()),
     };
     let objects = archive::objects(&platform.settings)?;
     let path = archive::object_path(&row.object).map_err(Stop::into_problem)?;

@@ -9,6 +9,7 @@ pub(crate) mod format;
 mod imports;
 pub(crate) mod store;
 mod tar;
+pub(crate) mod write;
 
 use utoipa_axum::router::OpenApiRouter;
 

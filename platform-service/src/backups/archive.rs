@@ -15,9 +15,10 @@ use contract::{Code, DatabaseRef, SchemaVersions, TenantId};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{facts, keys};
+use super::{facts, is_packed, keys};
+use crate::archives::format;
 use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
@@ -256,8 +257,11 @@ pub(crate) async fn load(
     let path = object_path(&archive.object)?;
     let expected = Stored::from(archive.written);
     let reader = store.get(&path).await.map_err(object_stop)?;
-    let reader = reader.expecting(expected).map_err(object_stop)?;
+    let mut reader = reader.expecting(expected).map_err(object_stop)?;
     let loaded = match archive.encryption {
+        BackupEncryption::None if is_packed(&archive.object) => {
+            load_packed(platform, server, into, &mut reader).await
+        }
         BackupEncryption::None => {
             load_stream(platform, server, into, archive.server_version, reader).await
         }
@@ -276,6 +280,24 @@ pub(crate) async fn load(
         return Err(Stop::Fail(refused));
     }
     loaded
+}
+
+/// Loads the dump of an archive to take along.
+async fn load_packed(
+    platform: &Platform,
+    server: &Server,
+    into: &Name,
+    archive: &mut (impl AsyncRead + Send + Unpin),
+) -> Result<(), Stop> {
+    let (manifest, _) = format::unpack_head(archive).await.map_err(Stop::Fail)?;
+    let dump = manifest.entries.get(format::DUMP);
+    let size = dump.map_or(0, |dump| dump.size_bytes);
+    let version = manifest.server_version;
+    load_stream(platform, server, into, version, archive.take(size)).await?;
+    // To its end: only there its checksum is known.
+    let read = tokio::io::copy(archive, &mut tokio::io::sink()).await;
+    read.map_err(|error| object_stop(ObjectError::of(error)))?;
+    Ok(())
 }
 
 async fn data_key(platform: &Platform, tenant: &TenantId) -> Result<DataKey, Stop> {

@@ -7,6 +7,7 @@
 pub(crate) mod archive;
 mod facts;
 mod keys;
+pub(crate) mod last;
 mod restore;
 pub(crate) mod schedule;
 pub(crate) mod store;
@@ -14,11 +15,9 @@ pub(crate) mod tidy;
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::operator::backup::{
-    BackupEncryption, BackupId, BackupKind, BackupState, BackupView, NewBackup,
-};
+use contract::operator::backup::{BackupId, BackupKind, BackupState, BackupView, NewBackup};
 use contract::operator::operation::OperationView;
-use contract::{Code, OperationId, TenantId, TenantStatus};
+use contract::{Code, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use kit::page::{Limit, Page};
@@ -28,16 +27,14 @@ use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::clusters;
-use crate::clusters::postgres::Name;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{BackupPlan, ForgetBackupPlan, Stop, Subject, VerifyBackupPlan};
+use crate::operations::{BackupPlan, ForgetBackupPlan, Subject, VerifyBackupPlan};
 use crate::operators::{BackupsRead, BackupsWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
-use crate::tenants::place::Placed;
 use crate::tenants::{self, TenantRow};
-use archive::{Archive, Source, Written};
-use store::{BackupRow, NewRow};
+use archive::Archive;
+use store::BackupRow;
 
 /// Where a tenant's objects are.
 pub(crate) fn folder(tenant: &TenantId) -> String {
@@ -49,9 +46,16 @@ pub(crate) fn object(tenant: &TenantId, id: BackupId, kind: BackupKind) -> Strin
     let folder = folder(tenant);
     match kind {
         BackupKind::Manual | BackupKind::Scheduled => format!("{folder}/backups/{id}.dump"),
-        BackupKind::Final => format!("{folder}/final/{id}.dump"),
+        BackupKind::Final => format!("{folder}/final/{id}.tar"),
         BackupKind::Export => format!("{folder}/exports/{id}.tar"),
     }
+}
+
+/// Whether an object is an archive to take along, and no bare dump, as last backups of earlier releases are.
+pub(crate) fn is_packed(object: &str) -> bool {
+    std::path::Path::new(object)
+        .extension()
+        .is_some_and(|extension| extension == "tar")
 }
 
 impl BackupRow {
@@ -161,60 +165,6 @@ pub(crate) async fn server_version(
     let cluster = tenant.cluster.as_ref().ok_or_else(none)?;
     let row = clusters::store::find(connection, cluster).await?;
     Ok(row.ok_or_else(none)?.server_version)
-}
-
-/// Writes a last backup of a tenant whose database goes away, and records it; said again with the same
-/// operation, it is the same backup. It is not encrypted: the tenant's key goes away as well.
-pub(crate) async fn keep_final(
-    platform: &Platform,
-    placed: &Placed,
-    name: &Name,
-    operation: OperationId,
-) -> Result<(BackupId, Written), Stop> {
-    let tenant = &placed.row.id;
-    let id = BackupId::from_uuid(operation.uuid());
-    let kind = BackupKind::Final;
-    let path = object(tenant, id, kind);
-    let new = NewRow {
-        id,
-        tenant,
-        kind,
-        object: &path,
-        encryption: BackupEncryption::None,
-        server_version: placed.server.version(),
-        copy: placed.row.copy,
-        keep_for: None,
-    };
-    store::insert(&mut *platform.registry.acquire().await?, &new).await?;
-    let source = Source {
-        server: &placed.server,
-        name,
-        copy: clusters::spare::copy_of(name),
-    };
-    let (written, facts) = archive::write(platform, source, &path, None).await?;
-    store::finish(
-        &mut *platform.registry.acquire().await?,
-        id,
-        &written,
-        &facts,
-    )
-    .await?;
-    Ok((id, written))
-}
-
-/// Removes what [`keep_final`] of this operation has written; nothing there is success.
-pub(crate) async fn remove_final(
-    platform: &Platform,
-    tenant: &TenantId,
-    operation: OperationId,
-) -> Result<(), Stop> {
-    let id = BackupId::from_uuid(operation.uuid());
-    if let Ok(objects) = archive::objects(&platform.settings) {
-        let path = archive::object_path(&object(tenant, id, BackupKind::Final))?;
-        objects.delete(&path).await.map_err(archive::object_stop)?;
-    }
-    store::delete(&mut *platform.registry.acquire().await?, id).await?;
-    Ok(())
 }
 
 /// Which backups to list.

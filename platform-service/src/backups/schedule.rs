@@ -1,4 +1,4 @@
-//! Backups by their tenants' tiers, and the end of old ones.
+//! Backups by their tenants' tiers, and the end of what is kept for a time: those, exports, last backups.
 //!
 //! Deliberately only begins operations: what fails is seen there and tried at the next look.
 //! Invariants: one process looks at a time; the newest backup of a tenant that can be restored is
@@ -21,7 +21,7 @@ use crate::platform::Platform;
 const PER_CLUSTER: i64 = 2;
 /// The most of each that one look begins.
 const PER_LOOK: i64 = 100;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Looks for what is due until the service stops.
 pub(crate) async fn keep(platform: Platform) {

@@ -65,12 +65,14 @@ pub struct HoldSettings {
     pub longest: Period,
 }
 
-/// Backups by schedule.
+/// Backups by schedule, and exports.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupSettings {
-    /// How often due ones are looked for.
+    /// How often due ones, and what is kept for a time that is over, are looked for.
     pub check_every: Period,
+    /// How long an export is kept.
+    pub keep_exports: Period,
 }
 
 /// What nobody claims.

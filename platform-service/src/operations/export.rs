@@ -1,20 +1,20 @@
 //! Writing a tenant to an archive that any installation can import.
 //!
-//! Deliberately spooled first: a tar says the length of a file before the file. Invariant: an export
-//! that fails leaves neither object nor row, and no spool outlives its process.
+//! Deliberately disturbs nobody: the tenant is served meanwhile. Invariant: an export that fails leaves
+//! neither object nor row.
+
+use std::time::Duration;
 
 use contract::TenantId;
 use contract::operator::backup::{BackupEncryption, BackupId, BackupKind};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
-use crate::archives::format;
+use crate::archives::write::write;
 use crate::backups::archive::{self, Facts, Source, Written};
 use crate::backups::store::{self, NewRow};
 use crate::backups::{living, object, server_version};
@@ -36,7 +36,11 @@ impl ExportPlan {
     ///
     /// # Errors
     /// The tenant has no database of its own now.
-    pub(crate) async fn record(connection: &mut PgConnection, tenant: &TenantId) -> Result<Self> {
+    pub(crate) async fn record(
+        connection: &mut PgConnection,
+        tenant: &TenantId,
+        keep_for: Duration,
+    ) -> Result<Self> {
         let row = living(connection, tenant).await?;
         let (id, kind) = (BackupId::new(), BackupKind::Export);
         let object = object(tenant, id, kind);
@@ -48,7 +52,7 @@ impl ExportPlan {
             encryption: BackupEncryption::None,
             server_version: server_version(connection, &row).await?,
             copy: row.copy,
-            keep_for: None,
+            keep_for: Some(keep_for),
         };
         store::insert(connection, &new).await?;
         Ok(Self {
@@ -64,49 +68,16 @@ impl ExportPlan {
     }
 
     async fn pack(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let objects = archive::objects(&platform.settings)?;
         let placed = Placed::find(platform, head.tenant()?).await?;
         let source = Source {
             server: &placed.server,
             name: &Name::Tenant(placed.row.id.clone()),
             copy: placed.row.copy,
         };
-        // Without a name: it is gone with its last handle.
-        let folder = archive::work_dir(&platform.settings);
-        let spool = tempfile::tempfile_in(folder).map_err(Problem::internal)?;
-        let mut spool = tokio::fs::File::from_std(spool);
-        let facts = archive::spool(platform, source, &mut spool).await?;
-        let dump = checked(&mut spool).await?;
-        let body = format::pack(&placed.row, placed.server.version(), &facts, (dump, spool));
-        let body = body.map_err(|error| Stop::Fail(Problem::internal(error)))?;
-        let path = archive::object_path(&self.object)?;
-        let stored = objects.put(&path, body).await;
-        let stored = stored.map_err(archive::object_stop)?;
-        self.done = Some((stored.into(), facts));
+        let written = write(platform, &placed.row, source, &self.object).await?;
+        self.done = Some(written);
         Ok(())
     }
-}
-
-/// Length and checksum of a spooled file, which is at its beginning afterwards.
-async fn checked(file: &mut tokio::fs::File) -> Result<Written, Stop> {
-    let mut hash = Sha256::new();
-    let mut size_bytes = 0;
-    let mut chunk = vec![0; 256 * 1024];
-    let failed = |error: std::io::Error| Stop::Retry(Problem::internal(error));
-    file.rewind().await.map_err(failed)?;
-    loop {
-        let read = file.read(&mut chunk).await.map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&chunk[..read]);
-        size_bytes += read as u64;
-    }
-    file.rewind().await.map_err(failed)?;
-    Ok(Written {
-        size_bytes,
-        sha256: hash.finalize().into(),
-    })
 }
 
 impl Saga for ExportPlan {

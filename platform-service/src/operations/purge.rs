@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
-use crate::backups::{self};
+use crate::backups::{self, last};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::stock;
@@ -74,11 +74,25 @@ impl PurgePlan {
     }
 
     /// What the certificate says.
-    fn body(&self, head: &Head, tenant: &TenantId) -> Value {
-        let backup = self.backup.map(|(id, written)| {
-            json!({ "id": id, "size_bytes": written.size_bytes, "sha256": written.sha256_text() })
-        });
-        json!({
+    async fn body(
+        &self,
+        platform: &Platform,
+        head: &Head,
+        tenant: &TenantId,
+    ) -> Result<Value, Stop> {
+        let backup = match self.backup {
+            Some((id, written)) => {
+                let mut registry = platform.registry.acquire().await?;
+                let kept = backups::store::find(&mut registry, id).await?;
+                let expires_at = kept.and_then(|row| row.expires_at);
+                Some(json!({
+                    "id": id, "size_bytes": written.size_bytes, "sha256": written.sha256_text(),
+                    "expires_at": expires_at.map(certificate::stamp).transpose()?,
+                }))
+            }
+            None => None,
+        };
+        Ok(json!({
             "tenant": tenant,
             "operation": head.id,
             "databases_and_roles": self.databases,
@@ -87,7 +101,7 @@ impl PurgePlan {
             "data_key": "destroyed",
             "objects": self.objects,
             "final_backup": backup,
-        })
+        }))
     }
 }
 
@@ -125,7 +139,7 @@ impl Saga for PurgePlan {
                 let placed = Placed::find(platform, tenant).await?;
                 let name = Name::Deleted(tenant.clone(), placed.row.copy);
                 is_there(&placed.server, &name).await?;
-                let kept = backups::keep_final(platform, &placed, &name, head.id).await?;
+                let kept = last::keep(platform, &placed, &name, head.id).await?;
                 self.backup = Some(kept);
                 Ok(())
             }
@@ -138,7 +152,7 @@ impl Saga for PurgePlan {
             Step::Secrets => remove_secrets(platform, tenant).await,
             Step::Objects => self.remove_objects(platform).await,
             Step::Tombstone => {
-                let body = self.body(head, tenant);
+                let body = self.body(platform, head, tenant).await?;
                 self.certificate = Some(certificate::sign(platform, body).await?);
                 Ok(())
             }
@@ -171,7 +185,7 @@ impl Saga for PurgePlan {
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
-            Step::FinalBackup => backups::remove_final(platform, head.tenant()?, head.id).await,
+            Step::FinalBackup => last::remove(platform, head.tenant()?, head.id).await,
             _ => Ok(()),
         }
     }
@@ -181,9 +195,9 @@ impl Saga for PurgePlan {
     }
 
     fn result(&self) -> Option<Value> {
-        self.certificate
-            .as_ref()
-            .map(|signed| json!({ "certificate": signed.id }))
+        let signed = self.certificate.as_ref()?;
+        let last = self.backup.map(|(id, _)| id);
+        Some(json!({ "certificate": signed.id, "final_backup": last }))
     }
 }
 

@@ -51,9 +51,7 @@ pub(crate) async fn sign(platform: &Platform, body: Value) -> Result<Signed, Sto
     let signer = SigningKey::from_pkcs8_pem(pem.expose())
         .map_err(|error| Stop::Fail(Problem::internal(error)))?;
     let id = CertificateId::new();
-    let at = OffsetDateTime::now_utc()
-        .format(&Rfc3339)
-        .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    let at = stamp(OffsetDateTime::now_utc())?;
     let mut body = body;
     if let Value::Object(fields) = &mut body {
         fields.insert("certificate".to_owned(), id.to_string().into());
@@ -66,6 +64,12 @@ pub(crate) async fn sign(platform: &Platform, body: Value) -> Result<Signed, Sto
         signature: URL_SAFE_NO_PAD.encode(signature.to_bytes()),
         public_key: key.public_key,
     })
+}
+
+/// A time as a certificate says it.
+pub(crate) fn stamp(at: OffsetDateTime) -> Result<String, Stop> {
+    let text = at.format(&Rfc3339);
+    text.map_err(|error| Stop::Fail(Problem::internal(error)))
 }
 
 /// Compact JSON with sorted keys.

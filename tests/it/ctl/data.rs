@@ -242,6 +242,36 @@ async fn a_tenant_is_copied_taken_along_and_brought_back() {
 }
 
 #[tokio::test]
+async fn the_last_backup_of_a_purged_tenant_is_fetched_and_brought_back() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    let tenant = keeping.world.tenant("gone").await;
+    let id = tenant.id().as_str();
+    write(&tenant, &["kept"]).await;
+    ctl.run(&["tenants", "delete", id, "--yes"]).expect(0);
+    let purge = ["tenants", "purge", id, "--force", "--final-backup", "--yes"];
+    let last = ctl.json(&purge)["result"]["final_backup"].clone();
+    let last = last.as_str().unwrap();
+    let listed = ctl.lists(&["backups", "list", "--tenant", id], last);
+    assert!(listed[0]["expires_at"].is_string(), "{listed:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("last.tar");
+    let fetch = ["backups", "fetch", last, "--to", file.to_str().unwrap()];
+    ctl.run(&fetch).expect(0).says("The archive is");
+    ctl.run(&fetch).expect(2).says("--force");
+    let slug = unique("again");
+    let import = ["tenants", "import", file.to_str().unwrap(), "--slug", &slug];
+    let made = ctl.json(&import)["tenant"].clone();
+    assert_eq!(titles(&keeping, made.as_str().unwrap()).await, ["kept"]);
+    let backup = ctl.json(&["tenants", "backup", made.as_str().unwrap()]);
+    let backup = backup["result"]["backup"].as_str().unwrap();
+    let other = folder.path().join("other.tar");
+    let refused = ["backups", "fetch", backup, "--to", other.to_str().unwrap()];
+    ctl.run(&refused).expect(3);
+    assert!(!other.exists());
+}
+
+#[tokio::test]
 async fn a_file_of_tenants_is_made_with_a_report_per_row() {
     let keeping = Keeping::start(WorldOptions::default()).await;
     let ctl = Ctl::new(&keeping.world);

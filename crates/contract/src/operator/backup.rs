@@ -61,7 +61,7 @@ words! {
         Manual = "manual",
         /// The schedule of the tenant's tier.
         Scheduled = "scheduled",
-        /// The last one of a tenant that was purged.
+        /// The last one of a tenant that was purged, an archive like an export: see `/v1/exports`.
         Final = "final",
         /// An archive to take along: see `/v1/exports`.
         Export = "export",

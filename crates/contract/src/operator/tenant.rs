@@ -63,7 +63,7 @@ pub struct PurgeRequest {
     /// The tenant's id a second time, where its retention is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<String>,
-    /// Whether a last backup is kept.
+    /// Whether a last backup is kept for a time.
     #[serde(default)]
     pub final_backup: FinalBackup,
     /// Answers with a `PurgePreview` of what would be destroyed, and changes nothing; needs neither
@@ -121,7 +121,8 @@ pub enum FinalBackup {
     /// None.
     #[default]
     None,
-    /// One, which expires as the tier's backups do.
+    /// One, as an archive like an export's: `GET /v1/exports/{id}/archive` fetches it, and a new tenant
+    /// can be made of it. It is removed after the days for which the tier keeps backups when it is made.
     Keep,
 }
 
@@ -163,8 +164,8 @@ pub struct CertificateView {
     #[serde(with = "time::serde::rfc3339")]
     pub issued_at: OffsetDateTime,
     /// What: databases, those of them that somebody had dropped before, secrets, objects with sizes and
-    /// checksums. The signature is over its UTF-8
-    /// text as compact JSON with sorted keys.
+    /// checksums; and the last backup that was kept, if one was, with its end. The signature is over its
+    /// UTF-8 text as compact JSON with sorted keys.
     pub body: Value,
     /// Ed25519, base64url without padding.
     pub signature: String,

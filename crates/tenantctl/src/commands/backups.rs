@@ -1,9 +1,11 @@
-//! Backups: list, show, verify, restore, delete, schedule; a tenant's own are made by `tenants backup`.
+//! Backups: list, show, fetch, verify, restore, delete, schedule; a tenant's own are made by `tenants backup`.
 //!
 //! Deliberately no restore over a tenant here: that changes it, and stands with it. Invariant: a backup is
 //! deleted only after its id was typed.
 
 mod restore;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use contract::TenantId;
@@ -15,6 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::api::Query;
+use crate::commands::archive::Target;
 use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
@@ -64,7 +67,7 @@ const SCHEDULE: &[Column<'_>] = &[
 /// What can be done with backups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List backups, the newest first.
+    /// List backups and exports, the newest first.
     #[command(after_help = "Examples:
   tenantctl backups list --tenant t_acme
   tenantctl backups list --kind scheduled --state corrupt
@@ -74,6 +77,13 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   tenantctl backups show bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Show(Named),
+    /// Fetch an export, or the last backup of a purged tenant: an archive that can be imported anywhere.
+    #[command(after_help = "Example:
+  tenantctl backups fetch bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to acme.tar
+  tenantctl tenants import acme.tar --slug acme-again
+
+Until it expires; `tenantctl backups list` says when. Other backups stay where they are.")]
+    Fetch(Fetch),
     /// Restore a backup into a database on the side, compare it, and drop it again.
     #[command(after_help = "Example:
   tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
@@ -124,6 +134,19 @@ pub(crate) struct Named {
     /// Its id: bak_ and 32 digits.
     #[arg(value_name = "BACKUP")]
     id: BackupId,
+}
+
+/// An archive to be fetched.
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    #[command(flatten)]
+    named: Named,
+    /// The file to write; else the tenant's id and .tar.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Replace the file where there is one already.
+    #[arg(long)]
+    force: bool,
 }
 
 /// A backup to be deleted.
@@ -181,6 +204,7 @@ impl Command {
                 let backup = context.api()?.get(&named.path(), &Query::new()).await?;
                 context.out.item(FIELDS, &backup)
             }
+            Self::Fetch(fetch) => fetch.run(context).await,
             Self::Verify(named) => {
                 follow::begin(context, &format!("{}/verify", named.path()), &json!({})).await
             }
@@ -194,6 +218,24 @@ impl Command {
 impl Named {
     fn path(&self) -> String {
         format!("/v1/backups/{}", self.id)
+    }
+}
+
+impl Fetch {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let backup = context
+            .api()?
+            .get(&self.named.path(), &Query::new())
+            .await?;
+        let tenant = text(&backup, "/tenant");
+        let to = self.to.unwrap_or_else(|| format!("{tenant}.tar").into());
+        let target = Target::of(&to, self.force.into())?;
+        target.fetch(context, text(&backup, "/id")).await?;
+        context.out.item(FIELDS, &backup)?;
+        context
+            .out
+            .note(&format!("The archive is {}.", to.display()));
+        Ok(())
     }
 }
 

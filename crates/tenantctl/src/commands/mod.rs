@@ -3,6 +3,7 @@
 //! Deliberately thin: arguments become one request, its answer becomes a table. Invariant: a command
 //! that destroys says what it destroys, shows it with `--dry-run`, and asks for its name.
 
+pub(crate) mod archive;
 pub(crate) mod audit;
 pub(crate) mod backups;
 pub(crate) mod clusters;

@@ -95,16 +95,17 @@ pub(crate) async fn tenants(
     .collect()
 }
 
-/// Backups whose time is over, or of which a tenant has newer ones by schedule than its tier keeps;
-/// never the newest one of a tenant that can be restored, and none that a new tenant is being made of.
+/// What is kept for a time that is over: exports and last backups of purged tenants, and backups by
+/// schedule, of which those go too of which a tenant has newer ones than its tier keeps; never the newest
+/// backup of a tenant that can be restored, and none that a new tenant is being made of.
 pub(crate) async fn over(
     connection: &mut PgConnection,
     limit: i64,
 ) -> Result<Vec<BackupId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         r#"
-        select ranked.id as "id!" from (
-            select backup.id, backup.tenant_id, backup.expires_at, backup.state, tier.backup_keep,
+        with ranked as (
+            select backup.id, backup.tenant_id, backup.expires_at, tier.backup_keep,
                 row_number() over (
                     partition by backup.tenant_id order by backup.id desc
                 ) as place,
@@ -116,15 +117,21 @@ pub(crate) async fn over(
             join registry.tenant on tenant.id = backup.tenant_id
             join registry.tier on tier.name = tenant.tier
             where backup.kind = 'scheduled' and backup.state in ('ready', 'corrupt')
-        ) ranked
-        where ranked.has_newer
-            and (ranked.expires_at < now() or ranked.place > ranked.backup_keep)
-            and not exists (select from registry.operation
-                where operation.state in ('running', 'unwinding', 'stuck')
-                    and (operation.tenant_id = ranked.tenant_id
-                        or operation.kind = 'clone' and operation.plan ->> 'backup'
-                            = 'bak_' || replace(ranked.id::text, '-', '')))
-        order by ranked.id limit $1
+        ), over as (
+            select id, tenant_id from ranked
+            where has_newer and (expires_at < now() or place > backup_keep)
+            union all
+            select id, tenant_id from registry.backup
+            where kind in ('export', 'final') and state in ('ready', 'corrupt')
+                and expires_at < now()
+        )
+        select over.id as "id!" from over
+        where not exists (select from registry.operation
+            where operation.state in ('running', 'unwinding', 'stuck')
+                and (operation.tenant_id = over.tenant_id
+                    or operation.kind = 'clone' and operation.plan ->> 'backup'
+                        = 'bak_' || replace(over.id::text, '-', '')))
+        order by over.id limit $1
         "#,
         limit,
     )

@@ -1,11 +1,10 @@
 //! A tenant's data: backup, restore, clone, export, import, in bulk; and its place: move.
 //!
-//! Deliberately streams archives: they are as big as tenants. Invariant: an archive is in its file only
-//! when all of it is.
+//! Deliberately streams archives: they are as big as tenants. Invariant: what is fetched of one is in its
+//! file as a whole or not at all.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -17,7 +16,6 @@ use contract::{ClusterName, OperationId, Slug};
 use hyper::body::{Bytes, Frame};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -25,6 +23,7 @@ use uuid::Uuid;
 use super::life::Explicit;
 use super::{Named, path};
 use crate::cli::Until;
+use crate::commands::archive::Target;
 use crate::commands::operations;
 use crate::confirm;
 use crate::context::Context;
@@ -286,15 +285,7 @@ impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = context.tenant(self.tenant.id.as_ref())?;
         let to = self.to.unwrap_or_else(|| format!("{id}.tar").into());
-        if to.as_os_str() == "-" {
-            return Err(Failure::usage(
-                "an archive is written to a file, whole or not at all; name one",
-            ));
-        }
-        // Known before anything is made.
-        if !self.force && to.exists() {
-            return Err(taken(&to));
-        }
+        let target = Target::of(&to, self.force.into())?;
         let view = match self.operation {
             Some(operation) => {
                 let begun = context.api()?.operation(operation).await?;
@@ -314,63 +305,13 @@ impl Export {
         if export.is_empty() {
             return Err(Failure::usage("that operation is no export of an archive"));
         }
-        let archive = fetch(context, export, &to).await?;
-        let written = match self.force {
-            true => archive.persist(&to),
-            false => archive.persist_noclobber(&to),
-        };
-        written.map_err(|error| match error.error.kind() {
-            ErrorKind::AlreadyExists => taken(&to),
-            _ => Failure::file("writing", &to)(error.error),
-        })?;
+        target.fetch(context, export).await?;
         context.out.item(operations::FIELDS, &view)?;
         context
             .out
             .note(&format!("The archive is {}.", to.display()));
         Ok(())
     }
-}
-
-/// Refuses to write over a file that nobody said is to be replaced.
-fn taken(file: &Path) -> Failure {
-    Failure::Usage {
-        what: format!("{} is there already", file.display()),
-        next: vec!["name another file with --to, or replace it with --force".to_owned()],
-    }
-}
-
-/// Fetches the archive of an export into a file beside the one that it is to be: that one is there whole
-/// or not at all.
-async fn fetch(context: &Context, export: &str, to: &Path) -> Result<NamedTempFile, Failure> {
-    let failed = Failure::file("writing", to);
-    let api = context.api()?;
-    let from = format!("/v1/exports/{export}/archive");
-    let mut response = api.stream(Method::GET, &from, None).await?;
-    let total = response.content_length().unwrap_or(0);
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    // For its owner alone: it holds a customer's data.
-    let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
-    let bar = Bar::new();
-    let mut done = 0_u64;
-    loop {
-        let chunk = response
-            .chunk()
-            .await
-            .map_err(|source| Failure::Unreachable {
-                server: api.server().to_owned(),
-                source: source.without_url(),
-            })?;
-        let Some(chunk) = chunk else { break };
-        file.write_all(&chunk).map_err(failed)?;
-        done += chunk.len() as u64;
-        bar.counted(done, total, "bytes", "archive");
-    }
-    if total > 0 && done != total {
-        return Err(failed(ErrorKind::UnexpectedEof.into()));
-    }
-    file.as_file().sync_all().map_err(failed)?;
-    Ok(file)
 }
 
 /// A file as the body of a request, read as it is sent.

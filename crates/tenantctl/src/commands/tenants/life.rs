@@ -95,7 +95,7 @@ pub(crate) struct Purge {
     /// Although its retention is not over.
     #[arg(long)]
     force: bool,
-    /// Keep a last backup.
+    /// Keep a last backup, an archive that can be imported, as long as the tier keeps backups.
     #[arg(long)]
     final_backup: bool,
     /// Show what would happen.
@@ -180,7 +180,7 @@ impl Purge {
         let id = &self.tenant.id;
         let api = context.api()?;
         let last = match self.final_backup {
-            true => "a last backup is kept",
+            true => "a last backup is kept for a time",
             false => "no backup is kept",
         };
         let consequence = format!(

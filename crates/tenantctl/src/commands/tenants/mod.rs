@@ -150,7 +150,8 @@ To bring back older data of a tenant, see `tenantctl tenants restore-backup`.")]
   tenantctl tenants purge t_acme --force --dry-run
 
 After its retention a deleted tenant is purged by itself. `tenantctl tenants certificate` shows what
-was destroyed.")]
+was destroyed. `tenantctl backups fetch` fetches the last backup that --final-backup keeps, until it
+expires.")]
     Purge(life::Purge),
     /// Show the certificate of what a purge destroyed.
     #[command(after_help = "Example:
@@ -198,7 +199,10 @@ A copy of a backup: `tenantctl backups restore --to-new`.")]
     Clone(data::Clone),
     /// Write a tenant into an archive that can be imported anywhere.
     #[command(after_help = "Example:
-  tenantctl tenants export t_acme --to acme.tar")]
+  tenantctl tenants export t_acme --to acme.tar
+
+The platform keeps the archive for some days (`tenantctl backups list`); `tenantctl backups fetch` fetches
+it again.")]
     Export(data::Export),
     /// Make a tenant of an archive.
     #[command(after_help = "Examples:

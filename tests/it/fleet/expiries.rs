@@ -1,0 +1,136 @@
+//! What is kept for a time: last backups of purged tenants, exports.
+//!
+//! Deliberately with times that are set and not waited for. Invariant: what is over is gone from the
+//! store and from the registry, and nothing else is.
+
+use std::path::PathBuf;
+
+use contract::Code;
+use http::Method;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+use world::{Speaker, TenantHandle, WorldOptions, until};
+
+use super::backups::{Keeping, back_up, hashes, write};
+
+async fn keeping() -> Keeping {
+    let options = WorldOptions::default()
+        .platform_setting("backups.check_every", "50ms")
+        .platform_setting("backups.keep_exports", "36h");
+    Keeping::start(options).await
+}
+
+/// Backups and exports of a tenant, the newest first.
+async fn kept(operator: &Speaker, tenant: &TenantHandle) -> Vec<Value> {
+    let path = format!("/v1/backups?tenant={}", tenant.id());
+    let listed = operator.get(&path).await.expect(200).json();
+    listed["data"].as_array().unwrap().clone()
+}
+
+/// From when a backup was asked for until it expires.
+fn life(backup: &Value) -> Duration {
+    let time = |field: &str| {
+        let text = backup[field].as_str().unwrap();
+        OffsetDateTime::parse(text, &Rfc3339).unwrap()
+    };
+    time("expires_at") - time("created_at")
+}
+
+async fn fetch(operator: &Speaker, archive: &Value) -> world::Answer {
+    let id = archive.as_str().unwrap();
+    operator.get(&format!("/v1/exports/{id}/archive")).await
+}
+
+/// As if the time were over for which anything is kept.
+async fn run_out(keeping: &Keeping) {
+    let over = "update registry.backup set expires_at = now() - interval '1 s'
+         where expires_at is not null";
+    keeping.world.postgres().run("registry", over).await;
+}
+
+/// Deletes a tenant and purges it, with a last backup; gives what came of it.
+async fn purge(operator: &Speaker, tenant: &TenantHandle) -> Value {
+    let (id, path) = (tenant.id(), format!("/v1/tenants/{}", tenant.id()));
+    let confirmed = format!("{path}?confirm={id}");
+    operator.delete(&confirmed).await.expect(200);
+    let body = json!({ "confirm": id, "force": id, "final_backup": "keep" });
+    let purged = operator.post(&format!("{path}/purge"), body).await;
+    purged.expect(200).json()["result"].clone()
+}
+
+#[tokio::test]
+async fn the_last_backup_of_a_purged_tenant_is_a_tenant_again_until_it_expires() {
+    let keeping = keeping().await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("last").await;
+    write(&acme, &["one", "two"]).await;
+    back_up(&operator, &acme, "none").await;
+    let schedule = json!({ "every_minutes": null, "keep": 7, "keep_days": 12 });
+    let put = operator.request(Method::PUT, "/v1/tiers/standard/backups");
+    put.json(&schedule).send().await.expect(200);
+    let before = hashes(world, acme.id().as_str()).await;
+
+    let result = purge(&operator, &acme).await;
+    let last = &result["final_backup"];
+    let listed = kept(&operator, &acme).await;
+    assert_eq!(listed.len(), 1, "the others are destroyed: {listed:#?}");
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["kind"], &listed[0]["state"]),
+        (last, &json!("final"), &json!("ready"))
+    );
+    assert_eq!(life(&listed[0]), Duration::days(12));
+    let path = format!("/v1/tenants/{}/certificate", acme.id());
+    let certificate = operator.get(&path).await.expect(200).json();
+    let said = &certificate["body"]["final_backup"];
+    assert_eq!(said["id"], *last, "{certificate:#}");
+    assert_eq!(said["sha256"], listed[0]["sha256"], "{certificate:#}");
+    let day = |text: &Value| text.as_str().unwrap()[..10].to_owned();
+    assert_eq!(day(&said["expires_at"]), day(&listed[0]["expires_at"]));
+
+    let archive = fetch(&operator, last).await.expect(200).body().to_vec();
+    let upload = operator.request(Method::PUT, "/v1/imports/last.tar");
+    let upload = upload.body_of_type("application/x-tar", archive);
+    upload.send().await.expect(200);
+    let taken = operator.post("/v1/imports", json!({ "archive": "last.tar" }));
+    taken.await.refused(Code::SlugTaken);
+    let slug = format!("{}-again", acme.slug());
+    let again = json!({ "archive": "last.tar", "slug": slug });
+    let made = operator.post("/v1/imports", again).await.expect(200).json();
+    let again = made["tenant"].as_str().unwrap().to_owned();
+    assert_eq!(hashes(world, &again).await, before);
+
+    run_out(&keeping).await;
+    until("its object is removed, and its row", || async {
+        kept(&operator, &acme).await.is_empty() && keeping.objects().is_empty()
+    })
+    .await;
+    fetch(&operator, last).await.refused(Code::NotFound);
+    assert_eq!(hashes(world, &again).await, before);
+}
+
+#[tokio::test]
+async fn an_export_says_when_it_expires_and_is_removed_then() {
+    let keeping = keeping().await;
+    let operator = keeping.world.operator();
+    let acme = keeping.world.tenant("exported").await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let path = format!("/v1/tenants/{}/export", acme.id());
+    let done = operator.request(Method::POST, &path).send().await;
+    let export = done.expect(200).json()["result"]["export"].clone();
+    let listed = kept(&operator, &acme).await;
+    assert_eq!(listed[0]["id"], export);
+    assert_eq!(life(&listed[0]), Duration::hours(36));
+    assert!(listed[1]["expires_at"].is_null(), "{listed:#?}");
+    fetch(&operator, &export).await.expect(200);
+
+    run_out(&keeping).await;
+    until("it is removed", || async {
+        kept(&operator, &acme).await.len() == 1 && keeping.objects().len() == 1
+    })
+    .await;
+    fetch(&operator, &export).await.refused(Code::NotFound);
+    let left: Vec<PathBuf> = keeping.objects();
+    assert!(left[0].to_str().unwrap().contains(&backup), "{left:?}");
+}
