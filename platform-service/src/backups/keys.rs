@@ -31,6 +31,12 @@ pub(super) async fn ensure(platform: &Platform, tenant: &TenantId) -> Result<Dat
     open(platform, tenant).await?.ok_or_else(missing)
 }
 
+/// Whether the tenant has a key.
+pub(crate) async fn is_there(platform: &Platform, tenant: &TenantId) -> Result<bool, Stop> {
+    let found = store::key(&mut *platform.registry.acquire().await?, tenant).await?;
+    Ok(found.is_some())
+}
+
 /// The tenant's key, where it has one.
 pub(super) async fn open(platform: &Platform, tenant: &TenantId) -> Result<Option<DataKey>, Stop> {
     let found: Option<SecretRef> =

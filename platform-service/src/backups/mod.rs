@@ -6,7 +6,7 @@
 
 pub(crate) mod archive;
 mod facts;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod last;
 mod restore;
 pub(crate) mod schedule;

@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
-use crate::backups::{self, last};
+use crate::backups::{self, keys, last};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::stock;
@@ -45,6 +45,15 @@ pub(crate) struct DoomedObject {
     pub(crate) sha256: Option<String>,
 }
 
+/// What becomes of the key that a tenant's objects are encrypted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DataKey {
+    /// It never had one.
+    None,
+    Destroyed,
+}
+
 /// What is destroyed, as it becomes known.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +65,9 @@ pub(crate) struct PurgePlan {
     #[serde(default)]
     missing: Vec<String>,
     secrets: usize,
+    /// Of which its encrypted objects are; known once it is looked for.
+    #[serde(default)]
+    data_key: Option<DataKey>,
     objects: Vec<DoomedObject>,
     certificate: Option<Signed>,
 }
@@ -68,6 +80,7 @@ impl PurgePlan {
             databases: Vec::new(),
             missing: Vec::new(),
             secrets: 0,
+            data_key: None,
             objects: Vec::new(),
             certificate: None,
         }
@@ -98,7 +111,7 @@ impl PurgePlan {
             "databases_and_roles": self.databases,
             "databases_missing": self.missing,
             "secrets": self.secrets,
-            "data_key": "destroyed",
+            "data_key": self.data_key,
             "objects": self.objects,
             "final_backup": backup,
         }))
@@ -149,9 +162,19 @@ impl Saga for PurgePlan {
                 self.store(platform).map(drop)
             }
             Step::Drop => self.drop_databases(platform).await,
-            Step::Secrets => remove_secrets(platform, tenant).await,
+            Step::Secrets => {
+                self.data_key = Some(match keys::is_there(platform, tenant).await? {
+                    true => DataKey::Destroyed,
+                    false => DataKey::None,
+                });
+                remove_secrets(platform, tenant).await
+            }
             Step::Objects => self.remove_objects(platform).await,
             Step::Tombstone => {
+                if keys::is_there(platform, tenant).await? {
+                    let left = "a key of a tenant that is purged is still there";
+                    return Err(Stop::Fail(Problem::internal(left)));
+                }
                 let body = self.body(platform, head, tenant).await?;
                 self.certificate = Some(certificate::sign(platform, body).await?);
                 Ok(())
@@ -170,6 +193,8 @@ impl Saga for PurgePlan {
         match step {
             Step::Condemn => Ok(store::purge::condemn(connection, tenant).await?),
             Step::Drop => Ok(store::purge::forget_databases(connection, tenant).await?),
+            // First: what it has encrypted is unreadable even while its store is away.
+            Step::Secrets => Ok(store::purge::destroy_key(connection, tenant).await?),
             Step::Objects => Ok(store::purge::forget_objects(connection, tenant).await?),
             Step::Tombstone => {
                 let none = || Stop::Fail(Problem::internal("a purge has no certificate"));

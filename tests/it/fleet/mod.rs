@@ -10,6 +10,7 @@ mod causes;
 mod copies;
 mod doctor;
 mod drift;
+mod erasures;
 mod expiries;
 pub(crate) mod harness;
 mod life;

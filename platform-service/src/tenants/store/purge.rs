@@ -92,7 +92,22 @@ pub(crate) async fn objects(
     .collect()
 }
 
-/// Forgets the objects of a tenant, and destroys the key that opened those that were encrypted.
+/// Destroys the key that a tenant's encrypted objects are read with.
+pub(crate) async fn destroy_key(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.tenant_data_key where tenant_id = $1",
+        id.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the objects of a tenant but for its last backup; and its key, which a purge that an earlier
+/// release began has not destroyed yet.
 pub(crate) async fn forget_objects(
     connection: &mut PgConnection,
     id: &TenantId,
