@@ -5,6 +5,7 @@
 //! and checksum are recorded; what is removed is marked first.
 
 pub(crate) mod archive;
+mod delete;
 mod facts;
 pub(crate) mod keys;
 pub(crate) mod last;
@@ -28,7 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::clusters;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{BackupPlan, ForgetBackupPlan, Subject, VerifyBackupPlan};
+use crate::operations::{BackupPlan, Subject, VerifyBackupPlan};
 use crate::operators::{BackupsRead, BackupsWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -326,50 +327,8 @@ pub(crate) async fn verify(
     .await
 }
 
-/// Delete a backup or an export.
-#[utoipa::path(
-    delete,
-    path = "/v1/backups/{id}",
-    operation_id = "backups.delete",
-    tag = "backups",
-    params(("id" = BackupId, Path, example = "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"), WaitQuery),
-    responses(
-        (status = 200, description = "It is gone.", body = OperationView),
-        (status = 202, description = "It is being removed.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
-    )
-)]
-pub(crate) async fn delete(
-    operator: Operator<BackupsWrite>,
-    State(platform): State<Platform>,
-    Path(id): Path<BackupId>,
-    key: MaybeIdempotencyKey,
-    Query(query): Query<WaitQuery>,
-) -> Result<Response> {
-    let request = Begin {
-        actor: operator.actor(),
-        key,
-        request: json!({ "forget": id }),
-        wait: query.wait,
-    };
-    begin(&platform, request, move |db, _| {
-        Box::pin(async move {
-            let row = found(db, id).await?;
-            if let Some(operation) = store::needed_by(db, id).await? {
-                return Err(Problem::new(Code::Conflict).detail(format!(
-                    "The operation {operation} makes a new tenant of the backup; wait for its end, or look \
-                     at it if it is stuck."
-                )));
-            }
-            Ok(Planned {
-                subject: Subject::Tenant(row.tenant.clone()),
-                plan: ForgetBackupPlan::of(&row).into(),
-                detail: json!({ "backup": id }),
-            })
-        })
-    })
-    .await
-}
-
 pub(crate) fn router() -> OpenApiRouter<Platform> {
-    kit::operations!(list, show, create, verify, delete).merge(restore::router())
+    kit::operations!(list, show, create, verify)
+        .merge(delete::router())
+        .merge(restore::router())
 }

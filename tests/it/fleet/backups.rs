@@ -248,6 +248,34 @@ async fn a_restore_needs_its_confirmation_and_a_backup_of_that_tenant() {
 }
 
 #[tokio::test]
+async fn a_backup_is_deleted_where_its_id_is_said_again_and_a_dry_run_deletes_nothing() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let operator = keeping.world.operator();
+    let acme = keeping.world.tenant("unwanted").await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let path = format!("/v1/backups/{backup}");
+    let shown = operator.get(&path).await.expect(200).json();
+    let dry = operator.delete(&format!("{path}?dry_run=true")).await;
+    assert_eq!(dry.expect(200).json(), shown);
+    let other = "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f";
+    for said in ["", &format!("?confirm={other}")] {
+        let refused = operator.delete(&format!("{path}{said}")).await;
+        refused.refused(Code::ConfirmationMissing);
+    }
+    let dry = format!("/v1/backups/{other}?dry_run=true");
+    operator.delete(&dry).await.refused(Code::NotFound);
+    assert_eq!(keeping.objects().len(), 1);
+    let begun = format!("/v1/operations?tenant={}&kind=forget_backup", acme.id());
+    let begun = operator.get(&begun).await.expect(200).json();
+    assert_eq!(begun["data"], json!([]));
+
+    let confirmed = format!("{path}?confirm={backup}");
+    operator.delete(&confirmed).await.expect(200);
+    operator.get(&path).await.refused(Code::NotFound);
+    assert_eq!(keeping.objects(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
 async fn a_schedule_makes_backups_and_keeps_as_many_as_it_says() {
     let options = WorldOptions::default().platform_setting("backups.check_every", "50ms");
     let keeping = Keeping::start(options).await;

@@ -169,7 +169,8 @@ impl At<'_> {
                 break;
             }
         }
-        drop(self.desk.wish(Method::DELETE, &of_it, None).await);
+        let confirmed = format!("{of_it}?confirm={backup}");
+        drop(self.desk.wish(Method::DELETE, &confirmed, None).await);
     }
 
     /// Cloned; the clone has what was acknowledged before, and is purged.
@@ -204,11 +205,8 @@ impl At<'_> {
         {
             self.had(&slug, &before).await;
         }
-        drop(
-            self.desk
-                .wish(Method::DELETE, &format!("/v1/backups/{export}"), None)
-                .await,
-        );
+        let confirmed = format!("/v1/backups/{export}?confirm={export}");
+        drop(self.desk.wish(Method::DELETE, &confirmed, None).await);
     }
 
     async fn had(&self, slug: &str, before: &[String]) {

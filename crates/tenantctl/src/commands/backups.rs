@@ -243,7 +243,10 @@ impl Delete {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = self.named.id.to_string();
         let api = context.api()?;
-        let backup = api.get(&self.named.path(), &Query::new()).await?;
+        let path = self.named.path();
+        // What is refused is refused before the id is asked for.
+        let query: Query = vec![("dry_run", "true".to_owned())];
+        let (_, backup) = api.delete(&path, &query, Uuid::now_v7()).await?;
         let tenant = text(&backup, "/tenant");
         let made = text(&backup, "/created_at");
         let consequence = format!("deletes the backup {id} of {tenant}, made at {made}, for good");
@@ -255,10 +258,8 @@ impl Delete {
             return Ok(());
         }
         confirm::destroy(context, &id, &consequence)?;
-        let query: Query = vec![("wait", "none".to_owned())];
-        let (_, view) = api
-            .delete(&self.named.path(), &query, Uuid::now_v7())
-            .await?;
+        let query: Query = vec![("confirm", id), ("wait", "none".to_owned())];
+        let (_, view) = api.delete(&path, &query, Uuid::now_v7()).await?;
         let view = follow::settled(context, view).await?;
         follow::shown(context, &view)
     }

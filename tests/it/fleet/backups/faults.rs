@@ -112,7 +112,9 @@ pub(crate) fn cases() -> Vec<Case> {
                 async {
                     let list = format!("/v1/backups?tenant={}", tenant.id());
                     let id = ids(&operator.get(&list).await.json()).remove(0);
-                    operator.delete(&format!("/v1/backups/{id}")).await
+                    operator
+                        .delete(&format!("/v1/backups/{id}?confirm={id}"))
+                        .await
                 }
                 .boxed()
             },

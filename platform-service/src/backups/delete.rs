@@ -1,0 +1,114 @@
+//! Operators delete a backup or an export.
+//!
+//! Deliberately whatever its time: that is what makes it theirs to keep. Invariant: what is destroyed is
+//! confirmed by its id.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use contract::Code;
+use contract::operator::backup::{BackupId, BackupView};
+use contract::operator::operation::OperationView;
+use kit::error::{Problem, Result};
+use kit::extract::{Json, Path, Query};
+use serde::Deserialize;
+use serde_json::json;
+use sqlx::PgConnection;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::store::BackupRow;
+use super::{found, store};
+use crate::operations::begin::{Begin, Planned, Wait, begin};
+use crate::operations::{ForgetBackupPlan, Subject};
+use crate::operators::{BackupsWrite, Operator};
+use crate::platform::Platform;
+use crate::tenants::idempotency::MaybeIdempotencyKey;
+
+/// How a backup is deleted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteQuery {
+    /// What to wait for, for some seconds: `none`, `done` or `replicas`.
+    #[serde(default)]
+    #[param(inline)]
+    wait: Wait,
+    /// The backup's id once more.
+    confirm: Option<String>,
+    /// Answers with the backup that would go, and does nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Delete a backup or an export.
+///
+/// For good: its object is removed, and then it is forgotten. `confirm` names its id. With `dry_run` it
+/// answers with the backup that would go, and changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/v1/backups/{id}",
+    operation_id = "backups.delete",
+    tag = "backups",
+    params(("id" = BackupId, Path, example = "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"), DeleteQuery),
+    responses(
+        (status = 200, description = "It is gone; or what would go, for a dry run.", body = OperationView),
+        (status = 202, description = "It is being removed.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
+    )
+)]
+pub(crate) async fn delete(
+    operator: Operator<BackupsWrite>,
+    State(platform): State<Platform>,
+    Path(id): Path<BackupId>,
+    key: MaybeIdempotencyKey,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Response> {
+    if query.dry_run {
+        return Ok(Json(preview(&platform, id).await?).into_response());
+    }
+    confirmed(query.confirm.as_deref(), id)?;
+    let request = Begin {
+        actor: operator.actor(),
+        key,
+        request: json!({ "forget": id }),
+        wait: query.wait,
+    };
+    begin(&platform, request, move |db, _| {
+        Box::pin(async move {
+            let row = deletable(db, id).await?;
+            Ok(Planned {
+                subject: Subject::Tenant(row.tenant.clone()),
+                plan: ForgetBackupPlan::of(&row).into(),
+                detail: json!({ "backup": id }),
+            })
+        })
+    })
+    .await
+}
+
+fn confirmed(said: Option<&str>, id: BackupId) -> Result<()> {
+    if said == Some(id.to_string().as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::ConfirmationMissing)
+        .detail(format!("Send `confirm` with the backup's id, {id}.")))
+}
+
+async fn preview(platform: &Platform, id: BackupId) -> Result<BackupView> {
+    let mut connection = platform.registry.acquire().await?;
+    Ok(deletable(&mut connection, id).await?.view())
+}
+
+/// A backup that nothing is being made of.
+async fn deletable(connection: &mut PgConnection, id: BackupId) -> Result<BackupRow> {
+    let row = found(&mut *connection, id).await?;
+    match store::needed_by(connection, id).await? {
+        None => Ok(row),
+        Some(operation) => Err(Problem::new(Code::Conflict).detail(format!(
+            "The operation {operation} makes a new tenant of the backup; wait for its end, or look at it if \
+             it is stuck."
+        ))),
+    }
+}
+
+pub(super) fn router() -> OpenApiRouter<Platform> {
+    kit::operations!(delete)
+}
