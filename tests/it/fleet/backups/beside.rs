@@ -249,7 +249,9 @@ async fn with_the_tenants_cluster_down_its_backup_goes_elsewhere_or_waits_and_is
         harness::operation_at(world, &waiting).await["failure"]["code"] == "database-unavailable"
     })
     .await;
-    let refused = operator.delete(&format!("/v1/backups/{backup}")).await;
+    let refused = operator
+        .delete(&format!("/v1/backups/{backup}?confirm={backup}"))
+        .await;
     let words = refused.refused(Code::Conflict).detail.unwrap();
     assert!(words.contains(&waiting), "{words}");
     taken(&beta).await;
