@@ -80,9 +80,9 @@ pub(crate) enum Command {
     /// Fetch an export, or the last backup of a purged tenant: an archive that can be imported anywhere.
     #[command(after_help = "Example:
   tenantctl backups fetch bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to acme.tar
-  tenantctl tenants import acme.tar --slug acme-again
 
-Until it expires; `tenantctl backups list` says when. Other backups stay where they are.")]
+Until it expires; `tenantctl backups list` says when. `tenantctl tenants import acme.tar --slug acme-again`
+makes a new tenant of it. Other backups stay where they are.")]
     Fetch(Fetch),
     /// Restore a backup into a database on the side, compare it, and drop it again.
     #[command(after_help = "Example:
