@@ -184,6 +184,8 @@ pub struct MigrationSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrainSettings {
+    /// How long it goes on serving, not ready any more, before it takes no new connection.
+    pub notice: Period,
     /// How long it waits for open requests.
     pub deadline: Period,
 }

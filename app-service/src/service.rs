@@ -238,17 +238,14 @@ impl Service {
         let limits = self.settings.serve;
         // The internal listener outlives the public one, so that it can be watched to its end.
         let internal_stop = CancellationToken::new();
-        let internal_drain = self.drain(internal_stop.clone());
+        let drain = self.drain(self.stop.clone(), self.settings.drain.notice.get());
+        let internal_drain = self.drain(internal_stop.clone(), Duration::ZERO);
         let internal_task = tokio::spawn(kit::serve::serve(
             self.internal,
             internal,
             limits,
             internal_drain,
         ));
-        let drain = Drain {
-            token: self.stop.clone(),
-            deadline: self.settings.drain.deadline.get(),
-        };
         let report = kit::serve::serve(self.public, public, limits, drain).await;
         internal_stop.cancel();
         internal_task.await?;
@@ -268,9 +265,10 @@ impl Service {
         Ok(())
     }
 
-    fn drain(&self, token: CancellationToken) -> Drain {
+    fn drain(&self, token: CancellationToken, notice: Duration) -> Drain {
         Drain {
             token,
+            notice,
             deadline: self.settings.drain.deadline.get(),
         }
     }

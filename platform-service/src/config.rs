@@ -281,6 +281,8 @@ pub struct SigningKeySettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrainSettings {
+    /// How long it goes on serving, not ready any more, before it takes no new connection.
+    pub notice: Period,
     /// How long open requests and running steps are waited for.
     pub deadline: Period,
 }

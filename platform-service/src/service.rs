@@ -246,6 +246,7 @@ impl Service {
         let internal_stop = CancellationToken::new();
         let internal_drain = Drain {
             token: internal_stop.clone(),
+            notice: Duration::ZERO,
             deadline,
         };
         let internal_task = tokio::spawn(kit::serve::serve(
@@ -264,6 +265,7 @@ impl Service {
         tasks.close();
         let drain = Drain {
             token: stop,
+            notice: settings.drain.notice.get(),
             deadline,
         };
         let report = kit::serve::serve(public, public_router, settings.serve, drain).await;

@@ -21,6 +21,7 @@ mod budget;
 mod callers;
 mod clusters;
 mod ctl;
+mod deploys;
 mod directory;
 mod documents;
 mod entries;

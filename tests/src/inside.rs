@@ -133,6 +133,7 @@ impl Inner {
         let given = [
             ("registry.url", registry.as_str()),
             ("public.listen", "127.0.0.1:0"),
+            ("drain.notice", "0s"),
             ("internal.listen", "127.0.0.1:0"),
             ("public.trusted_proxies", "127.0.0.1/32"),
             ("internal.app_key", &keys.app),
@@ -166,6 +167,7 @@ impl Inner {
         let platform = format!("http://{}", self.platform_link.address());
         let given = [
             ("public.listen", "127.0.0.1:0"),
+            ("drain.notice", "0s"),
             ("internal.listen", "127.0.0.1:0"),
             ("public.trusted_proxies", "127.0.0.1/32"),
             ("internal.app_key", &keys.app),

@@ -14,6 +14,7 @@ mod stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,9 +72,12 @@ impl Default for ServeLimits {
 /// When and how fast to stop.
 #[derive(Debug, Clone)]
 pub struct Drain {
-    /// Cancelled: accept no more, finish what is open.
+    /// Cancelled: the end begins.
     pub token: CancellationToken,
-    /// From then on; what is open after it is cut.
+    /// From then on it goes on serving for so long, each answer being its connection's last: whoever sends
+    /// requests here has time to see that it is not ready any more, and meets no closed port.
+    pub notice: Duration,
+    /// After that nothing is accepted and what is open is finished; what is open after this is cut.
     pub deadline: Duration,
 }
 
@@ -92,12 +96,18 @@ pub async fn serve(
     drain: Drain,
 ) -> DrainReport {
     let places = Arc::new(Semaphore::new(limits.max_connections));
-    let connections = Connections::new(router, limits, drain.token.clone());
+    let stopping = CancellationToken::new();
+    let connections = Connections::new(router, limits, stopping.clone());
     let mut open = JoinSet::new();
+    let mut over = pin!(async {
+        drain.token.cancelled().await;
+        connections.give_notice();
+        tokio::time::sleep(drain.notice).await;
+    });
     loop {
         tokio::select! {
             biased;
-            () = drain.token.cancelled() => break,
+            () = over.as_mut() => break,
             Some(ended) = open.join_next() => report_panic(ended),
             accepted = accept(&listener, &places) => match accepted {
                 Ok((stream, peer, place)) => {
@@ -112,6 +122,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    stopping.cancel();
     let finished = tokio::time::timeout(drain.deadline, async {
         while let Some(ended) = open.join_next().await {
             report_panic(ended);

@@ -137,6 +137,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr());
         let drain = Drain {
             token: CancellationToken::new(),
+            notice: std::time::Duration::ZERO,
             deadline: super::DEADLINE,
         };
         let limits = ServeLimits::default();

@@ -306,6 +306,7 @@ impl Wiring<'_> {
         let mut given = vec![
             ("registry.url", registry.as_str()),
             ("public.listen", ANYWHERE),
+            ("drain.notice", "0s"),
             ("internal.listen", &internal),
             ("internal.app_key", app_key),
             ("internal.platform_key", platform_key),
@@ -328,6 +329,7 @@ impl Wiring<'_> {
         } = self.credentials;
         let given = [
             ("public.listen", ANYWHERE),
+            ("drain.notice", "0s"),
             ("internal.listen", ANYWHERE),
             ("internal.app_key", app_key.as_str()),
             ("internal.platform_key", platform_key),

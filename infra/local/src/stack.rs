@@ -186,6 +186,7 @@ impl Running {
         let stop_front = CancellationToken::new();
         let drain = Drain {
             token: stop_front.clone(),
+            notice: Duration::ZERO,
             deadline: DRAIN,
         };
         let limits = ServeLimits::default();

@@ -199,6 +199,7 @@ impl Stage {
             &[
                 ("registry.url", &registry),
                 ("public.listen", &address()),
+                ("drain.notice", "0s"),
                 ("internal.listen", &address()),
                 ("internal.app_key", self.keys.app.expose()),
                 ("internal.platform_key", self.keys.platform.expose()),
@@ -277,6 +278,7 @@ impl Stage {
             "APP",
             &[
                 ("public.listen", "127.0.0.1:0"),
+                ("drain.notice", "0s"),
                 ("internal.listen", "127.0.0.1:0"),
                 ("internal.app_key", self.keys.app.expose()),
                 ("internal.platform_key", self.keys.platform.expose()),

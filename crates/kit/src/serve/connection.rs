@@ -8,12 +8,13 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,6 +35,8 @@ pub(super) struct Connections {
     builder: Arc<Builder<TokioExecutor>>,
     router: Router,
     limits: ServeLimits,
+    /// Each answer is its connection's last.
+    noticed: Arc<AtomicBool>,
     stopping: CancellationToken,
 }
 
@@ -91,8 +94,14 @@ impl Connections {
             builder: Arc::new(builder),
             router,
             limits,
+            noticed: Arc::default(),
             stopping,
         }
+    }
+
+    /// From now on each answer is its connection's last.
+    pub(super) fn give_notice(&self) {
+        self.noticed.store(true, Ordering::Relaxed);
     }
 
     /// Serves one connection; what ends it early is the client's affair and is not reported.
@@ -104,6 +113,7 @@ impl Connections {
         let builder = Arc::clone(&self.builder);
         let router = self.router.clone();
         let limits = self.limits;
+        let noticed = Arc::clone(&self.noticed);
         // A token of its own: one shared by all connections is a lock that all of them take.
         let stopping = self.stopping.child_token();
         // Fails only where the client is gone already, which the first read will find.
@@ -120,12 +130,22 @@ impl Connections {
             let service = service_fn(move |mut request: http::Request<Incoming>| {
                 let open = counted.begin();
                 request.extensions_mut().insert(ConnectInfo(peer));
+                // HTTP/2 has no such header; its connections are told at the end of the notice.
+                let closes = request.version() < http::Version::HTTP_2;
+                let noticed = Arc::clone(&noticed);
                 let response = router
                     .clone()
                     .call(request.map(|body| Body::new(unread.watch(body))));
                 async move {
-                    let response = response.await;
+                    let mut response = response.await;
                     drop(open);
+                    if let Ok(response) = &mut response
+                        && closes
+                        && noticed.load(Ordering::Relaxed)
+                    {
+                        let last = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, last);
+                    }
                     response
                 }
             });

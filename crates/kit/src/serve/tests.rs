@@ -13,6 +13,44 @@ use super::*;
 /// Long enough for a slow machine; nothing that passes waits for it.
 const AT_MOST: Duration = Duration::from_secs(20);
 
+/// What a server answers to one request, and whether it closes the connection with it.
+async fn asked(running: &Running) -> String {
+    rest(running.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await).await
+}
+
+#[tokio::test]
+async fn who_is_given_notice_is_served_until_it_is_over() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.local_addr();
+    let stop = CancellationToken::new();
+    let notice = Duration::from_millis(300);
+    let drain = Drain {
+        token: stop.clone(),
+        notice,
+        deadline: AT_MOST,
+    };
+    let served = tokio::spawn(serve(listener, router, ServeLimits::default(), drain));
+    let running = Running {
+        address,
+        stop,
+        served,
+    };
+    running.stop.cancel();
+    let began = Instant::now();
+    // Answers say that they are the last of their connections, so that nobody sends into a closed one.
+    let answer = asked(&running).await;
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("hello"),
+        "{answer}"
+    );
+    assert_eq!(
+        within(running.served).await.unwrap(),
+        DrainReport { cut: 0 }
+    );
+    assert!(began.elapsed() >= notice);
+}
+
 struct Running {
     address: SocketAddr,
     stop: CancellationToken,
@@ -26,6 +64,7 @@ impl Running {
         let stop = CancellationToken::new();
         let drain = Drain {
             token: stop.clone(),
+            notice: Duration::ZERO,
             deadline,
         };
         let served = tokio::spawn(serve(listener, router, limits, drain));
