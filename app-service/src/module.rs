@@ -67,15 +67,15 @@ pub enum InvalidModule {
     /// Two modules have one name.
     #[error("there are two modules named {0}")]
     Twice(SchemaOwner),
-    /// Two modules have one address.
-    #[error("{first} and {second} each have {path}: one of them has to have another path")]
+    /// Two modules have one address, or one has an address that every service has.
+    #[error("{first} and {second} each have {path}: a module has to have another path")]
     PathTwice {
         /// As the second one has it, with its method where both have the same path.
         path: String,
         /// Who has it.
-        first: SchemaOwner,
+        first: Declarer,
         /// Who has it too.
-        second: SchemaOwner,
+        second: Declarer,
     },
     /// Two schemas of the API have one name; a document has room for one.
     #[error(

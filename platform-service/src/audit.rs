@@ -132,6 +132,8 @@ actions! {
     PsqlIssued = "psql.issued";
     /// An operator asked the fleet a question.
     QueryRun = "query.run";
+    /// An operator has a find of a sweep removed.
+    FindingRemoving = "finding.removing";
     /// A find of a sweep was removed.
     FindingRemoved = "finding.removed";
     /// An operator let a find of a sweep stay.

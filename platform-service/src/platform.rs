@@ -51,7 +51,9 @@ pub(crate) struct Inner {
     pub(crate) feed: feed::Bell,
     /// Limits and keys of sign-ups.
     pub(crate) signups: Signups,
-    /// Cancelled when the service stops; long polls end then.
+    /// Cancelled when a stop is wanted: it is not ready any more, and serves until its notice is over.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled when that is over; long polls and all work in the background end then.
     pub(crate) stopping: CancellationToken,
 }
 

@@ -146,6 +146,7 @@ impl Service {
             clusters: clusters::Connections::new(),
             feed: feed::Bell::new(),
             signups: Signups::new(&settings.signup),
+            leaving: CancellationToken::new(),
             stopping: CancellationToken::new(),
             registry: RegistryPool::new(registry),
             public_registry: RegistryPool::new(public_registry),
@@ -163,11 +164,11 @@ impl Service {
                 readiness.clone().merge(kit::http::metrics()),
             ),
             health: readiness,
+            stop: platform.leaving.clone(),
             platform,
             inbox,
             public,
             internal,
-            stop: CancellationToken::new(),
         })
     }
 
@@ -257,15 +258,16 @@ impl Service {
         ));
         // Long polls and the runner hear of the stop when the listener does.
         let stopping = platform.stopping.clone();
-        let follow = stop.clone();
+        let (follow, notice) = (stop.clone(), settings.drain.notice.get());
         tasks.spawn(async move {
             follow.cancelled().await;
+            tokio::time::sleep(notice).await;
             stopping.cancel();
         });
         tasks.close();
         let drain = Drain {
             token: stop,
-            notice: settings.drain.notice.get(),
+            notice,
             deadline,
         };
         let report = kit::serve::serve(public, public_router, settings.serve, drain).await;
@@ -363,7 +365,7 @@ fn readiness(platform: &Platform) -> Router {
 
 async fn ready(State(platform): State<Platform>) -> Result<&'static str, Problem> {
     let not_ready = |detail: &'static str| Problem::new(Code::NotReady).detail(detail);
-    if platform.stopping.is_cancelled() {
+    if platform.leaving.is_cancelled() {
         return Err(not_ready("It is stopping."));
     }
     if !platform.runner.is_alive() {

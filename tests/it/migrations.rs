@@ -76,7 +76,7 @@ async fn a_broken_migration_hurts_its_tenant_alone_and_operators_see_it() {
     for answer in join_all(requests).await {
         answer.expect(503).refused(Code::MigrationFailed);
     }
-    // Who has no token does not learn from it that there is such a tenant.
+    // Who has no token does not learn how it fares.
     let login = sick.anonymous().at(&base);
     let credentials =
         serde_json::json!({ "email": "ada@sick.example", "password": world::PASSWORD });

@@ -22,7 +22,7 @@ struct ApiPath {
     /// The same without the names of what varies in it: what the router tells apart.
     shape: String,
     methods: Vec<&'static str>,
-    owner: SchemaOwner,
+    declarer: Declarer,
 }
 
 impl ApiNames {
@@ -30,8 +30,14 @@ impl ApiNames {
     pub(crate) fn new() -> Self {
         let own = kit::docs::own_schemas().into_iter();
         let schemas = own.map(|(name, schema)| (name.to_owned(), (Declarer::Platform, schema)));
+        let paths = kit::docs::OWN_PATHS.map(|path| ApiPath {
+            path: path.to_owned(),
+            shape: shape(path),
+            methods: vec!["GET", "HEAD"],
+            declarer: Declarer::Platform,
+        });
         Self {
-            paths: Vec::new(),
+            paths: paths.into(),
             schemas: schemas.collect(),
         }
     }
@@ -55,15 +61,15 @@ impl ApiNames {
                 };
                 return Err(InvalidModule::PathTwice {
                     path,
-                    first: known.owner.clone(),
-                    second: owner.clone(),
+                    first: known.declarer.clone(),
+                    second: Declarer::Module(owner.clone()),
                 });
             }
             self.paths.push(ApiPath {
                 path: path.clone(),
                 shape: shape(path),
                 methods,
-                owner: owner.clone(),
+                declarer: Declarer::Module(owner.clone()),
             });
         }
         Ok(())
@@ -98,6 +104,9 @@ fn methods_of(item: &PathItem) -> Vec<&'static str> {
         ("POST", item.post.is_some()),
         ("DELETE", item.delete.is_some()),
         ("PATCH", item.patch.is_some()),
+        ("HEAD", item.head.is_some()),
+        ("OPTIONS", item.options.is_some()),
+        ("TRACE", item.trace.is_some()),
     ];
     let there = all.into_iter().filter(|(_, is_there)| *is_there);
     there.map(|(method, _)| method).collect()

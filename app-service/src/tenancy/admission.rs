@@ -60,8 +60,7 @@ impl Intent {
 }
 
 impl Intent {
-    /// A problem as its caller may see it: who has no token does not learn from it that there is such a
-    /// tenant, and how it fares.
+    /// A problem as its caller may see it: who has no token does not learn how a tenant fares.
     pub(super) fn shown(self, problem: Problem) -> Problem {
         let tells = matches!(
             problem.code(),

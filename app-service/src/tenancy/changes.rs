@@ -4,7 +4,7 @@
 //! after the directory acted on it, because the platform may be waiting for that.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::ReplicaId;
 use contract::client::PlatformClient;
@@ -47,6 +47,7 @@ pub(crate) async fn follow_changes(
     let mut pause = FIRST_PAUSE;
     loop {
         let (epoch, after) = seen.get();
+        let asked = Instant::now();
         let answer = tokio::select! {
             () = stop.cancelled() => return,
             answer = platform.changes(replica, epoch, after, POLL) => answer,
@@ -61,6 +62,10 @@ pub(crate) async fn follow_changes(
                     directory.heard(change);
                 }
                 seen.set(epoch, cursor);
+                if changes.is_empty() && asked.elapsed() < POLL / 2 {
+                    // One that is stopping waits for nothing: the next look is for another one.
+                    tokio::time::sleep(pause).await;
+                }
             }
             Ok(Changes::Reset { epoch, cursor }) => {
                 directory.forget_all();

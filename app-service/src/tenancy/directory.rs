@@ -323,15 +323,25 @@ impl Directory {
         match migrator.due(route)? {
             None => Ok(()),
             Some(urgency @ Urgency::Needed) => migrator.bring_up(route, urgency).await,
-            Some(urgency @ Urgency::Wanted) => {
-                let (migrator, route) = (migrator.clone(), route.clone());
-                self.0.tasks.spawn(async move {
-                    // What kept it from coming up was logged, and told where it is a failure.
-                    let _ = migrator.bring_up(&route, urgency).await;
-                });
+            Some(Urgency::Wanted) => {
+                self.migrate_behind(route);
                 Ok(())
             }
         }
+    }
+
+    /// Brings a tenant up that is served meanwhile, where that is wanted and nothing is in its way.
+    fn migrate_behind(&self, route: &TenantRoute) {
+        let is_served = route.status == TenantStatus::Active && route.hold.is_none();
+        let wanted = Ok(Some(Urgency::Wanted));
+        if !is_served || self.0.migrator.due(route) != wanted {
+            return;
+        }
+        let (migrator, route) = (self.0.migrator.clone(), route.clone());
+        self.0.tasks.spawn(async move {
+            // What kept it from coming up was logged, and told where it is a failure.
+            let _ = migrator.bring_up(&route, Urgency::Wanted).await;
+        });
     }
 
     /// What a route says, ready to be used.
@@ -368,6 +378,7 @@ impl Directory {
                 Ok(route) if route == known.route => {
                     let next = directory.now() + directory.freshness_of(&known.route);
                     known.renew_at.store(next, Ordering::Relaxed);
+                    directory.migrate_behind(&known.route);
                 }
                 Ok(_) => directory.forget(id),
                 Err(error) if error.refusal() == Some(Code::NotFound) => directory.forget(id),

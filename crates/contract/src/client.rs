@@ -15,7 +15,7 @@ use crate::credential::ServiceSigner;
 use crate::ids::{ReplicaId, TenantId};
 use crate::internal::{
     Changes, Heartbeat, HeartbeatAnswer, MigrateAnswer, MigrateRequest, MigrationReport,
-    OwnershipRequest, ProvisionRequest, SigningKeys,
+    OwnershipAct, OwnershipRequest, ProvisionRequest, SigningKeys,
 };
 use crate::problem::{Code, ProblemDocument};
 use crate::tenant::TenantRoute;
@@ -220,8 +220,13 @@ impl ServiceClient {
         request: &OwnershipRequest,
     ) -> Result<(), ClientError> {
         let url = format!("{base}/internal/ownership");
+        let timeout = match request.act {
+            // Somebody waits for the answer, and can do without it.
+            OwnershipAct::Look { .. } => CALL_TIMEOUT,
+            _ => HOOKS_TIMEOUT,
+        };
         self.transport
-            .call(Method::POST, url, Some(request), HOOKS_TIMEOUT)
+            .call(Method::POST, url, Some(request), timeout)
             .await
     }
 

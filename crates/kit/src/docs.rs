@@ -23,6 +23,8 @@ use crate::http::unknown_path;
 
 /// Where the document is served.
 pub const OPENAPI_PATH: &str = "/openapi.json";
+/// Paths that every service answers by itself.
+pub const OWN_PATHS: [&str; 4] = [OPENAPI_PATH, "/docs", "/livez", "/readyz"];
 
 /// Operation ids by method and path.
 #[derive(Debug, Default)]

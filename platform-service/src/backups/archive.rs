@@ -5,6 +5,7 @@
 //! checksum and against those rows.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use adapters::object_store::{
@@ -289,7 +290,8 @@ async fn load_packed(
     into: &Name,
     archive: &mut (impl AsyncRead + Send + Unpin),
 ) -> Result<(), Stop> {
-    let (manifest, _) = format::unpack_head(archive).await.map_err(Stop::Fail)?;
+    let head = format::unpack_head(archive).await;
+    let (manifest, _) = head.map_err(unreadable)?;
     let dump = manifest.entries.get(format::DUMP);
     let size = dump.map_or(0, |dump| dump.size_bytes);
     let version = manifest.server_version;
@@ -298,6 +300,25 @@ async fn load_packed(
     let read = tokio::io::copy(archive, &mut tokio::io::sink()).await;
     read.map_err(|error| object_stop(ObjectError::of(error)))?;
     Ok(())
+}
+
+/// What a head that could not be read says: of an archive, or of the store that stopped giving it.
+fn unreadable(problem: Problem) -> Stop {
+    match problem
+        .cause()
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+    {
+        // What comes to its end too early, or is not what it should be, is the archive's.
+        Some(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+            ) =>
+        {
+            Stop::Retry(Problem::new(Code::ObjectStoreUnavailable).caused_by(problem))
+        }
+        _ => Stop::Fail(problem),
+    }
 }
 
 async fn data_key(platform: &Platform, tenant: &TenantId) -> Result<DataKey, Stop> {

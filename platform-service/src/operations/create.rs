@@ -32,6 +32,8 @@ use crate::{feed, replicas};
 
 /// The first database of a tenant.
 pub(super) const FIRST_COPY: u32 = 1;
+/// How long the hooks may take in the step that makes the database.
+const FIRST_TRY: Duration = Duration::from_secs(5);
 /// How soon an operation looks again for something that is on its way.
 const SOON: Duration = Duration::from_millis(200);
 
@@ -296,10 +298,8 @@ async fn make_database(
     // one before it. What does not succeed here has its own step, and its own tries there.
     if plan.is_current() && !services.is_empty() {
         let request = plan.provisioning(route);
-        if services::run_hooks(platform, &services, Occasion::Provision(&request))
-            .await
-            .is_ok()
-        {
+        let hooks = services::run_hooks(platform, &services, Occasion::Provision(&request));
+        if matches!(tokio::time::timeout(FIRST_TRY, hooks).await, Ok(Ok(()))) {
             plan.provisioned = Provisioned::Done;
         }
     }

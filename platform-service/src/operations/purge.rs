@@ -158,6 +158,8 @@ impl Saga for PurgePlan {
             }
             Step::Condemn => {
                 self.take_stock(platform, tenant).await?;
+                let left = left(platform, &self.databases).await?;
+                self.databases.extend(left);
                 self.missing = missing(platform, &self.databases).await?;
                 self.store(platform).map(drop)
             }
@@ -252,8 +254,6 @@ impl PurgePlan {
             }
         }
         self.objects = objects;
-        self.databases
-            .extend(left(platform, &self.databases).await?);
         Ok(())
     }
 
@@ -359,6 +359,8 @@ async fn is_there(server: &Server, name: &Name) -> Result<(), Stop> {
 pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<PurgePreview, Stop> {
     let mut plan = PurgePlan::new(FinalBackup::None);
     plan.take_stock(platform, &row.id).await?;
+    plan.databases
+        .extend(left(platform, &plan.databases).await.unwrap_or_default());
     let mut databases = Vec::with_capacity(plan.databases.len());
     for doomed in plan.databases {
         let size_bytes = size_of(platform, &doomed).await;

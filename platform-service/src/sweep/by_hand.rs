@@ -10,6 +10,7 @@ use contract::{ClusterName, Code};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::Connection as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -17,7 +18,7 @@ use super::claims::{self, By};
 use super::look::{self, Place};
 use super::store::{self, Key};
 use super::{Found, Reached, Removal, forget, take_away};
-use crate::audit::Actor;
+use crate::audit::{self, Action, Actor};
 use crate::clusters::connections::Database;
 use crate::clusters::postgres::{
     self, Name,
@@ -169,6 +170,12 @@ fn on_server(found: &Found) -> Option<(&ClusterName, Role)> {
 }
 
 async fn take(platform: &Platform, actor: Actor, found: &Found, seen: &Orphan) -> Result<(), Stop> {
+    // Before anything of it goes: of a database and its role the server may let the one go and not the other.
+    let mut registry = platform.registry.acquire().await?;
+    let detail = json!({ "finding": found.key.to_string(), "marker": seen.marker });
+    let action = Action::FindingRemoving;
+    audit::record(&mut registry, actor, action, None, detail).await?;
+    drop(registry);
     match on_server(found) {
         Some(place) => drop_looked_at(platform, place, (found, seen)).await?,
         None => {

@@ -223,7 +223,7 @@ pub(crate) async fn update(
             .detail(format!("Its generation is {} now.", row.generation)));
     }
     if let Some(tier) = &patch.tier {
-        tiers::check(&mut transaction, tier).await?;
+        tiers::check_and_hold(&mut transaction, tier).await?;
     }
     let detail = patch.changed();
     let slug = wanted_slug(&mut transaction, &patch, &row).await?;

@@ -56,6 +56,13 @@ pub(crate) async fn list(State(platform): State<Platform>) -> Result<Json<TierLi
     Ok(Json(TierList { data }))
 }
 
+/// Checks that a tier exists, which then does not change until the transaction ends: whoever changes it
+/// afterwards finds the tenant that got it. The problem names those that there are.
+pub(crate) async fn check_and_hold(connection: &mut PgConnection, name: &str) -> Result<()> {
+    check(connection, name).await?;
+    Ok(store::hold(connection, name).await?)
+}
+
 /// Checks that a tier exists; the problem names those that do.
 pub(crate) async fn check(connection: &mut PgConnection, name: &str) -> Result<()> {
     check_at(connection, "/tier", name).await

@@ -70,6 +70,17 @@ pub(crate) async fn find_for_update(
     .transpose()
 }
 
+/// Until the transaction ends, what the tier grants stays.
+pub(crate) async fn hold(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select name as "name!" from registry.tier where name = $1 for share"#,
+        name,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores what a tier grants.
 pub(crate) async fn update(
     connection: &mut PgConnection,

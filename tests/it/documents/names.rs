@@ -102,7 +102,7 @@ async fn what_two_modules_cannot_both_have_keeps_a_service_from_starting() {
     let one = Module::new("one", vec![]).routes(operations!(left::show));
     let two = Module::new("two", vec![]).routes(operations!(left::show));
     let refused = started(App::new().module(one).module(two)).await;
-    let words = "one and two each have GET /v1/left";
+    let words = "module one and module two each have GET /v1/left";
     assert!(refused.unwrap_err().starts_with(words));
 
     // SQL would take the name of its schema for something else.

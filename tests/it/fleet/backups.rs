@@ -232,6 +232,33 @@ async fn programs_that_are_missing_are_named_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn a_backup_of_a_newer_server_is_refused_by_name() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let (world, operator) = (&keeping.world, keeping.world.operator());
+    let acme = world.tenant("newer").await;
+    write(&acme, &["one"]).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    // As if it were of a server that was since replaced by an older one.
+    let newer = format!(
+        "update registry.backup set server_version = 990001 where tenant_id = '{}'",
+        acme.id()
+    );
+    world.postgres().run("registry", &newer).await;
+    let body = restore_body(&acme, &backup);
+    let answer = operator.post(&restore_path(&acme), body).await;
+    let id = harness::operation_of(&answer);
+    harness::reaches(world, &id, "undone", "the restore").await;
+    let failure = harness::operation_at(world, &id).await["failure"].clone();
+    assert_eq!(failure["code"], "downgrade-refused", "{failure:#}");
+    assert!(
+        failure["detail"].as_str().unwrap().contains("99"),
+        "{failure:#}"
+    );
+    let kept: Value = acme.owner().get("/v1/entries").await.expect(200).json();
+    assert_eq!(kept["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_restore_needs_its_confirmation_and_a_backup_of_that_tenant() {
     let keeping = Keeping::start(WorldOptions::default()).await;
     let world = &keeping.world;

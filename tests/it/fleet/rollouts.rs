@@ -422,25 +422,40 @@ async fn a_pause_lets_those_that_run_end_and_events_tell_all() {
 
 #[tokio::test]
 async fn a_killed_platform_goes_on_with_the_rest_alone() {
-    let fleet = Fleet::with(impatient(), 5).await;
+    const ALL: usize = 40;
+    const POISONED: usize = 20;
+    const HELD: usize = 25;
+    let fleet = Fleet::with(impatient(), ALL).await;
+    fleet.on(POISONED, POISON).await;
     fleet.release().await;
-    let lock = fleet.held_up(3).await;
-    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    let lock = fleet.held_up(HELD).await;
+    let request = json!({ "concurrency": 1, "halt_share": 0.5 });
+    let id = fleet.start(request).await;
     fleet
-        .becomes(&id, "three are done", |rollout| {
-            rollout["tally"]["done"] == 3
-        })
+        .becomes(
+            &id,
+            "all before the one that is held up had their turn",
+            |rollout| rollout["tally"]["done"] == HELD - 1 && rollout["tally"]["failed"] == 1,
+        )
         .await;
     let before = fleet.turns("started_at").await;
     fleet.world.kill_platform();
     lock.commit().await;
     fleet.world.start_platform().await;
     let rollout = fleet.ends(&id, "done").await;
-    assert_eq!(rollout["tally"]["done"], 5, "{rollout}");
+    assert_eq!(rollout["tally"]["done"], ALL - 1, "{rollout}");
     let after = fleet.turns("started_at").await;
-    assert_eq!(before[..3], after[..3], "who was done had no other turn");
-    for tenant in 0..5 {
-        assert_eq!(fleet.versions(tenant).await, ["1", "2"]);
+    assert_eq!(
+        before[..HELD],
+        after[..HELD],
+        "who had a turn had no other one"
+    );
+    for tenant in 0..ALL {
+        let reached: &[&str] = match tenant {
+            POISONED => &["1"],
+            _ => &["1", "2"],
+        };
+        assert_eq!(fleet.versions(tenant).await, reached);
     }
 }
 

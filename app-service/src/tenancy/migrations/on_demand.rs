@@ -105,7 +105,7 @@ impl Migrator {
         let slots = self.slots(&route.database.cluster.name);
         let slot = match urgency {
             Urgency::Needed => slots.acquire().await.ok(),
-            // It can be served as it is; another request brings it up.
+            // It can be served as it is; its next renewal tries again.
             Urgency::Wanted => slots.try_acquire().ok(),
         };
         let Some(_slot) = slot else {
@@ -159,6 +159,9 @@ impl Migrator {
                 Err(error) => {
                     outcome = Err(MigrateRefusal::Failed);
                     self.report_failed(route, &owned.owner, error).await;
+                    if error.broke_off() {
+                        break;
+                    }
                 }
             }
         }

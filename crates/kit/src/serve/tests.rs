@@ -24,7 +24,7 @@ async fn who_is_given_notice_is_served_until_it_is_over() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr();
     let stop = CancellationToken::new();
-    let notice = Duration::from_millis(300);
+    let notice = Duration::from_secs(2);
     let drain = Drain {
         token: stop.clone(),
         notice,

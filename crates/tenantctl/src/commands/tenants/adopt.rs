@@ -121,13 +121,14 @@ impl Adopt {
             return preview(context, &body).await;
         }
         let mut unseen = password.as_ref().map(|password| password.unseen(context));
-        let followed = async {
-            let begun = follow::recorded(context, PATH, &body).await?;
-            begun.followed(context, PATH, &body).await
-        };
-        let followed = followed.await;
+        let begun = follow::recorded(context, PATH, &body).await;
+        let begun = match &mut unseen {
+            Some(unseen) => unseen.sent(begun),
+            None => begun,
+        }?;
+        let followed = begun.followed(context, PATH, &body).await;
         let mut view = match &mut unseen {
-            Some(unseen) => unseen.sent(followed),
+            Some(unseen) => unseen.followed(followed),
             None => followed,
         }?;
         if let Some(unseen) = unseen {

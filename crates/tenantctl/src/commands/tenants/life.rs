@@ -263,7 +263,7 @@ impl Transfer {
         body["password"] = password.expose().into();
         let mut unseen = password.unseen(context);
         let begun = unseen.sent(follow::recorded(context, &path, &body).await)?;
-        let mut view = unseen.sent(begun.followed(context, &path, &body).await)?;
+        let mut view = unseen.followed(begun.followed(context, &path, &body).await)?;
         unseen.show_in(&mut view);
         let mut fields = operations::FIELDS.to_vec();
         fields.push(plain("password", "/password"));

@@ -428,7 +428,7 @@ impl Create {
         let (_, mut made) = unseen.sent(api.post("/v1/tenants", &query, &body, key).await)?;
         if let Ok(operation) = text(&made, "/operation/id").parse() {
             let view = api.operation(operation).await?;
-            if follow::is_over(&unseen.sent(follow::settled(context, view).await)?) {
+            if follow::is_over(&unseen.followed(follow::settled(context, view).await)?) {
                 // The same request again: it makes nothing, and answers with the tenant as it is.
                 (_, made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
             }

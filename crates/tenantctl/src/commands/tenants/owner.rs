@@ -82,9 +82,19 @@ pub(super) struct Unseen<'c> {
 }
 
 impl Unseen<'_> {
-    /// What came of sending it: one that was refused, or whose operation was undone, is nobody's.
+    /// What came of sending it: one that was refused is nobody's.
     pub(super) fn sent<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
-        if outcome.as_ref().is_err_and(is_nobodys) {
+        if outcome.as_ref().is_err_and(is_refused) {
+            self.password = None;
+        }
+        outcome
+    }
+
+    /// What came of following its operation: one whose operation was undone is nobody's.
+    pub(super) fn followed<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(Failure::Operation(view)) = &outcome
+            && text(view, "/state") == "undone"
+        {
             self.password = None;
         }
         outcome
@@ -99,16 +109,12 @@ impl Unseen<'_> {
 }
 
 /// Whether nothing has come of what was asked for, now or by a try before whose answer was lost.
-fn is_nobodys(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused { refusal, .. } => {
-            let is_about_now =
-                refusal.status == 429 || refusal.code == "idempotency-key-in-progress";
-            (400..500).contains(&refusal.status) && !is_about_now
-        }
-        Failure::Operation(view) => text(view, "/state") == "undone",
-        _ => false,
-    }
+fn is_refused(failure: &Failure) -> bool {
+    let Failure::Refused { refusal, .. } = failure else {
+        return false;
+    };
+    let is_about_now = refusal.status == 429 || refusal.code == "idempotency-key-in-progress";
+    (400..500).contains(&refusal.status) && !is_about_now
 }
 
 impl Drop for Unseen<'_> {
