@@ -11,7 +11,7 @@ use contract::secret::{Secret, SecretRef};
 use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE, TlsMode};
 use contract::{ClusterName, Code};
 use kit::db::{Login, OnConstraint as _};
-use kit::error::{Problem, Result, chain, kept};
+use kit::error::{Problem, Result, Rule, chain, kept};
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
@@ -22,7 +22,7 @@ use super::capacity::Capacity;
 use super::connections::{MAINTENANCE_DATABASE, login_options, open};
 use super::placement::ClusterStatus;
 use super::postgres;
-use super::roles::{self, Inspection, Mark, Passwords, Replication};
+use super::roles::{self, Failure, Inspection, Mark, Passwords, Replication};
 use super::store::{self, ClusterRow};
 use crate::audit::{self, Action, Actor};
 use crate::platform::Platform;
@@ -99,12 +99,7 @@ pub(super) async fn add(
     let mark = Mark::new(&new.name, store::installation(&mut transaction).await?);
     check_unmarked(&mut transaction, &new, &inspection, &mark).await?;
     let (failures, mut warnings) = inspection.judge(new.connection_budget);
-    if !failures.is_empty() {
-        return Err(failures.into_iter().fold(
-            Problem::new(Code::ValidationFailed),
-            |problem, (field, detail)| problem.and_field(field, detail),
-        ));
-    }
+    refuse(failures)?;
     let passwords = Passwords::random();
     roles::ensure(
         &mut admin,
@@ -137,22 +132,28 @@ pub(super) async fn add(
     Ok((row, warnings))
 }
 
+fn word(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+pub(super) fn host_rule(host: &str) -> Rule {
+    let is_one = word(host, MAX_HOST_CHARS);
+    ("/host", "is a host name or an address", is_one)
+}
+
+pub(super) fn port_rule(port: u16) -> Rule {
+    ("/port", "is 1 to 65535", port > 0)
+}
+
 fn check(new: &NewCluster) -> Result<()> {
-    let word = |text: &str, most: usize| {
-        (1..=most).contains(&text.chars().count()) && text.bytes().all(|b| b.is_ascii_graphic())
-    };
     let rules = [
         (
             "/region",
             "is 1 to 40 visible ASCII characters",
             word(&new.region, MAX_REGION_CHARS),
         ),
-        (
-            "/host",
-            "is a host name or an address",
-            word(&new.host, MAX_HOST_CHARS),
-        ),
-        ("/port", "is 1 to 65535", new.port > 0),
+        host_rule(&new.host),
+        port_rule(new.port),
         (
             "/admin_user",
             "is 1 to 63 characters",
@@ -170,6 +171,17 @@ fn check(new: &NewCluster) -> Result<()> {
     kept(rules.into_iter().chain(capacity.rules()))
 }
 
+/// Names every check that failed.
+pub(super) fn refuse(failures: Vec<Failure>) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(failures.into_iter().fold(
+        Problem::new(Code::ValidationFailed),
+        |problem, (field, detail)| problem.and_field(field, detail),
+    ))
+}
+
 fn name_taken(name: &ClusterName) -> Problem {
     Problem::new(Code::Conflict).detail(format!("There is a cluster named {name} already."))
 }
@@ -178,7 +190,16 @@ async fn check_new(registry: &mut PgConnection, new: &NewCluster) -> Result<()> 
     if store::find(registry, &new.name).await?.is_some() {
         return Err(name_taken(&new.name));
     }
-    match store::at_address(registry, &new.host, new.port).await? {
+    check_address(registry, &new.host, new.port).await
+}
+
+/// Refuses an address that a cluster has.
+pub(super) async fn check_address(
+    registry: &mut PgConnection,
+    host: &str,
+    port: u16,
+) -> Result<()> {
+    match store::at_address(registry, host, port).await? {
         Some(name) => Err(Problem::new(Code::Conflict)
             .detail(format!("This server is the cluster {name} already."))),
         None => Ok(()),
@@ -238,14 +259,22 @@ async fn log_in(new: &NewCluster) -> Result<PgConnection> {
 }
 
 async fn connect(new: &NewCluster, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {
-    let options = login_options(&new.host, new.port, new.tls, login);
+    connect_at((&new.host, new.port, new.tls), login).await
+}
+
+/// A connection to a server that is no cluster, or at another address than its cluster's.
+pub(super) async fn connect_at(
+    (host, port, tls): (&str, u16, TlsMode),
+    login: Login<'_>,
+) -> Result<PgConnection, sqlx::Error> {
+    let options = login_options(host, port, tls, login);
     tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// What the server said, for an operator who adds it: no address, no password, no statement.
-fn words(error: &sqlx::Error) -> String {
+pub(super) fn words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(refused) => refused.message().to_owned(),
         sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),

@@ -30,7 +30,7 @@ pub(super) const MAINTENANCE_DATABASE: &str = "postgres";
 const MOST_CONNECTIONS: u32 = 8;
 /// Databases that are copied at once on one server: more only wait for each other's writes.
 const COPIES_AT_ONCE: usize = 4;
-const APPLICATION: &str = "platform-service";
+pub(super) const APPLICATION: &str = "platform-service";
 
 /// The connections to all clusters, and the bell of the keepers.
 #[derive(Debug, Clone, Default)]

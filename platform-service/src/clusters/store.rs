@@ -254,7 +254,8 @@ pub(crate) async fn update(
     sqlx::query!(
         "update registry.cluster
          set status = $2, labels = $3, tiers = $4, weight = $5, connection_budget = $6,
-             max_databases = $7, max_disk_bytes = $8, updated_at = now()
+             max_databases = $7, max_disk_bytes = $8, host = $9, port = $10, tls = $11,
+             updated_at = now()
          where name = $1",
         cluster.name.as_str(),
         cluster.status.as_str(),
@@ -264,6 +265,9 @@ pub(crate) async fn update(
         narrow(cluster.connection_budget),
         cluster.max_databases.map(narrow),
         cluster.max_disk_bytes.map(wide),
+        cluster.host,
+        i32::from(cluster.port),
+        cluster.tls.as_str(),
     )
     .execute(connection)
     .await?;

@@ -6,6 +6,7 @@
 mod hold;
 pub(crate) mod life;
 pub(crate) mod purge;
+mod renewal;
 mod reports;
 mod route;
 mod select;
@@ -25,6 +26,7 @@ use super::{NewTenant, TenantRow};
 use crate::registry::{json, number, parsed, to_json};
 
 pub(crate) use hold::{hold, moved, release};
+pub(crate) use renewal::{Renewed, renew};
 pub(crate) use reports::{
     Failed, MigrationFailureRow, migration_failures, report_failed, report_migrated,
 };

@@ -18,6 +18,7 @@ use crate::operations::begin::{Wait, WaitQuery};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
 use crate::tenants::rules::words;
+use crate::tenants::store::{Renewed, renew};
 
 const MAX_TITLE_CHARS: usize = 100;
 
@@ -58,7 +59,7 @@ pub(super) async fn update(
     store::update(&mut transaction, &tier).await?;
     let action = Action::TierUpdated;
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;
-    let tenants = store::renew_tenants(&mut transaction, &name).await?;
+    let tenants = renew(&mut transaction, Renewed::Of(&name)).await?;
     // Last in the transaction: see the feed.
     feed::store::record_many(&mut transaction, &tenants).await?;
     transaction.commit().await?;

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use contract::TierGrant;
 use contract::operator::backup::BackupSchedule;
-use contract::{TenantId, TierGrant};
 use sqlx::PgConnection;
 
 use super::TierView;
@@ -101,35 +101,6 @@ pub(crate) async fn update(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Gives every tenant of a tier that is not gone another generation.
-pub(crate) async fn renew_tenants(
-    connection: &mut PgConnection,
-    name: &str,
-) -> Result<Vec<(TenantId, u64)>, sqlx::Error> {
-    // In one order, so that two such changes do not wait for each other.
-    sqlx::query!(
-        "with held as (
-             select id from registry.tenant where tier = $1 and status <> 'deleted'
-             order by id for no key update
-         )
-         update registry.tenant
-         set generation = tenant.generation + 1, updated_at = now()
-         from held where tenant.id = held.id
-         returning tenant.id, tenant.generation",
-        name,
-    )
-    .fetch_all(connection)
-    .await?
-    .into_iter()
-    .map(|row| {
-        Ok((
-            parsed("tenant.id", &row.id)?,
-            number("tenant.generation", row.generation)?,
-        ))
-    })
-    .collect()
 }
 
 /// The names of all tiers, the smallest first.

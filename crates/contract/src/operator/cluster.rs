@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::operation::OperationView;
 use crate::ids::{ClusterName, TenantId};
+use crate::tenant::TlsMode;
 
 /// Whether new tenants may be placed on a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -59,6 +60,16 @@ pub struct ClusterPatch {
     /// Whether new tenants are placed on it. A drain sets `draining` by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<ClusterStatus>,
+    /// Where its server is reached now: host name or address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// TCP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub port: Option<u16>,
+    /// How connections to it are protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsMode>,
     /// Replaces all labels: at most 20, each of 1 to 63 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,

@@ -229,6 +229,18 @@ struct Change {
     /// full: it keeps what it has and gets no more; a drain sets draining by itself.
     #[arg(long, value_parser = values::one_of::<ClusterStatus>(["active", "full"]))]
     status: Option<ClusterStatus>,
+    /// Where its server is reached now: host name or address, as all services reach it.
+    #[arg(long)]
+    host: Option<String>,
+    /// TCP port.
+    #[arg(long)]
+    port: Option<u16>,
+    /// How connections are protected.
+    #[arg(
+        long,
+        value_parser = values::one_of::<TlsMode>(["disable", "require", "verify-full"])
+    )]
+    tls: Option<TlsMode>,
     /// A label, name=value; several times for several. Replaces all labels.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
@@ -404,6 +416,9 @@ impl Update {
         };
         let patch = ClusterPatch {
             status: change.status,
+            host: change.host,
+            port: change.port,
+            tls: change.tls,
             labels,
             tiers,
             weight: change.weight,
