@@ -176,8 +176,8 @@ async fn replicas_are_listed_with_what_they_bring_and_have_heard() {
         .expect(200)
         .json();
     assert_eq!(
-        (&first["data"][0], &first["has_more"]),
-        (&all[0], &json!(true))
+        (&first["data"][0]["id"], &first["has_more"]),
+        (&all[0]["id"], &json!(true))
     );
     let after = format!(
         "/v1/replicas?starting_after={}",
