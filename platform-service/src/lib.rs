@@ -10,6 +10,7 @@ mod backups;
 pub mod cli;
 mod clusters;
 pub mod config;
+mod confirm;
 mod doctor;
 mod drift;
 mod feed;

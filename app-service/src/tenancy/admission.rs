@@ -57,9 +57,7 @@ impl Intent {
             None => problem,
         })
     }
-}
 
-impl Intent {
     /// A problem as its caller may see it: who has no token does not learn how a tenant fares.
     pub(super) fn shown(self, problem: Problem) -> Problem {
         let tells = matches!(

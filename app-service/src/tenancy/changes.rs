@@ -52,7 +52,7 @@ pub(crate) async fn follow_changes(
             () = stop.cancelled() => return,
             answer = platform.changes(replica, epoch, after, POLL) => answer,
         };
-        match answer {
+        let rest = match answer {
             Ok(Changes::News {
                 epoch,
                 cursor,
@@ -62,27 +62,32 @@ pub(crate) async fn follow_changes(
                     directory.heard(change);
                 }
                 seen.set(epoch, cursor);
-                if changes.is_empty() && asked.elapsed() < POLL / 2 {
-                    // One that is stopping waits for nothing: the next look is for another one.
-                    tokio::time::sleep(pause).await;
-                }
+                // One that is stopping waits for nothing: the next look is for another one.
+                let came_at_once = changes.is_empty() && asked.elapsed() < POLL / 2;
+                came_at_once.then_some(FIRST_PAUSE)
             }
             Ok(Changes::Reset { epoch, cursor }) => {
                 directory.forget_all();
                 seen.set(epoch, cursor);
+                None
             }
             Err(error) => {
-                directory.hears_feed(FeedState::Silent);
                 tracing::warn!(cause = chain(&error), "the change feed is not heard");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
+                directory.hears_feed(FeedState::Silent);
+                paused(&stop, pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;
             }
-        }
+        };
         directory.hears_feed(FeedState::Heard);
         pause = FIRST_PAUSE;
+        if let Some(rest) = rest {
+            paused(&stop, rest).await;
+        }
     }
+}
+
+/// A pause that a stop ends.
+async fn paused(stop: &CancellationToken, pause: Duration) {
+    let _ = tokio::time::timeout(pause, stop.cancelled()).await;
 }

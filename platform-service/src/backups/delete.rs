@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::store::BackupRow;
 use super::{found, store};
+use crate::confirm::confirmed;
 use crate::operations::begin::{Begin, Planned, Wait, begin};
 use crate::operations::{ForgetBackupPlan, Subject};
 use crate::operators::{BackupsWrite, Operator};
@@ -64,7 +65,12 @@ pub(crate) async fn delete(
     if query.dry_run {
         return Ok(Json(preview(&platform, id).await?).into_response());
     }
-    confirmed(query.confirm.as_deref(), id)?;
+    let name = id.to_string();
+    confirmed(
+        "confirm",
+        query.confirm.as_deref(),
+        ("the backup's id", &name),
+    )?;
     let request = Begin {
         actor: operator.actor(),
         key,
@@ -82,14 +88,6 @@ pub(crate) async fn delete(
         })
     })
     .await
-}
-
-fn confirmed(said: Option<&str>, id: BackupId) -> Result<()> {
-    if said == Some(id.to_string().as_str()) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::ConfirmationMissing)
-        .detail(format!("Send `confirm` with the backup's id, {id}.")))
 }
 
 async fn preview(platform: &Platform, id: BackupId) -> Result<BackupView> {

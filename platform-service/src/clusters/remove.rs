@@ -25,6 +25,7 @@ use super::postgres::{self, Name, Whose, inventory, logins};
 use super::stock;
 use super::store::{self as clusters, ClusterRow, derived, remove as store};
 use crate::audit::{self, Action, Actor};
+use crate::confirm::confirmed;
 use crate::operations::{OperationKind, Stop};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
@@ -82,7 +83,8 @@ pub(super) async fn remove(
     let mode = if query.dry_run {
         Mode::Look
     } else {
-        confirmed(query.confirm.as_deref(), &name)?;
+        let said = query.confirm.as_deref();
+        confirmed("confirm", said, ("the cluster's name", name.as_str()))?;
         Mode::Remove
     };
     // While there is a row that says how to reach it.
@@ -110,14 +112,6 @@ async fn forget_and_clear(
         platform.clusters.forget(&name);
     }
     Ok(cleared.into_answer(name))
-}
-
-fn confirmed(said: Option<&str>, name: &ClusterName) -> Result<()> {
-    if said == Some(name.as_str()) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::ConfirmationMissing)
-        .detail(format!("Send `confirm` with the cluster's name, {name}.")))
 }
 
 /// Lets the registry forget a cluster that nothing is on; gives what it knew of it.

@@ -24,6 +24,7 @@ use crate::clusters::postgres::{
     self, Name,
     orphan::{self, Orphan, Role, Use},
 };
+use crate::confirm::confirmed;
 use crate::operations::Stop;
 use crate::operators::{ClustersWrite, Operator, Scope};
 use crate::platform::Platform;
@@ -92,10 +93,7 @@ pub(super) async fn remove(
     if query.dry_run {
         return Ok(Json(answer));
     }
-    if query.confirm.as_deref() != Some(key.name.as_str()) {
-        let detail = format!("Send `confirm` with its name, {}.", key.name);
-        return Err(Problem::new(Code::ConfirmationMissing).detail(detail));
-    }
+    confirmed("confirm", query.confirm.as_deref(), ("its name", &key.name))?;
     let actor = operator.actor();
     // In a task of its own: a drop that has begun goes on, and is recorded, when the caller goes away.
     let gone = tokio::spawn(async move { take(&platform, actor, &found, &seen).await });

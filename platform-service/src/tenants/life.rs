@@ -22,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::idempotency::MaybeIdempotencyKey;
 use super::{TenantRow, rules, store};
 use crate::clusters::postgres::Name;
+use crate::confirm::confirmed;
 use crate::operations::Subject;
 use crate::operations::begin::{Begin, Planned, Wait, WaitQuery, begin};
 use crate::operations::delete::DeletePlan;
@@ -200,7 +201,11 @@ pub(crate) async fn delete(
     if query.dry_run {
         return Ok(Json(preview(&platform, id).await?).into_response());
     }
-    confirmed("confirm", query.confirm.as_deref(), &id)?;
+    confirmed(
+        "confirm",
+        query.confirm.as_deref(),
+        ("the tenant's id", id.as_str()),
+    )?;
     let asked = Begin {
         actor: operator.actor(),
         key,
@@ -219,15 +224,6 @@ pub(crate) async fn delete(
         })
     })
     .await
-}
-
-/// Whether what destroys was confirmed by the tenant's id.
-pub(super) fn confirmed(field: &str, said: Option<&str>, id: &TenantId) -> Result<()> {
-    if said == Some(id.as_str()) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::ConfirmationMissing)
-        .detail(format!("Send `{field}` with the tenant's id, {id}.")))
 }
 
 fn deletable(row: &TenantRow) -> Result<()> {

@@ -15,9 +15,10 @@ use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::idempotency::MaybeIdempotencyKey;
-use super::life::{confirmed, locked};
+use super::life::locked;
 use super::{TenantRow, store};
 use crate::backups::archive;
+use crate::confirm::confirmed;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::purge::{self, PurgePlan};
 use crate::operations::{Stop, Subject};
@@ -53,7 +54,11 @@ pub(crate) async fn purge(
     if request.dry_run {
         return Ok(Json(preview(&platform, id).await?).into_response());
     }
-    confirmed("confirm", request.confirm.as_deref(), &id)?;
+    confirmed(
+        "confirm",
+        request.confirm.as_deref(),
+        ("the tenant's id", id.as_str()),
+    )?;
     if request.final_backup == FinalBackup::Keep {
         archive::objects(&platform.settings)?;
     }
@@ -92,7 +97,8 @@ fn purgeable(row: &TenantRow, request: &PurgeRequest) -> Result<()> {
     destroyable(row)?;
     match row.purge_after {
         Some(at) if at > OffsetDateTime::now_utc() => {
-            confirmed("force", request.force.as_deref(), &row.id).map_err(|problem| {
+            let name = ("the tenant's id", row.id.as_str());
+            confirmed("force", request.force.as_deref(), name).map_err(|problem| {
                 problem.detail(format!(
                     "Its retention lasts until {}. Send `force` with the tenant's id as well.",
                     at.date()
