@@ -85,7 +85,7 @@ pub(crate) struct Planned {
 }
 
 /// Begins an operation, waits for it and answers: 200 with the operation where it is done in time,
-/// else 202 and where to ask.
+/// else 202 and where to ask, which is the only answer where nothing is waited for.
 ///
 /// `plan` locks and checks what the operation is about and chooses everything that it needs; it owns
 /// what it uses.
@@ -232,6 +232,8 @@ async fn answer(platform: &Platform, id: OperationId, wait: Wait) -> Result<Resp
         api::view(&mut connection, row).await?
     };
     match view.summary.state {
+        // Who waits for nothing is told that it is recorded, however fast it ended.
+        _ if wait == Wait::None => accepted(&view),
         OperationState::Done
             if wait != Wait::Replicas
                 || feed::all_heard(platform, platform.settings.operations.wait.get()).await? =>

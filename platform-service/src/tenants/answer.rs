@@ -190,7 +190,13 @@ pub(crate) async fn answer(
     token: &PollToken,
     wait: Wait,
 ) -> Result<Response> {
+    let going_on = || {
+        let view = SignupView::new(platform, tenant, TenantStatus::Provisioning);
+        accepted(view, operation, token)
+    };
     match state {
+        // Who waits for nothing is told that it is recorded, however fast it ended.
+        _ if wait == Wait::None => going_on(),
         OperationState::Done => {
             let view = SignupView::new(platform, tenant, TenantStatus::Active);
             made(platform, view, (operation, token), wait).await
@@ -202,10 +208,7 @@ pub(crate) async fn answer(
                 .ok_or_else(|| Problem::internal("an operation that is over has no row"))?;
             Err(undone(actor, &row))
         }
-        OperationState::Running | OperationState::Unwinding | OperationState::Stuck => {
-            let view = SignupView::new(platform, tenant, TenantStatus::Provisioning);
-            accepted(view, operation, token)
-        }
+        OperationState::Running | OperationState::Unwinding | OperationState::Stuck => going_on(),
     }
 }
 

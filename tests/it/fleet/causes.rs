@@ -48,6 +48,31 @@ async fn what_a_server_refuses_is_said_with_its_words_and_goes_on_when_mended() 
 }
 
 #[tokio::test]
+async fn who_waits_for_nothing_is_told_that_it_is_recorded_even_where_it_failed_at_once() {
+    let world = World::shared().await;
+    let (acme, beta) = (world.tenant("at-once").await, world.tenant("fine").await);
+    let owner = format!("alter database {} owner to current_user", acme.id());
+    world.postgres().run("postgres", &owner).await;
+    let operator = world.operator();
+    for (tenant, end) in [(&acme, "stuck"), (&beta, "done")] {
+        let operator = operator.clone().header("idempotency-key", tenant.slug());
+        let ask = async |wait: &str| {
+            let path = format!("/v1/tenants/{}/suspend?wait={wait}", tenant.id());
+            operator.post(&path, json!({ "wall": "blocked" })).await
+        };
+        let operation = operation_of(&ask("none").await.expect(202));
+        reaches(&world, &operation, end, "what nobody waits for").await;
+        // Asked again, it is over before it is looked at, as one that ends at once is.
+        let over = ask("none").await.expect(202);
+        assert_eq!(over.json()["state"], end, "{over}");
+        let place = format!("/v1/operations/{operation}");
+        assert_eq!(over.header("location"), place);
+        let waited = ask("done").await.status();
+        assert_eq!(waited == 200, end == "done", "{waited}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_room_is_told_as_such_and_waited_for() {
     let world = World::shared().await;
     let acme = world.tenant("no-room").await;
