@@ -35,6 +35,7 @@ mod migrations;
 mod oversight;
 mod programs;
 mod provisioning;
+mod repeats;
 mod saga;
 mod secrets;
 mod soak;

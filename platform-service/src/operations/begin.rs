@@ -117,6 +117,36 @@ where
     if let Some(earlier) = repeated(platform, known.as_ref()).await? {
         return answer(platform, earlier.id, wait).await;
     }
+    let operation = match recorded(platform, actor, known.as_ref(), plan).await {
+        Ok(operation) => operation,
+        // What refuses it may be what the same request has begun meanwhile, on another replica.
+        Err(refusal) => {
+            return match repeated(platform, known.as_ref()).await? {
+                Some(earlier) => answer(platform, earlier.id, wait).await,
+                None => Err(refusal),
+            };
+        }
+    };
+    let id = operation.head.id;
+    drop(taking_in);
+    let patience = match wait {
+        Wait::None => Duration::ZERO,
+        Wait::Done | Wait::Replicas => platform.settings.operations.wait.get(),
+    };
+    platform.runner.run(Reserved(operation), patience).await;
+    answer(platform, id, wait).await
+}
+
+/// Plans an operation and records it with its audit row.
+async fn recorded<F>(
+    platform: &Platform,
+    actor: Actor,
+    known: Option<&Fingerprint>,
+    plan: F,
+) -> Result<Operation>
+where
+    F: for<'c> FnOnce(&'c mut PgConnection, OperationId) -> BoxFuture<'c, Result<Planned>> + Send,
+{
     let id = OperationId::new();
     let mut transaction = platform.registry.begin().await?;
     let Planned {
@@ -125,7 +155,7 @@ where
         detail,
     } = plan(&mut transaction, id).await?;
     let operation = Operation::new(id, subject, plan)?;
-    let idempotency = known.as_ref().map(Idempotency::from);
+    let idempotency = known.map(Idempotency::from);
     let new = NewOperation {
         operation: &operation,
         requested_by: actor,
@@ -138,29 +168,18 @@ where
     if let Err(error) = store::insert(&mut transaction, &new).await {
         drop(transaction);
         return match broken_constraint(&error) {
-            Some("operation_idempotency_key") => match repeated(platform, known.as_ref()).await? {
-                Some(earlier) => answer(platform, earlier.id, wait).await,
-                None => Err(error.into()),
-            },
             Some(
                 "operation_live_key" | "operation_live_cluster_key" | "operation_live_fleet_key",
             ) => Err(busy(platform, &operation).await?),
             _ => Err(error.into()),
         };
     }
-    let kind = operation.plan.kind();
-    let action = Action::OperationBegun(kind);
+    let action = Action::OperationBegun(operation.plan.kind());
     let tenant = operation.head.subject.tenant();
     let detail = noted(detail, &operation);
     audit::record(&mut transaction, actor, action, tenant, detail).await?;
     transaction.commit().await?;
-    drop(taking_in);
-    let patience = match wait {
-        Wait::None => Duration::ZERO,
-        Wait::Done | Wait::Replicas => platform.settings.operations.wait.get(),
-    };
-    platform.runner.run(Reserved(operation), patience).await;
-    answer(platform, id, wait).await
+    Ok(operation)
 }
 
 /// What the audit says of a begun operation.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::answer::{answer, answer_repeat};
-use super::idempotency::{MaybeIdempotencyKey, PollToken, fingerprint};
+use super::idempotency::{Fingerprint, MaybeIdempotencyKey, PollToken, fingerprint};
 use super::labelled::Labelled;
 use super::proposal::{self, Names};
 use super::{NewTenant, rules, slug, store};
@@ -81,43 +81,70 @@ pub(crate) async fn take_in(
     if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
         return answer_repeat(platform, actor, &earlier, &token, wait).await;
     }
+    let refusal = match taken_in(platform, actor, &signup, fingerprint.as_ref(), &token).await {
+        Ok((tenant, reserved)) => {
+            drop(taking_in);
+            return run(platform, actor, (&tenant, reserved), &token, wait).await;
+        }
+        Err(refusal) => refusal,
+    };
+    // What refuses it may be what the same request has made meanwhile, on another replica.
+    match repeated(platform, fingerprint.as_ref()).await? {
+        Some(earlier) => answer_repeat(platform, actor, &earlier, &token, wait).await,
+        None => Err(refusal),
+    }
+}
+
+/// Checks a request and records its operation.
+async fn taken_in(
+    platform: &Platform,
+    actor: Actor,
+    signup: &NewSignup,
+    fingerprint: Option<&Fingerprint>,
+    token: &PollToken,
+) -> Result<(NewTenant, Reserved)> {
     let checked = async {
         let mut connection = platform.registry.acquire().await?;
-        check(platform, &mut connection, &signup).await
+        check(platform, &mut connection, signup).await
     };
-    let (tenant, password) = tokio::join!(checked, strong_enough(&signup));
+    let (tenant, password) = tokio::join!(checked, strong_enough(signup));
     // A slug that is taken is the more useful thing to say.
     let tenant = tenant?;
     let password_hash = platform.hasher.hash(&password?).await?;
     let new = NewCreate {
         owner_email: tenant.contact_email.clone(),
         password_hash,
-        idempotency: fingerprint.as_ref().map(Idempotency::from),
+        idempotency: fingerprint.map(Idempotency::from),
         poll_digest: Some(token.digest().to_vec()),
         tenant: tenant.clone(),
         actor,
         parent: None,
     };
-    let reserved = match reserve(platform, actor, new).await {
-        Ok(reserved) => reserved,
-        Err(NotReserved::Failed(problem)) => return Err(problem),
+    match reserve(platform, actor, new).await {
+        Ok(reserved) => Ok((tenant, reserved)),
+        Err(NotReserved::Failed(problem)) => Err(problem),
         Err(NotReserved::Taken | NotReserved::KeyUsed) => {
-            // Somebody was faster: the same request on another replica, or another one.
-            if let Some(earlier) = repeated(platform, fingerprint.as_ref()).await? {
-                return answer_repeat(platform, actor, &earlier, &token, wait).await;
-            }
             let mut connection = platform.registry.acquire().await?;
-            return Err(proposal::taken(&mut connection, tenant.slug).await?);
+            Err(proposal::taken(&mut connection, tenant.slug).await?)
         }
-    };
-    drop(taking_in);
+    }
+}
+
+/// Runs a recorded operation, waits for it a little and answers.
+async fn run(
+    platform: &Platform,
+    actor: Actor,
+    (tenant, reserved): (&NewTenant, Reserved),
+    token: &PollToken,
+    wait: Wait,
+) -> Result<Response> {
     let id = reserved.id();
     let patience = match wait {
         Wait::None => Duration::ZERO,
         Wait::Done | Wait::Replicas => platform.settings.signup.wait.get(),
     };
     let state = platform.runner.run(reserved, patience).await;
-    answer(platform, actor, &tenant, (id, state), &token, wait).await
+    answer(platform, actor, tenant, (id, state), token, wait).await
 }
 
 async fn reserve(
