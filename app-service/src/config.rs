@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use adapters::secret_store::AwsCredentials;
 use contract::Secret;
 use kit::address::TrustedProxies;
 use kit::config::{ConfigError, ConfigSpec, Period};
@@ -138,6 +139,9 @@ pub struct AwsSecretSettings {
     pub region: String,
     /// What every name starts with.
     pub name_prefix: String,
+    /// Where the credentials come from; not to be set in a file.
+    #[serde(skip)]
+    pub credentials: AwsCredentials,
 }
 
 /// What is known of tenants.

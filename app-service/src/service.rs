@@ -415,6 +415,7 @@ async fn secret_store(
                     endpoint_url: optional(&aws.endpoint_url),
                     region: optional(&aws.region),
                     name_prefix: aws.name_prefix.clone(),
+                    credentials: aws.credentials,
                 })
                 .await?;
             Ok(Arc::new(SecretStore::Aws(store)))

@@ -10,6 +10,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use adapters::secret_store::AwsCredentials;
 use contract::Secret;
 use kit::address::TrustedProxies;
 use kit::config::{ConfigError, ConfigSpec, Period};
@@ -180,6 +181,9 @@ pub struct AwsSecretSettings {
     pub region: Option<String>,
     /// What every name starts with.
     pub name_prefix: String,
+    /// Where the credentials come from; not to be set in a file.
+    #[serde(skip)]
+    pub credentials: AwsCredentials,
 }
 
 /// Who may sign up, and how often.

@@ -420,6 +420,7 @@ async fn secret_store(settings: &Settings) -> anyhow::Result<SecretStore> {
                     endpoint_url: aws.endpoint_url,
                     region: aws.region,
                     name_prefix: aws.name_prefix,
+                    credentials: aws.credentials,
                 })
                 .await?;
             Ok(SecretStore::Aws(store))

@@ -16,6 +16,7 @@
 mod answers;
 mod architecture;
 mod auth;
+mod aws;
 mod bodies;
 mod budget;
 mod callers;

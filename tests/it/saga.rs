@@ -17,10 +17,10 @@ use crate::support::{signup, unique};
 
 const KIND: OperationKind = OperationKind::Create;
 /// Cases at once: each has a replica, and replicas have connections.
-const AT_ONCE: usize = 3;
+pub(crate) const AT_ONCE: usize = 3;
 
 /// Room for several replicas of platform-service.
-fn roomy(stock: u32) -> WorldOptions {
+pub(crate) fn roomy(stock: u32) -> WorldOptions {
     WorldOptions::default()
         .stock_level(stock)
         .budget(30)
@@ -35,7 +35,7 @@ async fn patient(stock: u32) -> World {
 }
 
 /// As if the time had passed for which a dead runner has the sign-up of a tenant.
-async fn run_out(world: &World, slug: &str) {
+pub(crate) async fn run_out(world: &World, slug: &str) {
     let sql = format!(
         "update registry.operation set leased_until = now()
          where tenant_id = '{}' and leased_until is not null",
@@ -45,7 +45,7 @@ async fn run_out(world: &World, slug: &str) {
 }
 
 /// Waits until the planted fault has stopped the replica's runner.
-async fn halted(world: &World, replica: &PlatformReplica) {
+pub(crate) async fn halted(world: &World, replica: &PlatformReplica) {
     let speaker = world.visitor().at(&replica.url());
     until("the runner has halted", || async {
         speaker.get("/readyz").await.status() != 200
@@ -54,7 +54,7 @@ async fn halted(world: &World, replica: &PlatformReplica) {
 }
 
 /// A sign-up at a replica.
-async fn sign_up_at(world: &World, replica: &PlatformReplica, slug: &str) -> Answer {
+pub(crate) async fn sign_up_at(world: &World, replica: &PlatformReplica, slug: &str) -> Answer {
     world
         .visitor()
         .at(&replica.url())
@@ -62,12 +62,12 @@ async fn sign_up_at(world: &World, replica: &PlatformReplica, slug: &str) -> Ans
         .await
 }
 
-fn id_of(slug: &str) -> String {
+pub(crate) fn id_of(slug: &str) -> String {
     format!("t_{}", slug.replace('-', "_"))
 }
 
 /// What the server, the registry and the secret store have of a slug.
-async fn traces(world: &World, slug: &str) -> Vec<String> {
+pub(crate) async fn traces(world: &World, slug: &str) -> Vec<String> {
     let id = id_of(slug);
     let mut found: Vec<String> = world
         .postgres()
@@ -105,7 +105,7 @@ async fn state(world: &World, slug: &str) -> String {
         .unwrap_or_default()
 }
 
-async fn reaches(world: &World, slug: &str, wanted: &str) {
+pub(crate) async fn reaches(world: &World, slug: &str, wanted: &str) {
     let started = std::time::Instant::now();
     until_over(world, slug, wanted, || started.elapsed() < DEADLINE).await;
 }
@@ -133,7 +133,7 @@ async fn until_over(world: &World, slug: &str, wanted: &str, patient: impl Fn() 
     .await;
 }
 
-async fn owner_logs_in(world: &World, slug: &str) {
+pub(crate) async fn owner_logs_in(world: &World, slug: &str) {
     let login = json!({ "email": format!("owner@{slug}.example"), "password": PASSWORD });
     let door = world.anonymous().in_tenant(&id_of(slug));
     door.post("/v1/auth/login", login).await.expect(200);

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use adapters::secret_store::AwsCredentials;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use contract::Secret;
@@ -159,6 +160,7 @@ impl Inner {
             kit::config::load_with(&platform_service::config::SPEC, None, environment)
                 .expect("settings of platform-service");
         settings.passwords = PasswordCost::weak_for_tests();
+        settings.secrets.aws.credentials = AwsCredentials::ForTests;
         settings
     }
 
@@ -180,6 +182,7 @@ impl Inner {
             kit::config::load_with(&app_service::config::SPEC, None, environment)
                 .expect("settings of app-service");
         settings.auth.passwords = PasswordCost::weak_for_tests();
+        settings.secrets.aws.credentials = AwsCredentials::ForTests;
         settings
     }
 

@@ -104,6 +104,21 @@ impl WorldOptions {
         self
     }
 
+    /// Keeps the passwords of tenants' roles in AWS Secrets Manager at this address, under this prefix, with
+    /// credentials that a local AWS API server takes. Needs services that are built with their feature `aws`.
+    #[must_use]
+    pub fn aws_secrets(self, endpoint_url: &str, name_prefix: &str) -> Self {
+        let settings = [
+            ("secrets.store", "aws"),
+            ("secrets.aws.endpoint_url", endpoint_url),
+            ("secrets.aws.region", "eu-west-1"),
+            ("secrets.aws.name_prefix", name_prefix),
+        ];
+        settings.into_iter().fold(self, |options, (key, value)| {
+            options.platform_setting(key, value).app_setting(key, value)
+        })
+    }
+
     /// A setting of platform-service by its name, e.g. `signup.policy`.
     #[must_use]
     pub fn platform_setting(mut self, key: &str, value: &str) -> Self {

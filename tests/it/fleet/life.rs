@@ -47,7 +47,7 @@ async fn tell(operator: &Speaker, tenant: &TenantHandle, verb: &str) -> Answer {
         .await
 }
 
-pub(super) async fn remove(operator: &Speaker, tenant: &TenantHandle) -> Answer {
+pub(crate) async fn remove(operator: &Speaker, tenant: &TenantHandle) -> Answer {
     let path = path(tenant, &format!("?confirm={}", tenant.id()));
     operator.delete(&path).await
 }
@@ -201,7 +201,7 @@ fn purge() -> Case {
     }
 }
 
-pub(super) async fn purged(operator: &Speaker, acme: &TenantHandle, last: &str) -> Answer {
+pub(crate) async fn purged(operator: &Speaker, acme: &TenantHandle, last: &str) -> Answer {
     let id = acme.id();
     let body = json!({ "confirm": id, "force": id, "final_backup": last });
     post(operator, acme, "/purge", body).await
@@ -298,7 +298,7 @@ async fn deleted(world: &World) -> TenantHandle {
 }
 
 /// Waits for the end of what was begun, and that it is a good one.
-pub(super) async fn done(operator: &Speaker, answer: Answer) -> Value {
+pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
     let id = harness::operation_of(&answer);
     let path = format!("/v1/operations/{id}");
     eventually(world::DEADLINE, "the operation is done", || async {

@@ -13,7 +13,7 @@ mod drift;
 mod erasures;
 mod expiries;
 pub(crate) mod harness;
-mod life;
+pub(crate) mod life;
 mod logins;
 mod moves;
 mod outages;

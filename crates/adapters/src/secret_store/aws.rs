@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry};
@@ -20,7 +20,7 @@ use contract::secret::{Secret, SecretRef};
 use serde::Deserialize;
 
 use self::name::reference;
-use super::{SecretError, SecretSubject, StoredSecret};
+use super::{AwsCredentials, SecretError, SecretSubject, StoredSecret};
 
 mod name;
 
@@ -34,8 +34,7 @@ const ATTEMPTS: u32 = 3;
 /// Most that AWS gives in one page of a list.
 const PAGE_SIZE: i32 = 100;
 
-/// Settings of the AWS store. Credentials come from the usual places of the AWS SDK: environment,
-/// profile, container or instance role.
+/// Settings of the AWS store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwsSettings {
@@ -48,6 +47,9 @@ pub struct AwsSettings {
     /// What every name starts with, e.g. `tenantry/production`: 1 to 128 of
     /// `A-Z a-z 0-9 / _ + = . @ -`, with no `/` at either end.
     pub name_prefix: String,
+    /// Where the credentials come from; no setting of a file.
+    #[serde(skip)]
+    pub credentials: AwsCredentials,
 }
 
 /// Secrets that are kept in AWS Secrets Manager.
@@ -68,23 +70,10 @@ enum Current {
 }
 
 impl AwsStore {
-    /// Reads region and credentials from where the AWS SDK finds them. Makes no call to AWS.
+    /// Reads what the settings leave open from where the AWS SDK finds it. Makes no call to AWS.
     pub async fn connect(settings: AwsSettings) -> Result<Self, SecretError> {
-        Self::connect_with(
-            aws_config::defaults(BehaviorVersion::v2026_01_12()),
-            settings,
-        )
-        .await
-    }
-
-    /// Like [`AwsStore::connect`], with a loader that a program has prepared, e.g. with
-    /// credentials of its own.
-    pub async fn connect_with(
-        loader: ConfigLoader,
-        settings: AwsSettings,
-    ) -> Result<Self, SecretError> {
         name::check_prefix(&settings.name_prefix)?;
-        let mut loader = loader
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(
                 TimeoutConfig::builder()
@@ -98,6 +87,9 @@ impl AwsStore {
         }
         if let Some(endpoint_url) = settings.endpoint_url {
             loader = loader.endpoint_url(endpoint_url);
+        }
+        if settings.credentials == AwsCredentials::ForTests {
+            loader = loader.test_credentials();
         }
         let config = loader.load().await;
         if config.region().is_none() {

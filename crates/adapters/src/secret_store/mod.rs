@@ -150,6 +150,16 @@ impl SecretError {
     }
 }
 
+/// Where the credentials for AWS come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AwsCredentials {
+    /// The usual places of the AWS SDK: environment, profile, container or instance role.
+    #[default]
+    Found,
+    /// What a local AWS API server takes, and AWS refuses.
+    ForTests,
+}
+
 /// Where secrets are kept; which one is configuration.
 #[derive(Debug)]
 pub enum SecretStore {

@@ -6,8 +6,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use adapters::secret_store::{AwsSettings, AwsStore, SecretError, SecretStore, SecretSubject};
-use aws_config::{BehaviorVersion, ConfigLoader};
+use adapters::secret_store::{
+    AwsCredentials, AwsSettings, AwsStore, SecretError, SecretStore, SecretSubject,
+};
+use aws_config::BehaviorVersion;
 use contract::secret::SecretRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -17,17 +19,14 @@ use crate::suite::{Removal, Subject, secret, tenant};
 
 const REGION: &str = "eu-west-1";
 
-fn loader() -> ConfigLoader {
-    aws_config::defaults(BehaviorVersion::v2026_01_12()).test_credentials()
-}
-
 async fn connect(endpoint_url: &str, name_prefix: &str) -> SecretStore {
     let settings = AwsSettings {
         endpoint_url: Some(endpoint_url.to_owned()),
         region: Some(REGION.to_owned()),
         name_prefix: name_prefix.to_owned(),
+        credentials: AwsCredentials::ForTests,
     };
-    SecretStore::Aws(AwsStore::connect_with(loader(), settings).await.unwrap())
+    SecretStore::Aws(AwsStore::connect(settings).await.unwrap())
 }
 
 /// A prefix that no other test of this process has.
@@ -51,7 +50,8 @@ behaves!(fresh);
 
 /// What an operator has beside the port: AWS itself.
 async fn operator() -> aws_sdk_secretsmanager::Client {
-    let config = loader()
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .test_credentials()
         .region(aws_config::Region::new(REGION))
         .endpoint_url(endpoint().await)
         .load()
@@ -255,6 +255,7 @@ async fn unusable_settings_are_refused() {
         endpoint_url: None,
         region: Some(REGION.to_owned()),
         name_prefix: "/app/".to_owned(),
+        credentials: AwsCredentials::ForTests,
     };
     assert!(matches!(
         AwsStore::connect(settings).await,

@@ -1,5 +1,5 @@
 //! A local AWS API server (moto) for the tests of this binary, in a virtual environment that the
-//! first run makes.
+//! first run makes. The world tests take this file in as well.
 //!
 //! Deliberately one server for the whole binary: tests keep apart by name prefix. Invariant: the
 //! server ends with the test process however that ends, because it watches its standard input.
@@ -77,7 +77,7 @@ fn start() -> Moto {
 ///
 /// Takes a file lock, so of several test processes one installs and the others wait.
 fn python_with_moto() -> PathBuf {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv");
+    let home = workspace().join(".venv");
     let python = home.join("bin/python");
     let complete = home.join(format!(".moto-{VERSION}"));
     std::fs::create_dir_all(&home).unwrap();
@@ -103,6 +103,13 @@ fn python_with_moto() -> PathBuf {
         File::create(&complete).unwrap();
     }
     python
+}
+
+fn workspace() -> &'static Path {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders
+        .find(|folder| folder.join("Cargo.lock").exists())
+        .unwrap()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
