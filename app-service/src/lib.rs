@@ -7,6 +7,7 @@ mod app;
 pub mod auth;
 pub mod config;
 pub mod entries;
+mod gauges;
 mod internal;
 mod module;
 mod service;

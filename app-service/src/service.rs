@@ -29,6 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::auth::Auth;
 use crate::auth::grants::declared;
 use crate::config::{SecretStoreKind, Settings};
+use crate::gauges;
 use crate::internal;
 use crate::module::{ApiNames, InvalidModule, Module, OwnedMigrations};
 use crate::state::{AppState, Inner, SignInLimits};
@@ -37,8 +38,6 @@ use crate::tenancy::{
     Directory, Heart, Migrator, MigratorSettings, Registration, Seen, follow_changes, keep_beating,
 };
 
-/// Addresses that the sign-in limiter tells apart before it refuses new ones.
-const LIMITED_ADDRESSES: usize = 100_000;
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long the end of background work is waited for after the last request.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
@@ -149,7 +148,7 @@ impl Service {
             sign_in_limits: SignInLimits {
                 per_address: KeyedLimiter::new(
                     settings.auth.sign_in_per_address,
-                    LIMITED_ADDRESSES,
+                    settings.auth.sign_in_addresses.get(),
                 ),
                 look_ups: GlobalLimiter::new(settings.auth.unknown_look_ups),
             },
@@ -172,8 +171,8 @@ impl Service {
             internal_api: api(
                 internal::router(),
                 INTERNAL,
-                state,
-                readiness.clone().merge(kit::http::metrics()),
+                state.clone(),
+                readiness.clone().merge(metrics(&state)),
             ),
             health: readiness,
             settings,
@@ -329,6 +328,11 @@ fn api(
     (router.with_state(state).merge(more), document)
 }
 
+fn metrics(state: &AppState) -> Router {
+    let state = state.clone();
+    kit::http::metrics_after(move || gauges::measure(&state))
+}
+
 fn readiness(
     registered: watch::Receiver<Registration>,
     auth: Auth,
@@ -364,18 +368,6 @@ async fn sweep(directory: Directory, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP) => {}
         }
         directory.sweep();
-        metrics::gauge!("tenants_known").set(directory.len() as f64);
-        for (cluster, usage) in directory.usage() {
-            let cluster = cluster.to_string();
-            let gauge = |state: &'static str, value: usize| {
-                metrics::gauge!("tenant_connections", "cluster" => cluster.clone(), "state" => state)
-                    .set(value as f64);
-            };
-            gauge("share", usage.share);
-            gauge("taken", usage.taken);
-            gauge("idle", usage.idle);
-            gauge("waiting", usage.waiting);
-        }
     }
 }
 

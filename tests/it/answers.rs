@@ -289,6 +289,9 @@ async fn what_is_measured_has_the_names_that_dashboards_know() {
     let names = [
         "http_request_duration_seconds_bucket{listener=\"public\",operation=\"entries.list\",status=\"2xx\"",
         "tenants_known ",
+        "tenant_refusals ",
+        "limited_keys{limit=\"sign_in_per_address\"}",
+        "limited_keys{limit=\"sign_in_per_account\"}",
         "tenant_connections{cluster=\"main\",state=\"share\"}",
         "tenant_connections{cluster=\"main\",state=\"taken\"}",
         "tenant_connections{cluster=\"main\",state=\"idle\"}",

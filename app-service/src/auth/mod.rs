@@ -14,6 +14,7 @@ mod store;
 mod tokens;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adapters::secret_store::SecretStore;
@@ -73,6 +74,8 @@ pub struct AuthSettings {
     pub sign_in_per_address: Rate,
     /// Log-ins to one account.
     pub sign_in_per_account: Rate,
+    /// Addresses that are told apart at once, before new ones are refused.
+    pub sign_in_addresses: NonZeroUsize,
     /// Look-ups of tenants that nobody has a token for yet.
     pub unknown_look_ups: Rate,
     /// What hashing a password costs.
@@ -123,6 +126,11 @@ impl Auth {
             per_account: KeyedLimiter::new(settings.sign_in_per_account, LIMITED_ACCOUNTS),
             permissions,
         })))
+    }
+
+    /// Accounts whose tries to log in are counted now.
+    pub(crate) fn limited_accounts(&self) -> usize {
+        self.0.per_account.len()
     }
 
     /// Verifies access tokens.

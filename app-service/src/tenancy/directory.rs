@@ -522,6 +522,12 @@ impl Directory {
         self.0.known.run_pending_tasks();
         self.0.known.entry_count()
     }
+
+    /// Refusals that are remembered now.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.0.refused.run_pending_tasks();
+        self.0.refused.entry_count()
+    }
 }
 
 fn millis(time: Duration) -> u64 {

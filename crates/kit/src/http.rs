@@ -154,9 +154,15 @@ pub fn liveness() -> Router {
 
 /// `/metrics` in Prometheus' text format; for the internal listener only.
 pub fn metrics() -> Router {
+    metrics_after(|| {})
+}
+
+/// The same, once `measure` has set the gauges that are measured when they are asked for.
+pub fn metrics_after(measure: impl Fn() + Clone + Send + Sync + 'static) -> Router {
     Router::new().route(
         "/metrics",
-        get(async || {
+        get(async move || {
+            measure();
             let content_type = HeaderValue::from_static("text/plain; version=0.0.4");
             (
                 [(header::CONTENT_TYPE, content_type)],
