@@ -16,6 +16,9 @@ use crate::folder::Folder;
 /// Columns of a step's name.
 const STEP_COLUMNS: usize = 46;
 
+/// Makes curl end with the status of the answer.
+const SHOW_STATUS: &str = r"-w '\n%{http_code}\n'";
+
 /// Says a line.
 pub(crate) fn say(line: &str) {
     show(&format!("{line}\n"));
@@ -83,6 +86,9 @@ pub(crate) fn ready(
 
   # The wall: a token of {shown} at another tenant's door is refused with 403
 {wall}
+
+  # The gates: a write to {read_only}, anything to tenants that are closed, and what schema {behind} has
+{gates}
 ",
         log = log.display(),
         tenants = tenants(),
@@ -90,6 +96,14 @@ pub(crate) fn ready(
         sign_up = sign_up_line(url, demo_password),
         list = list_line(url, demo_password),
         wall = wall_line(url, demo_password),
+        read_only = demo::READ_ONLY.id,
+        behind = demo::OTHER.id,
+        gates = [
+            read_only_line(url, demo_password),
+            closed_line(url, folder),
+            behind_line(url, operator_key),
+        ]
+        .join("\n"),
     )
 }
 
@@ -97,6 +111,9 @@ fn tenants() -> String {
     let mut text = String::new();
     for tenant in demo::TENANTS {
         text += &format!("    {:<12} {}\n", tenant.id, tenant.what);
+        if tenant.is_closed() {
+            continue;
+        }
         for (role, email) in tenant.users() {
             text += &format!("    {:<12} {role:<7} {email}\n", "");
         }
@@ -112,15 +129,15 @@ fn sign_up_line(url: &str, password: &str) -> String {
     )
 }
 
-/// The part of a line that logs the viewer in and keeps the token.
-fn log_in(url: &str, password: &str) -> String {
-    let (_, email) = demo::SHOWN.viewer();
+/// The part of a line that logs the least of a tenant's users in and keeps the token.
+fn log_in(url: &str, tenant: &demo::Demo, password: &str) -> String {
+    let (_, email) = tenant.viewer();
     format!(
         "TOKEN=$(curl -s {url}/v1/auth/login -H 'x-tenant-id: {id}' \
          -H 'content-type: application/json' \
          -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}' \
          | sed -n 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/p')",
-        id = demo::SHOWN.id,
+        id = tenant.id,
     )
 }
 
@@ -128,16 +145,45 @@ fn list_line(url: &str, password: &str) -> String {
     format!(
         "{}; curl -s '{url}/v1/entries?limit=3' -H 'x-tenant-id: {}' \
          -H \"authorization: Bearer $TOKEN\"; echo",
-        log_in(url, password),
+        log_in(url, &demo::SHOWN, password),
         demo::SHOWN.id,
     )
 }
 
 fn wall_line(url: &str, password: &str) -> String {
     format!(
-        "{}; curl -s -w '\\n%{{http_code}}\\n' '{url}/v1/entries' -H 'x-tenant-id: {}' \
+        "{}; curl -s {SHOW_STATUS} '{url}/v1/entries' -H 'x-tenant-id: {}' \
          -H \"authorization: Bearer $TOKEN\"",
-        log_in(url, password),
+        log_in(url, &demo::SHOWN, password),
+        demo::OTHER.id,
+    )
+}
+
+fn read_only_line(url: &str, password: &str) -> String {
+    format!(
+        "{}; curl -s {SHOW_STATUS} '{url}/v1/entries' -H 'x-tenant-id: {}' \
+         -H \"authorization: Bearer $TOKEN\" -H 'content-type: application/json' -d '{{\"title\":\"x\"}}'",
+        log_in(url, &demo::READ_ONLY, password),
+        demo::READ_ONLY.id,
+    )
+}
+
+/// Nobody can log in there: who did before still has a token, which is in a file.
+fn closed_line(url: &str, folder: &Folder) -> String {
+    let closed = demo::TENANTS.iter().filter(|tenant| tenant.is_closed());
+    let closed: Vec<&str> = closed.map(|tenant| tenant.id).collect();
+    format!(
+        "for T in {}; do curl -s {SHOW_STATUS} {url}/v1/entries -H \"x-tenant-id: $T\" \
+         -H \"@{}/$T\"; done",
+        closed.join(" "),
+        folder.gates().display(),
+    )
+}
+
+fn behind_line(url: &str, operator_key: &str) -> String {
+    format!(
+        "curl -s {url}/v1/tenants/{} -H 'authorization: Bearer {operator_key}' \
+         | sed -n 's/.*\"schema_versions\":{{\\([^}}]*\\)}}.*/\\1/p'",
         demo::OTHER.id,
     )
 }

@@ -72,6 +72,10 @@ impl Api {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -96,6 +100,14 @@ impl Api {
 }
 
 impl Answer {
+    /// Whether what was asked for is done, or under way.
+    pub(crate) fn accepted(&self) -> anyhow::Result<()> {
+        if !matches!(self.status, 200..=202) {
+            bail!("{}: {}", self.status, self.body);
+        }
+        Ok(())
+    }
+
     /// The body, if the status is this one.
     pub(crate) fn expect(self, status: u16) -> anyhow::Result<Value> {
         if self.status != status {

@@ -1,5 +1,5 @@
-//! The demo tenants, so that every gate can be seen: one to work in, one that is suspended, one that
-//! is a schema version behind.
+//! The demo tenants, so that every gate can be seen: one to work in, one that may only be read, one that
+//! is suspended, one that is deleted, one that is a schema version behind.
 //!
 //! Deliberately made as users and operators make tenants, where there is an operation for it.
 //! Invariant: seeding again adds only what is missing; once complete it is not done again.
@@ -24,14 +24,34 @@ pub(crate) const SHOWN: Demo = Demo {
     slug: "acme",
     company: "Acme Corporation",
     what: "200 entries",
+    standing: Standing::Open,
     others: &["editor", "viewer"],
 };
-/// The tenant whose writes are refused. One that is blocked would not even let its people log in.
-const SUSPENDED: Demo = Demo {
+/// The tenant whose writes are refused.
+pub(crate) const READ_ONLY: Demo = Demo {
     id: "t_paused",
     slug: "paused",
     company: "Paused Ltd",
     what: "suspended, may only be read: each write is refused with 403 tenant-read-only",
+    standing: Standing::ReadOnly,
+    others: &[],
+};
+/// The tenant that is suspended.
+const BLOCKED: Demo = Demo {
+    id: "t_blocked",
+    slug: "blocked",
+    company: "Blocked AG",
+    what: "suspended: 403 tenant-suspended, and nobody can log in",
+    standing: Standing::Blocked,
+    others: &[],
+};
+/// The tenant that is deleted.
+const GONE: Demo = Demo {
+    id: "t_gone",
+    slug: "gone",
+    company: "Gone Inc",
+    what: "deleted, and may come back: 410 tenant-deleted, and nobody can log in",
+    standing: Standing::Deleted,
     others: &[],
 };
 /// The tenant that the examples' token is not for.
@@ -40,10 +60,11 @@ pub(crate) const OTHER: Demo = Demo {
     slug: "behind",
     company: "Behind GmbH",
     what: "made one schema version behind; its first request migrates it",
+    standing: Standing::Open,
     others: &[],
 };
 /// All of them.
-pub(crate) const TENANTS: [Demo; 3] = [SHOWN, SUSPENDED, OTHER];
+pub(crate) const TENANTS: [Demo; 5] = [SHOWN, READ_ONLY, BLOCKED, GONE, OTHER];
 
 /// The schema that is taken back a version.
 const TAKEN_BACK: &str = "entries";
@@ -58,11 +79,26 @@ pub(crate) struct Demo {
     slug: &'static str,
     company: &'static str,
     pub(crate) what: &'static str,
+    standing: Standing,
     /// Roles of users besides the owner.
     others: &'static [&'static str],
 }
 
+/// How a demo tenant is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Open,
+    ReadOnly,
+    Blocked,
+    Deleted,
+}
+
 impl Demo {
+    /// Whether nobody can log in.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.standing, Standing::Blocked | Standing::Deleted)
+    }
+
     /// Roles and addresses of its users, the owner first.
     pub(crate) fn users(&self) -> impl Iterator<Item = (&'static str, String)> {
         let user = |role: &&'static str| (*role, format!("{role}@{}.example", self.slug));
@@ -97,18 +133,23 @@ impl Seeder<'_> {
     /// Makes what is missing of all demo tenants.
     pub(crate) async fn seed(&self) -> anyhow::Result<()> {
         for demo in &TENANTS {
-            self.ensure_tenant(demo)
-                .await
-                .with_context(|| demo.id.to_owned())?;
+            let made = self.ensure_tenant(demo).await;
+            made.with_context(|| demo.id.to_owned())?;
+            let left = self.leave(demo).await;
+            left.with_context(|| demo.id.to_owned())?;
         }
         self.fill().await.context(SHOWN.id)?;
-        self.suspend().await.context(SUSPENDED.id)?;
         self.take_back().await.context(OTHER.id)
     }
 
-    /// Whether the tenant that the examples work in is there.
+    /// Whether all of them are there.
     pub(crate) async fn is_seeded(&self) -> anyhow::Result<bool> {
-        Ok(self.status(&SHOWN).await?.as_deref() == Some("active"))
+        for demo in &TENANTS {
+            if self.status(demo).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The tenant's status; none where there is no such tenant.
@@ -129,19 +170,9 @@ impl Seeder<'_> {
                 "password": self.password,
             });
             let operator = self.visitor.bearer(self.operator_key);
-            let answer = operator.post("/v1/tenants", &new).await?;
-            ensure!(
-                matches!(answer.status, 201 | 202),
-                "{}: {}",
-                answer.status,
-                answer.body
-            );
+            operator.post("/v1/tenants", &new).await?.accepted()?;
         }
-        let started = Instant::now();
-        while self.status(demo).await?.as_deref() == Some("provisioning") {
-            ensure!(started.elapsed() < PATIENCE, "it was not made in time");
-            tokio::time::sleep(POLL).await;
-        }
+        self.waits_while(demo, "provisioning").await?;
         ensure!(
             self.status(demo).await?.is_some(),
             "it could not be made; the log says why"
@@ -149,12 +180,37 @@ impl Seeder<'_> {
         Ok(())
     }
 
-    /// Holds a tenant back.
-    async fn suspend(&self) -> anyhow::Result<()> {
-        let path = format!("/v1/tenants/{}/suspend", SUSPENDED.id);
-        let suspension = json!({ "wall": "read_only", "reason": "To show how that looks." });
+    /// Holds a tenant back, or deletes it, where it is not so yet.
+    async fn leave(&self, demo: &Demo) -> anyhow::Result<()> {
+        if self.status(demo).await?.as_deref() != Some("active") {
+            return Ok(());
+        }
         let operator = self.visitor.bearer(self.operator_key);
-        operator.post(&path, &suspension).await?.expect(200)?;
+        let path = format!("/v1/tenants/{}", demo.id);
+        let suspend = async |wall: &str| {
+            let suspension = json!({ "wall": wall, "reason": "To show how that looks." });
+            let path = format!("{path}/suspend");
+            operator.post(&path, &suspension).await
+        };
+        let answer = match demo.standing {
+            Standing::Open => return Ok(()),
+            Standing::ReadOnly => suspend("read_only").await?,
+            Standing::Blocked => suspend("blocked").await?,
+            Standing::Deleted => {
+                let path = format!("{path}?confirm={}", demo.id);
+                operator.delete(&path).await?
+            }
+        };
+        answer.accepted()?;
+        self.waits_while(demo, "active").await
+    }
+
+    async fn waits_while(&self, demo: &Demo, status: &str) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while self.status(demo).await?.as_deref() == Some(status) {
+            ensure!(started.elapsed() < PATIENCE, "it was {status} for too long");
+            tokio::time::sleep(POLL).await;
+        }
         Ok(())
     }
 

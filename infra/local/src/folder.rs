@@ -45,13 +45,7 @@ impl Folder {
         let name = server.map_or_else(|| OWN.to_owned(), |server| format!("at-{server}"));
         let installation = root.join(name);
         std::fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
-        match DirBuilder::new().mode(0o700).create(&installation) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(error).with_context(|| installation.display().to_string())?;
-            }
-            _ => std::fs::set_permissions(&installation, Permissions::from_mode(0o700))
-                .with_context(|| installation.display().to_string())?,
-        }
+        make_private(&installation)?;
         Ok(Self { root, installation })
     }
 
@@ -83,6 +77,11 @@ impl Folder {
     /// There once the demo tenants are complete.
     pub(crate) fn seeded(&self) -> PathBuf {
         self.installation.join("seeded")
+    }
+
+    /// Tokens of tenants that let nobody log in.
+    pub(crate) fn gates(&self) -> PathBuf {
+        self.installation.join("gates")
     }
 
     /// What the running stack announced.
@@ -122,12 +121,15 @@ impl Folder {
         [self.credentials(), self.seeded(), self.log(), self.info()]
             .iter()
             .try_for_each(|path| remove(path))?;
-        match std::fs::remove_dir_all(self.objects()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| self.objects().display().to_string())
+        for folder in [self.objects(), self.gates()] {
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| folder.display().to_string())?;
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Keeps what was announced, for a second start; it names passwords.
@@ -161,6 +163,17 @@ fn new_log(path: &Path) -> anyhow::Result<File> {
         std::fs::rename(path, path.with_extension("before"))?;
     }
     File::create(path).with_context(|| path.display().to_string())
+}
+
+/// Makes a folder that its owner alone can enter.
+pub(crate) fn make_private(folder: &Path) -> anyhow::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+            .with_context(|| folder.display().to_string()),
+    }
 }
 
 /// The text of a file, none where it is missing.

@@ -11,6 +11,7 @@ mod database;
 mod demo;
 mod folder;
 mod front;
+mod gates;
 mod load;
 mod reach;
 mod services;

@@ -320,7 +320,10 @@ impl Wiring<'_> {
         settings(&platform_service::config::SPEC, &given)
     }
 
-    fn app_settings(&self, platform_url: &str) -> anyhow::Result<app_service::config::Settings> {
+    pub(crate) fn app_settings(
+        &self,
+        platform_url: &str,
+    ) -> anyhow::Result<app_service::config::Settings> {
         let Credentials {
             app_key,
             platform_key,

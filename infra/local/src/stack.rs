@@ -21,6 +21,7 @@ use crate::database::{self, Database};
 use crate::demo::Seeder;
 use crate::folder::{Claimed, Folder};
 use crate::front;
+use crate::gates::Gates;
 use crate::reach::Reach;
 use crate::services::{Replica, Wiring};
 
@@ -153,6 +154,7 @@ struct Running {
     app: Replica,
     front: JoinHandle<kit::serve::DrainReport>,
     stop_front: CancellationToken,
+    gates: JoinHandle<()>,
 }
 
 impl Running {
@@ -190,40 +192,51 @@ impl Running {
             deadline: DRAIN,
         };
         let limits = ServeLimits::default();
-        let running = Self {
-            front: tokio::spawn(kit::serve::serve(front, router, limits, drain)),
+        let front = tokio::spawn(kit::serve::serve(front, router, limits, drain));
+        let gates = seed(wiring, &platform, &url, folder).await?;
+        Ok(Self {
+            front,
             stop_front,
             platform,
             app,
-        };
-        running.seed(wiring, &url, folder).await?;
-        Ok(running)
-    }
-
-    async fn seed(&self, wiring: &Wiring<'_>, url: &str, folder: &Folder) -> anyhow::Result<()> {
-        let reach = Reach::new(&self.platform.internal_url(), wiring.credentials)?;
-        let seeder = Seeder {
-            visitor: Api::new(url)?,
-            operator_key: &wiring.credentials.operator_key,
-            password: &wiring.credentials.demo_password,
-            reach: &reach,
-        };
-        let seeded = folder.seeded();
-        step("Demo tenants", async {
-            if !(seeded.exists() && seeder.is_seeded().await?) {
-                seeder.seed().await?;
-                std::fs::write(&seeded, "")?;
-            }
-            Ok(())
+            gates: tokio::spawn(gates.keep_fresh()),
         })
-        .await
     }
 
     /// Finishes open requests, from the outside in.
     async fn stop(self) -> anyhow::Result<()> {
+        self.gates.abort();
         self.stop_front.cancel();
         self.front.await?;
         self.app.stop().await?;
         self.platform.stop().await
     }
+}
+
+/// Makes the demo tenants, and the tokens that show their gates.
+async fn seed(
+    wiring: &Wiring<'_>,
+    platform: &Replica,
+    url: &str,
+    folder: &Folder,
+) -> anyhow::Result<Gates> {
+    let internal_url = platform.internal_url();
+    let reach = Reach::new(&internal_url, wiring.credentials)?;
+    let seeder = Seeder {
+        visitor: Api::new(url)?,
+        operator_key: &wiring.credentials.operator_key,
+        password: &wiring.credentials.demo_password,
+        reach: &reach,
+    };
+    let seeded = folder.seeded();
+    step("Demo tenants", async {
+        if !(seeded.exists() && seeder.is_seeded().await?) {
+            seeder.seed().await?;
+            std::fs::write(&seeded, "")?;
+        }
+        let auth = wiring.app_settings(&internal_url)?.auth;
+        let reach = Reach::new(&internal_url, wiring.credentials)?;
+        Gates::open(reach, auth, folder).await
+    })
+    .await
 }

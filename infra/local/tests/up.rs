@@ -1,17 +1,25 @@
 //! `cargo up` as its user meets it: the program in a process of its own, its lines pasted into a shell.
 //!
-//! Deliberately one long story, because each start takes seconds. Invariant: what is looked at is what stands
+//! Deliberately few long stories, because each start takes seconds. Invariant: what is looked at is what stands
 //! on the terminal, what a shell makes of it, and what is left on the disk.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::panic, reason = "a test says why it fails")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the server is looked at as its superuser"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use postgres_server::{Binaries, DataFolder, Port, Profile, Server, ServerConfig};
+use secrecy::ExposeSecret as _;
+use sqlx::ConnectOptions as _;
 
 /// How long a line may be waited for; far longer than any takes.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -25,9 +33,14 @@ struct Up {
 
 impl Up {
     fn start(data: &Path, port: &str) -> Self {
+        Self::run(data, &["--port", port])
+    }
+
+    fn run(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
-            .args(["--port", port, "--data"])
+            .arg("--data")
             .arg(data)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -74,9 +87,22 @@ impl Up {
             .to_owned()
     }
 
+    /// Of every demo user.
+    fn password(&self) -> &str {
+        let (_, rest) = self
+            .said
+            .iter()
+            .find_map(|line| line.split_once("password of everybody: "))
+            .unwrap_or_else(|| panic!("no password in {:#?}", self.said));
+        rest.trim_end_matches(')')
+    }
+
     /// The lines that are to be pasted.
     fn to_paste(&self) -> Vec<String> {
-        let is_one = |line: &&String| line.starts_with("curl ") || line.starts_with("TOKEN=");
+        let is_one = |line: &&String| {
+            let mut starts = ["curl ", "TOKEN=", "for T in "].into_iter();
+            starts.any(|start| line.starts_with(start))
+        };
         self.said.iter().filter(is_one).cloned().collect()
     }
 
@@ -90,6 +116,14 @@ impl Up {
         let status = self.child.wait().unwrap();
         self.said.extend(self.lines.iter());
         (status, self.said.join("\n"))
+    }
+
+    /// Asks it to stop, and waits for a good end.
+    fn stop(mut self) -> String {
+        self.signal("-INT");
+        let (status, said) = self.over();
+        assert!(status.success(), "{said}");
+        said
     }
 }
 
@@ -131,21 +165,84 @@ fn try_reading(up: &Up) {
     assert!(refused.trim().ends_with("403"), "{refused}");
 }
 
-#[test]
-fn a_start_is_found_again_adopted_and_stopped() {
+/// The tenants that are held back or gone, as their people meet them.
+fn try_the_closed(up: &Up) {
+    let lines = up.to_paste();
+    let refused = pasted(&lines[3]);
+    assert!(
+        refused.contains(r#""code":"tenant-read-only""#),
+        "{refused}"
+    );
+    assert!(refused.trim().ends_with("403"), "{refused}");
+    let refused = pasted(&lines[4]);
+    let suspended = refused.find(r#""code":"tenant-suspended""#);
+    let deleted = refused.find(r#""code":"tenant-deleted""#);
+    assert!(suspended.is_some() && suspended < deleted, "{refused}");
+    assert!(refused.contains("\n403\n"), "{refused}");
+    assert!(refused.trim().ends_with("410"), "{refused}");
+}
+
+/// The tenant that is a schema version behind until somebody comes.
+fn try_the_one_behind(up: &Up) {
+    let versions = || pasted(&up.to_paste()[5]).trim().to_owned();
+    let newest = tenant_migrations::entries().len();
+    let (old, new) = (newest - 1, newest);
+    let before = versions();
+    let behind = format!(r#""entries":{old}"#);
+    assert!(before.contains(&behind), "{before}");
+    let (url, password) = (up.value("API"), up.password());
+    let came = pasted(&format!(
+        "curl -s -o /dev/null -w '%{{http_code}}' {url}/v1/auth/login -H 'x-tenant-id: t_behind' \
+         -H 'content-type: application/json' \
+         -d '{{\"email\":\"owner@behind.example\",\"password\":\"{password}\"}}'"
+    ));
+    assert_eq!(came, "200");
+    let began = Instant::now();
+    while versions() != before.replace(&behind, &format!(r#""entries":{new}"#)) {
+        assert!(began.elapsed() < PATIENCE, "{}", versions());
+    }
+}
+
+/// One page about both APIs, with nothing from elsewhere.
+fn try_the_documentation(url: &str) {
+    let page = pasted(&format!("curl -sL {url}/docs"));
+    assert!(page.contains("swagger-ui"), "{page}");
+    assert!(!page.contains("://"), "{page}");
+    for part in ["swagger-ui-bundle.js", "swagger-ui.css"] {
+        assert!(page.contains(part), "{page}");
+        let show = "-sL -o /dev/null -w '%{http_code} %{size_download}'";
+        let loaded = pasted(&format!("curl {show} {url}/docs/{part}"));
+        let (status, bytes) = loaded.split_once(' ').unwrap();
+        assert_eq!(status, "200", "{part}");
+        assert!(bytes.parse::<usize>().unwrap() > 10_000, "{part}: {bytes}");
+    }
+    let document = pasted(&format!("curl -s {url}/openapi.json"));
+    for path in ["/v1/signup", "/v1/tenants/{id}/suspend", "/v1/entries"] {
+        assert!(document.contains(&format!("\"{path}\":")), "{path}");
+    }
+}
+
+/// A folder that the server's user can reach: a server does not run as root.
+fn folder() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
-    // A server does not run as root: its user must get here.
     std::fs::set_permissions(data.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    data
+}
+
+#[test]
+fn a_start_is_found_again_adopted_stopped_and_wiped() {
+    let data = folder();
     let mut first = Up::start(data.path(), "0");
     first.until("Ctrl-C stops it");
     try_signing_up(&first);
     try_reading(&first);
     let (url, key) = (first.value("API"), first.value("Operator key"));
     let port = url.rsplit(':').next().unwrap().to_owned();
-    let docs = pasted(&format!(
-        "curl -sL -o /dev/null -w '%{{http_code}}' {url}/docs"
-    ));
-    assert_eq!(docs, "200");
+    try_the_documentation(&url);
+    try_the_closed(&first);
+    try_the_one_behind(&first);
+    // On data of its own, beside what runs.
+    let mut tour = Up::run(data.path(), &["tour"]);
     let secrets = std::fs::metadata(data.path().join("local/credentials.json")).unwrap();
     assert_eq!(secrets.permissions().mode() & 0o777, 0o600);
 
@@ -155,6 +252,11 @@ fn a_start_is_found_again_adopted_and_stopped() {
     for known in ["It is running already", &url, &key] {
         assert!(said.contains(known), "{known} is not in {said}");
     }
+
+    // Nor does one that would wipe.
+    let (status, said) = Up::run(data.path(), &["--port", "0", "--fresh"]).over();
+    assert!(!status.success(), "{said}");
+    assert!(said.contains("stop that one first"), "{said}");
 
     // A port that somebody has is named.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -171,11 +273,91 @@ fn a_start_is_found_again_adopted_and_stopped() {
     assert_eq!(server_process(data.path()), server);
     assert_eq!(second.value("Operator key"), key);
     try_reading(&second);
-
-    second.signal("-INT");
-    let (status, said) = second.over();
-    assert!(status.success(), "{said}");
+    try_the_closed(&second);
+    assert_eq!(signed_up(&second), 1, "what was signed up is there");
+    has_toured(&mut tour);
+    second.stop();
     assert!(!data.path().join("postgres/data/postmaster.pid").exists());
+
+    // Wiped: other secrets, and nothing of what was there.
+    let mut fresh = Up::run(data.path(), &["--port", "0", "--fresh"]);
+    fresh.until("Ctrl-C stops it");
+    assert_ne!(fresh.value("Operator key"), key);
+    try_reading(&fresh);
+    assert_eq!(signed_up(&fresh), 0, "nothing is left");
+    fresh.stop();
+}
+
+/// How many of the sign-ups that were pasted are there.
+fn signed_up(up: &Up) -> usize {
+    let (url, key) = (up.value("API"), up.value("Operator key"));
+    let found = pasted(&format!(
+        "curl -s '{url}/v1/tenants?text=globex' -H 'authorization: Bearer {key}'"
+    ));
+    found.matches(r#""id":"t_globex_"#).count()
+}
+
+/// It ends well, and has shown what it promises.
+fn has_toured(tour: &mut Up) {
+    let (status, said) = tour.over();
+    assert!(status.success(), "{said}");
+    let (_, summary) = said.split_once("That was it:").unwrap();
+    for shown in [
+        "two tenants with databases of their own",
+        "403 tenant-mismatch at the API, and PostgreSQL's own \"permission denied",
+        " s without platform-service: ",
+        "requests, 0 failed",
+        ", 0 failed otherwise; all served again",
+    ] {
+        assert!(summary.contains(shown), "{shown:?} is not in {said}");
+    }
+}
+
+/// A server that is not the program's.
+async fn somebodys_server() -> Server {
+    let config = ServerConfig {
+        binaries: Binaries::find(None).unwrap(),
+        data: DataFolder::Temporary,
+        port: Port::Free,
+        profile: Profile::ThrowAway,
+        max_connections: 120,
+        extra: Vec::new(),
+    };
+    Server::start(config).await.unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_somebody_else_is_used_and_left_as_it_is() {
+    let server = somebodys_server().await;
+    let superuser = server.superuser();
+    let url = format!(
+        "postgres://{}:{}@{}:{}",
+        superuser.user,
+        superuser.password.expose_secret(),
+        superuser.host,
+        superuser.port
+    );
+    let data = folder();
+    let mut up = Up::run(data.path(), &["--port", "0", "--database-url", &url]);
+    up.until("Ctrl-C stops it");
+    try_reading(&up);
+    let said = up.stop();
+    let named = format!("the server at 127.0.0.1:{}, as postgres", superuser.port);
+    assert!(said.contains(&named), "{said}");
+    assert!(!said.contains(superuser.password.expose_secret()), "{said}");
+    assert!(
+        !data.path().join("postgres").exists(),
+        "no server of its own"
+    );
+    // It serves on, with everything in it.
+    let mut superuser = superuser.options("postgres").connect().await.unwrap();
+    let tenants =
+        "select count(*) from pg_database where datname in ('t_acme', 'tenantry_registry')";
+    let tenants: i64 = sqlx::query_scalar(tenants)
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    assert_eq!(tenants, 2);
 }
 
 /// Runs it against a server that is not there.
