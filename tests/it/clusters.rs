@@ -3,14 +3,13 @@
 //! Deliberately nothing of what a cluster is used for. Invariant: a server of another installation is not
 //! touched unless that installation is named.
 
+mod addresses;
 mod removals;
 
 use contract::Code;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use world::{Postgres, TenantHandle, World, until};
-
-use crate::support::entry;
+use world::{Postgres, World};
 
 fn cluster(name: &str, server: &Postgres) -> Value {
     let superuser = server.superuser();
@@ -56,61 +55,4 @@ async fn a_server_of_another_installation_is_taken_only_by_its_name() {
         .refused(Code::Conflict);
     let detail = refused.detail.unwrap_or_default();
     assert!(detail.contains("the cluster taken already"), "{detail}");
-}
-
-#[tokio::test]
-async fn a_cluster_is_reached_at_another_address_once_it_proves_itself_there() {
-    let world = World::start().await;
-    let operator = world.operator();
-    world.second_cluster().await;
-    let acme = tenant_on_main(&world).await;
-    let change = async |body: Value| operator.patch("/v1/clusters/main", body).await;
-    let moved = change(json!({ "host": "localhost" })).await.expect(200);
-    assert_eq!(moved.json()["host"], "localhost");
-    let info = format!("/internal/tenants/{}/db-info", acme.id());
-    let route: Value = world.service().get(&info).await.expect(200).json();
-    assert_eq!(route["database"]["cluster"]["host"], "localhost");
-    until("sessions come by the new address", || async {
-        acme.owner().get("/v1/entries").await.expect(200);
-        operator.get("/v1/clusters/main").await.expect(200).json()["host"] == "localhost"
-    })
-    .await;
-    acme.owner()
-        .post("/v1/entries", entry("Moved"))
-        .await
-        .expect(201);
-    tenant_on_main(&world).await;
-
-    let other: Value = operator.get("/v1/clusters/second").await.expect(200).json();
-    let taken = change(json!({ "host": other["host"], "port": other["port"] })).await;
-    taken.refused(Code::Conflict);
-    // Under another name of that server's address.
-    let wrong = change(json!({ "port": other["port"] })).await.expect(422);
-    assert_eq!(wrong.json()["errors"][0]["pointer"], "/host", "{wrong}");
-    for (odd, field) in [
-        (json!({ "port": 1 }), "/host"),
-        (json!({ "host": "a b" }), "/host"),
-        (json!({ "port": 0 }), "/port"),
-        (json!({ "tls": "require" }), "/tls"),
-    ] {
-        let refused = change(odd).await.expect(422);
-        assert_eq!(refused.json()["errors"][0]["pointer"], field, "{refused}");
-    }
-    let kept: Value = operator.get("/v1/clusters/main").await.expect(200).json();
-    assert_eq!(
-        (&kept["host"], &kept["port"]),
-        (&moved.json()["host"], &moved.json()["port"])
-    );
-    acme.owner().get("/v1/entries").await.expect(200);
-}
-
-/// Signs up until somebody is placed on the first cluster.
-async fn tenant_on_main(world: &World) -> TenantHandle {
-    let full = json!({ "status": "full" });
-    let operator = world.operator();
-    operator
-        .patch("/v1/clusters/second", full)
-        .await
-        .expect(200);
-    world.tenant("here").await
 }

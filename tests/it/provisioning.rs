@@ -354,6 +354,36 @@ async fn a_closed_platform_takes_tenants_from_operators_alone() {
 }
 
 #[tokio::test]
+async fn a_tier_that_operators_give_is_not_chosen_at_the_sign_up() {
+    let world = World::start().await;
+    let wanted = |tier: &str| {
+        let mut body = signup(&unique("tier"));
+        body["tier"] = tier.into();
+        body
+    };
+    let visitor = world.visitor();
+    let refused = visitor
+        .post("/v1/signup", wanted("enterprise"))
+        .await
+        .expect(422);
+    let error = refused.json()["errors"][0].clone();
+    assert_eq!(error["pointer"], "/tier");
+    assert_eq!(
+        error["detail"],
+        "cannot be chosen here: choose one of standard, premium"
+    );
+    let given = world
+        .operator()
+        .post("/v1/tenants", wanted("enterprise"))
+        .await;
+    assert!(matches!(given.status(), 201 | 202), "{given}");
+    let open = json!({ "self_service": true });
+    let changed = world.operator().patch("/v1/tiers/enterprise", open).await;
+    assert_eq!(changed.expect(200).json()["self_service"], true);
+    world.sign_up(wanted("enterprise")).await;
+}
+
+#[tokio::test]
 async fn sign_ups_from_one_address_are_limited_before_anything_is_made() {
     let world = World::shared().await;
     let visitor = world.visitor();

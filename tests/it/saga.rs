@@ -376,6 +376,54 @@ const NOTE_CLAIMS: &str = "create table public.claim (stock bigint, operation uu
          execute function public.note_claim()";
 
 #[tokio::test]
+async fn an_operation_that_cannot_be_read_is_left_to_others_and_is_stuck_when_there_are_none() {
+    let world = patient(1).await;
+    let (operator, registry) = (world.operator(), world.postgres());
+    let tenant = world.tenant("unreadable").await;
+    let id = uuid::Uuid::now_v7();
+    // As another release would have begun it.
+    let begun = format!(
+        "insert into registry.operation (id, kind, tenant_id, state, step, plan, requested_by)
+         values ('{id}', 'suspend', '{}', 'running', 'wall', '{{\"of\": \"another release\"}}', 'platform')",
+        tenant.id()
+    );
+    registry.run("registry", &begun).await;
+    let path = format!("/v1/operations/op_{}", id.simple());
+    let laid_aside = async || {
+        let sql = format!(
+            "select count(*) from registry.operation
+             where id = '{id}' and lease is null and run_at > now()"
+        );
+        until("it is laid aside", || async {
+            registry.number("registry", &sql).await == 1
+        })
+        .await;
+        operator.get(&path).await.expect(200).json()["state"].clone()
+    };
+    assert_eq!(laid_aside().await, "running");
+    world.tenant("others-go-on").await;
+    let cancel = format!("{path}/cancel");
+    let refused = operator.post(&cancel, json!({})).await;
+    refused.refused(Code::NotCancellable);
+    let old = format!(
+        "update registry.operation set created_at = now() - interval '1 hour', run_at = now()
+         where id = '{id}'"
+    );
+    registry.run("registry", &old).await;
+    until("it is stuck", || async {
+        let shown = operator.get(&path).await.expect(200).json();
+        shown["state"] == "stuck"
+            && shown["failure"]["detail"]
+                .to_string()
+                .contains("cannot read")
+    })
+    .await;
+    let retry = format!("{path}/retry");
+    operator.post(&retry, json!({})).await.expect(202);
+    assert_eq!(laid_aside().await, "running");
+}
+
+#[tokio::test]
 async fn many_sign_ups_at_once_all_end_active_and_none_takes_a_copy_of_another() {
     const STOCK: u32 = 8;
     const SIGN_UPS: usize = 32;

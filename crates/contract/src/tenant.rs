@@ -190,8 +190,13 @@ impl DatabaseRef {
     /// It is neither copied with a template nor part of a single-database dump, so a database that
     /// carries it is the one that the platform meant.
     pub fn marker(&self) -> String {
-        format!("tenantry:{}:{}", self.name, self.copy)
+        marker(&self.name, self.copy)
     }
+}
+
+/// The [marker](DatabaseRef::marker) of the database of this name that is this copy.
+pub fn marker(name: &str, copy: u32) -> String {
+    format!("tenantry:{name}:{copy}")
 }
 
 /// How a cluster is reached.

@@ -10,16 +10,16 @@ use adapters::secret_store::{ClusterRole, SecretError, SecretSubject};
 use contract::secret::{Secret, SecretRef};
 use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE, TlsMode};
 use contract::{ClusterName, Code};
-use kit::db::{Login, OnConstraint as _};
-use kit::error::{Problem, Result, Rule, chain, kept};
+use kit::db::OnConstraint as _;
+use kit::error::{Problem, Result, kept};
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ServerWarning;
+use super::address::{Address, host_rule, is_word, port_rule, words};
 use super::capacity::Capacity;
-use super::connections::{MAINTENANCE_DATABASE, login_options, open};
 use super::placement::ClusterStatus;
 use super::postgres;
 use super::roles::{self, Failure, Inspection, Mark, Passwords, Replication};
@@ -28,11 +28,7 @@ use crate::audit::{self, Action, Actor};
 use crate::platform::Platform;
 use crate::tiers;
 
-const MAX_HOST_CHARS: usize = 253;
 const MAX_REGION_CHARS: usize = 40;
-/// How long a login may take.
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-const APPLICATION: &str = "platform-service setup";
 
 /// An existing server that becomes a cluster.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -110,7 +106,10 @@ pub(super) async fn add(
     )
     .await
     .map_err(unusable)?;
-    prove(&new, &passwords).await?;
+    address(&new)
+        .admits(PLATFORM_ROLE, &passwords.platform)
+        .await?;
+    address(&new).admits(SCHEMA_ROLE, &passwords.schema).await?;
     warnings.extend(roles::look_back(&mut admin).await.map_err(unusable)?);
     warnings.extend(passwordless(&new).await);
     warnings.extend(roles::marking(&mut admin).await.map_err(unusable)?);
@@ -132,25 +131,12 @@ pub(super) async fn add(
     Ok((row, warnings))
 }
 
-fn word(text: &str, most: usize) -> bool {
-    (1..=most).contains(&text.chars().count()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-pub(super) fn host_rule(host: &str) -> Rule {
-    let is_one = word(host, MAX_HOST_CHARS);
-    ("/host", "is a host name or an address", is_one)
-}
-
-pub(super) fn port_rule(port: u16) -> Rule {
-    ("/port", "is 1 to 65535", port > 0)
-}
-
 fn check(new: &NewCluster) -> Result<()> {
     let rules = [
         (
             "/region",
             "is 1 to 40 visible ASCII characters",
-            word(&new.region, MAX_REGION_CHARS),
+            is_word(&new.region, MAX_REGION_CHARS),
         ),
         host_rule(&new.host),
         port_rule(new.port),
@@ -239,13 +225,10 @@ async fn check_unmarked(
 }
 
 async fn log_in(new: &NewCluster) -> Result<PgConnection> {
-    let login = Login {
-        role: &new.admin_user,
-        password: &new.admin_password,
-        database: MAINTENANCE_DATABASE,
-        application: APPLICATION,
-    };
-    connect(new, login).await.map_err(|error| {
+    let entered = address(new)
+        .enter(&new.admin_user, &new.admin_password)
+        .await;
+    entered.map_err(|error| {
         let field = match kit::db::Fault::of(&error) {
             kit::db::Fault::LoginRefused => "/admin_password",
             _ if matches!(error, sqlx::Error::Tls(_)) => "/tls",
@@ -258,27 +241,11 @@ async fn log_in(new: &NewCluster) -> Result<PgConnection> {
     })
 }
 
-async fn connect(new: &NewCluster, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {
-    connect_at((&new.host, new.port, new.tls), login).await
-}
-
-/// A connection to a server that is no cluster, or at another address than its cluster's.
-pub(super) async fn connect_at(
-    (host, port, tls): (&str, u16, TlsMode),
-    login: Login<'_>,
-) -> Result<PgConnection, sqlx::Error> {
-    let options = login_options(host, port, tls, login);
-    tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
-        .await
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-}
-
-/// What the server said, for an operator who adds it: no address, no password, no statement.
-pub(super) fn words(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(refused) => refused.message().to_owned(),
-        sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
-        other => chain(other),
+fn address(new: &NewCluster) -> Address<'_> {
+    Address {
+        host: &new.host,
+        port: new.port,
+        tls: new.tls,
     }
 }
 
@@ -290,40 +257,9 @@ fn unusable(error: sqlx::Error) -> Problem {
     .caused_by(error)
 }
 
-/// Both logins work with their new passwords.
-async fn prove(new: &NewCluster, passwords: &Passwords) -> Result<()> {
-    for (role, password) in [
-        (PLATFORM_ROLE, &passwords.platform),
-        (SCHEMA_ROLE, &passwords.schema),
-    ] {
-        let login = Login {
-            role,
-            password,
-            database: MAINTENANCE_DATABASE,
-            application: APPLICATION,
-        };
-        let proof = async { connect(new, login).await?.close().await };
-        proof.await.map_err(|error| {
-            let detail = format!("the role {role} cannot log in: {}", words(&error));
-            Problem::field("/host", detail)
-        })?;
-    }
-    Ok(())
-}
-
 /// A server that lets a wrong password in has no walls between tenants.
 async fn passwordless(new: &NewCluster) -> Option<ServerWarning> {
-    let wrong = Secret::random();
-    let login = Login {
-        role: PLATFORM_ROLE,
-        password: &wrong,
-        database: MAINTENANCE_DATABASE,
-        application: APPLICATION,
-    };
-    let connection = connect(new, login).await.ok()?;
-    // What becomes of this connection says nothing any more.
-    let _ = connection.close().await;
-    Some(ServerWarning {
+    address(new).admits_anybody().await.then(|| ServerWarning {
         about: "pg_hba.conf",
         detail: "The server lets us in with a wrong password: set scram-sha-256 for every \
                  address that the services come from, or nothing keeps tenants apart."

@@ -4,22 +4,18 @@
 //! commits with its audit row; another address is proven to be the same cluster first, and reaches the
 //! replicas with a new generation of each tenant there.
 
-use adapters::secret_store::{ClusterRole, SecretSubject};
 use axum::extract::State;
 use contract::operator::cluster::ClusterPatch;
-use contract::tenant::PLATFORM_ROLE;
 use contract::{ClusterName, Code};
-use kit::db::Login;
 use kit::error::{Problem, Result, kept};
 use kit::extract::{Json, Path};
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::add::{check_address, connect_at, host_rule, port_rule, refuse, words};
+use super::add::check_address;
+use super::address::{Address, host_rule, port_rule};
 use super::capacity::Capacity;
-use super::connections::{APPLICATION, MAINTENANCE_DATABASE};
-use super::roles::{self, Mark};
+use super::proof::{self, Proof};
 use super::store::{self, ClusterRow};
 use super::{ClusterView, Holdings};
 use crate::audit::{self, Action};
@@ -32,8 +28,9 @@ use crate::{feed, tenants, tiers};
 /// What is on it stays: see the drain for that. A smaller connection budget reaches the services with
 /// their next heartbeat; one that is larger than its server has connections is refused. Another host, port
 /// or way of protection is for the same server, or one that took its place: what answers there has to be
-/// this cluster, and no standby. Services turn to it at once; what is under way at the old address ends
-/// there.
+/// this cluster with every database that is served from it, no standby, and the only one that takes writes:
+/// a server that it takes over from is stopped first. Services turn to it at once; what is under way at the
+/// old address ends there.
 #[utoipa::path(
     patch,
     path = "/v1/clusters/{name}",
@@ -49,6 +46,7 @@ pub(super) async fn update(
     Path(name): Path<ClusterName>,
     Json(patch): Json<ClusterPatch>,
 ) -> Result<Json<ClusterView>> {
+    let proof = prove(&platform, &name, &patch).await?;
     let mut transaction = platform.registry.begin().await?;
     let row = store::find_for_update(&mut transaction, &name)
         .await?
@@ -62,23 +60,15 @@ pub(super) async fn update(
     }
     let holdings = store::holdings(&mut transaction, &[name.to_string()]).await?;
     let held: Holdings = holdings.get(name.as_str()).copied().unwrap_or_default();
-    if let (Some(budget), Some(server)) = (patch.connection_budget, held.connections)
-        && budget > server.all
-    {
-        let rule = format!(
-            "is more than the server has: {} connections for ordinary logins (max_connections)",
-            server.all
-        );
-        return Err(Problem::field("/connection_budget", rule));
-    }
     let before = row.clone();
+    let budget = patch.connection_budget;
     let row = changed(row, patch)?;
-    let moved = (&before.host, before.port, before.tls) != (&row.host, row.port, row.tls);
-    if moved {
-        if (&before.host, before.port) != (&row.host, row.port) {
-            check_address(&mut transaction, &row.host, row.port).await?;
-        }
-        prove(&platform, &mut transaction, &row).await?;
+    let moved = Address::from(&before) != Address::from(&row);
+    match &proof {
+        Some(proof) => proof.holds(&before, row.connection_budget)?,
+        // Since this looked, somebody else turned it to yet another address.
+        None if moved => return Err(proof::changed_meanwhile()),
+        None => fits(budget, held)?,
     }
     store::update(&mut transaction, &row).await?;
     let action = Action::ClusterUpdated;
@@ -95,35 +85,47 @@ pub(super) async fn update(
     Ok(Json(ClusterView::new(row, held)))
 }
 
-/// Proves that what answers at a cluster's new address is that cluster.
-async fn prove(platform: &Platform, registry: &mut PgConnection, row: &ClusterRow) -> Result<()> {
-    let subject = SecretSubject::Cluster(row.name.clone(), ClusterRole::Platform);
-    let password = platform.seal.open(&subject, &row.platform_credential).await;
-    let password = password.map_err(Problem::internal)?;
-    let login = Login {
-        role: PLATFORM_ROLE,
-        password: &password,
-        database: MAINTENANCE_DATABASE,
-        application: APPLICATION,
-    };
-    let refused = |error: sqlx::Error| {
-        let field = match error {
-            sqlx::Error::Tls(_) => "/tls",
-            _ => "/host",
-        };
-        let rule = format!("the cluster cannot be entered there: {}", words(&error));
-        Problem::field(field, rule)
-    };
-    let connected = connect_at((&row.host, row.port, row.tls), login).await;
-    let mut connection = connected.map_err(refused)?;
-    let inspection = roles::inspect(&mut connection).await.map_err(refused)?;
-    let ours = Mark::new(&row.name, store::installation(registry).await?);
-    if inspection.mark() != Some(ours) {
-        let rule = "the server there is not this cluster";
-        return Err(Problem::field("/host", rule));
+/// Whether the server has as many connections as it was asked for.
+fn fits(budget: Option<u32>, held: Holdings) -> Result<()> {
+    match (budget, held.connections) {
+        (Some(budget), Some(server)) if budget > server.all => {
+            let rule = format!(
+                "is more than the server has: {} connections for ordinary logins (max_connections)",
+                server.all
+            );
+            Err(Problem::field("/connection_budget", rule))
+        }
+        _ => Ok(()),
     }
-    refuse(inspection.judge(row.connection_budget).0)?;
-    connection.close().await.map_err(refused)
+}
+
+/// Looks at the address that a change names, if it is another one.
+async fn prove(
+    platform: &Platform,
+    name: &ClusterName,
+    patch: &ClusterPatch,
+) -> Result<Option<Proof>> {
+    if patch.host.is_none() && patch.port.is_none() && patch.tls.is_none() {
+        return Ok(None);
+    }
+    let mut registry = platform.registry.acquire().await?;
+    let before = store::find(&mut registry, name).await?;
+    let before = before.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let host = patch.host.as_deref().unwrap_or(&before.host).to_owned();
+    let to = Address {
+        host: &host,
+        port: patch.port.unwrap_or(before.port),
+        tls: patch.tls.unwrap_or(before.tls),
+    };
+    if to == Address::from(&before) {
+        return Ok(None);
+    }
+    kept([host_rule(to.host), port_rule(to.port)])?;
+    if (to.host, to.port) != (before.host.as_str(), before.port) {
+        check_address(&mut registry, to.host, to.port).await?;
+    }
+    drop(registry);
+    proof::prove(platform, before, to).await.map(Some)
 }
 
 fn changed(mut row: ClusterRow, patch: ClusterPatch) -> Result<ClusterRow> {

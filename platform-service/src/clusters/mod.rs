@@ -4,6 +4,7 @@
 //! only when every check of it passed, and its administrator's login is used once and kept nowhere.
 
 mod add;
+mod address;
 mod capacity;
 mod change;
 pub(crate) mod connections;
@@ -12,6 +13,7 @@ mod measure;
 pub(crate) mod moving;
 pub(crate) mod placement;
 pub(crate) mod postgres;
+mod proof;
 mod query_login;
 mod remove;
 mod roles;

@@ -255,6 +255,8 @@ pub(crate) async fn update(
         "update registry.cluster
          set status = $2, labels = $3, tiers = $4, weight = $5, connection_budget = $6,
              max_databases = $7, max_disk_bytes = $8, host = $9, port = $10, tls = $11,
+             -- What was measured is of the server that was there.
+             measured_at = case when (host, port) = ($9, $10) then measured_at end,
              updated_at = now()
          where name = $1",
         cluster.name.as_str(),

@@ -4,15 +4,15 @@
 //! says why and stops no other.
 
 use adapters::secret_store::SecretSubject;
-use contract::OperationId;
 use contract::secret::SecretRef;
+use contract::{Code, OperationId};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::outcome::failure_of;
-use super::saga::{Cancel, Progress, Saga, Traits};
+use super::saga::{Cancel, Progress, Saga, Traits, Wish};
 use super::{Head, Step, Stop, children};
 use crate::audit::Actor;
 use crate::platform::Platform;
@@ -72,6 +72,11 @@ impl BulkCreatePlan {
     }
 
     async fn make(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.wish == Wish::End {
+            let mut registry = platform.registry.acquire().await?;
+            let cancelled = failure_of(&Problem::new(Code::OperationCancelled));
+            store::give_up(&mut registry, head.id, &cancelled).await?;
+        }
         self.settle(platform, head).await?;
         let (shared, parent) = (platform.clone(), head.id);
         let looked = children::advance(platform, head, AT_ONCE, move |db, room| {
@@ -121,8 +126,11 @@ async fn begin_rows(
             Ok((tenant, child)) => {
                 store::begun(&mut *connection, place, &tenant, child).await?;
             }
-            // It may pass, and what was begun before it is not lost: all of it is tried again.
-            Err(problem) if problem.code().is_retryable() => return Err(problem.into()),
+            // It may pass, and what was begun before it is not lost: all of it is tried again. What is
+            // wrong here, such as a key that the ring lacks, is not the row's fault.
+            Err(problem) if problem.code().is_retryable() || problem.code() == Code::Internal => {
+                return Err(problem.into());
+            }
             Err(problem) => {
                 let failure = failure_of(&problem);
                 store::failed(&mut *connection, place, &failure).await?;

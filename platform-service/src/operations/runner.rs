@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::faults::{Fault, Faults};
-use super::outcome::{Stop, Turn, Way, next};
+use super::outcome::{Stop, Turn, Way, failure_of, next};
 use super::saga::Lane;
-use super::store::{self, Hold};
+use super::store::{self, Due, Hold};
 use super::{Operation, OperationState, Plan, Reserved, Step};
 use crate::platform::Platform;
 
@@ -30,6 +30,8 @@ const AT_ONCE: usize = 32;
 const LONG_AT_ONCE: usize = 6;
 /// Reserved operations that wait for the runner; more are found when their lease is over.
 const WAITING: usize = 1024;
+/// How soon an operation is looked at again that cannot be read, and for how long others may go on with it.
+const UNREADABLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15 * 60));
 /// Pause before a write to the registry is tried again.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -166,15 +168,39 @@ impl Runner {
                 store::lease_due(&mut registry, self.lease()).await
             };
             match leased.await {
-                Ok(Some(operation)) => {
+                Ok(Some(Due::Leased(operation))) => {
                     let (tell, _) = watch::channel(operation.head.state);
+                    let operation = *operation;
                     tracker.spawn(self.clone().drive(Job { operation, tell }));
                 }
+                Ok(Some(Due::Unreadable(id, error))) => self.lay_aside(id, &error).await,
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "due operations cannot be leased");
                     return;
                 }
+            }
+        }
+    }
+
+    /// Leaves an operation to those that can read it, for a time.
+    async fn lay_aside(&self, id: OperationId, cause: &sqlx::Error) {
+        let words = "This release cannot read how far it is: it was begun by another one. Run that one until \
+                     it is over, or look at what it has done and end it by hand.";
+        let failure = failure_of(&Problem::new(Code::Conflict).detail(words));
+        let laid = async {
+            let mut registry = self.platform.registry.acquire().await?;
+            Ok::<_, sqlx::Error>(store::lay_aside(&mut registry, id, UNREADABLE, &failure).await?)
+        };
+        let cause = chain(cause);
+        match laid.await {
+            Ok(true) => {
+                tracing::error!(operation.id = %id, cause, "an operation that nobody can read is stuck")
+            }
+            Ok(false) => tracing::warn!(operation.id = %id, cause, "an operation cannot be read"),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(operation.id = %id, error, "an operation cannot be laid aside");
             }
         }
     }

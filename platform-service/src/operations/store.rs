@@ -7,6 +7,7 @@ mod shown;
 
 use std::time::Duration;
 
+use contract::operator::operation::Failure;
 use contract::{ClusterName, OperationId, TenantId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -237,11 +238,24 @@ pub(crate) async fn tally(
     })
 }
 
-/// Leases the operation that has been due for longest, if one is.
+/// An operation that was due.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// The caller's, for as long as the lease is.
+    Leased(Box<Operation>),
+    /// This release cannot read it; another one's runner may.
+    Unreadable(OperationId, sqlx::Error),
+}
+
+/// Leases the operation that has been due for longest, if one is of a kind that is known here.
 pub(crate) async fn lease_due(
     connection: &mut PgConnection,
     lease_for: Duration,
-) -> Result<Option<Operation>, sqlx::Error> {
+) -> Result<Option<Due>, sqlx::Error> {
+    let known: Vec<String> = OperationKind::ALL
+        .iter()
+        .map(|kind| kind.as_str().to_owned())
+        .collect();
     let leased = sqlx::query!(
         r#"
         update registry.operation
@@ -250,33 +264,76 @@ pub(crate) async fn lease_due(
             select id from registry.operation
             where state in ('running', 'unwinding') and run_at <= now()
                 and (leased_until is null or leased_until < now())
+                and kind = any($3)
             order by run_at limit 1
             for update skip locked
         )
         returning id, kind, tenant_id, cluster, state, step, attempts, failure, plan,
             lease as "lease!", cancel_at is not null as "is_cancelled!",
-            extract(epoch from now() - created_at)::float8 as "age_seconds!"
+            extract(epoch from now() - coalesce(resumed_at, created_at))::float8 as "age_seconds!"
         "#,
         Uuid::now_v7(),
         interval(lease_for)?,
+        &known,
     )
     .fetch_optional(connection)
     .await?;
     let Some(row) = leased else { return Ok(None) };
-    Ok(Some(Operation {
-        head: Head {
-            id: OperationId::from_uuid(row.id),
-            lease: row.lease,
-            subject: subject(row.tenant_id, row.cluster)?,
-            state: parsed("operation.state", &row.state)?,
-            step: parsed("operation.step", &row.step)?,
-            attempts: row.attempts,
-            failure: optional_json("operation.failure", row.failure)?,
-            wish: wish(row.is_cancelled),
-            age: Duration::try_from_secs_f64(row.age_seconds).unwrap_or_default(),
-        },
-        plan: Plan::read(parsed("operation.kind", &row.kind)?, row.plan)?,
+    let id = OperationId::from_uuid(row.id);
+    let read = || {
+        Ok::<_, sqlx::Error>(Operation {
+            head: Head {
+                id,
+                lease: row.lease,
+                subject: subject(row.tenant_id, row.cluster)?,
+                state: parsed("operation.state", &row.state)?,
+                step: parsed("operation.step", &row.step)?,
+                attempts: row.attempts,
+                failure: optional_json("operation.failure", row.failure)?,
+                wish: wish(row.is_cancelled),
+                age: Duration::try_from_secs_f64(row.age_seconds).unwrap_or_default(),
+            },
+            plan: Plan::read(parsed("operation.kind", &row.kind)?, row.plan)?,
+        })
+    };
+    Ok(Some(match read() {
+        Ok(operation) => Due::Leased(Box::new(operation)),
+        Err(error) => Due::Unreadable(id, error),
     }))
+}
+
+/// Lays an operation that cannot be read aside for `pause`, without its lease; one that nothing was done
+/// about for `patience` is stuck. Gives whether it is.
+pub(crate) async fn lay_aside(
+    connection: &mut PgConnection,
+    id: OperationId,
+    (pause, patience): (Duration, Duration),
+    failure: &Failure,
+) -> Result<bool, sqlx::Error> {
+    let state = sqlx::query_scalar!(
+        "with last as (
+             select max(at) as at from registry.operation_step where operation_id = $1
+         )
+         update registry.operation
+         set lease = null, leased_until = null, run_at = now() + $2::interval,
+             state = case when given_up then $5 else state end,
+             resumes = case when given_up then state else resumes end,
+             failure = case when given_up then $4 else failure end
+         from last,
+             lateral (select greatest(last.at, operation_of.resumed_at, operation_of.created_at)
+                          < now() - $3::interval as given_up
+                      from registry.operation operation_of where operation_of.id = $1) judged
+         where operation.id = $1 and state in ('running', 'unwinding')
+         returning state",
+        id.uuid(),
+        interval(pause)?,
+        interval(patience)?,
+        to_json(failure)?,
+        OperationState::Stuck.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(state.as_deref() == Some(OperationState::Stuck.as_str()))
 }
 
 /// What an operation is about, from its columns.
@@ -455,7 +512,7 @@ pub(crate) async fn resume(
         "with resumed as (
              update registry.operation
              set state = coalesce(resumes, 'unwinding'), resumes = null, attempts = 0,
-                 run_at = now()
+                 run_at = now(), resumed_at = now()
              where id = $1 and state = $2
              returning id, step, state
          )

@@ -105,7 +105,11 @@ async fn taken_in(
 ) -> Result<(NewTenant, Reserved)> {
     let checked = async {
         let mut connection = platform.registry.acquire().await?;
-        check(platform, &mut connection, signup).await
+        let tenant = check(platform, &mut connection, signup).await?;
+        if actor == Actor::Signup {
+            tiers::check_self_service(&mut connection, &tenant.tier).await?;
+        }
+        Ok::<_, Problem>(tenant)
     };
     let (tenant, password) = tokio::join!(checked, strong_enough(signup));
     // A slug that is taken is the more useful thing to say.

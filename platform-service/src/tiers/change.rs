@@ -89,6 +89,7 @@ fn changed(mut tier: TierView, patch: TierPatch) -> Result<TierView> {
     }
     tier.grant.weight = patch.weight.unwrap_or(tier.grant.weight);
     tier.retention_days = patch.retention_days.unwrap_or(tier.retention_days);
+    tier.self_service = patch.self_service.unwrap_or(tier.self_service);
     kept([
         (
             "/weight",

@@ -22,7 +22,7 @@ use crate::platform::Platform;
 #[schema(example = json!({
     "name": "standard", "title": "Standard", "weight": 1,
     "limits": {"users": 50, "storage_bytes": 10_737_418_240_u64}, "features": ["entries"],
-    "retention_days": 30
+    "retention_days": 30, "self_service": true
 }))]
 pub(crate) struct TierView {
     /// What people read.
@@ -31,6 +31,8 @@ pub(crate) struct TierView {
     pub(crate) grant: TierGrant,
     /// How long a deleted tenant can be restored, in days.
     pub(crate) retention_days: u32,
+    /// Whether anybody may choose it at the sign-up; operators give the others.
+    pub(crate) self_service: bool,
 }
 
 /// All tiers.
@@ -85,6 +87,24 @@ pub(crate) async fn check_at(
         pointer.to_owned(),
         format!("is none of {}", names.join(", ")),
     ))
+}
+
+/// Checks that anybody may choose a tier; the problem names those that they may.
+pub(crate) async fn check_self_service(connection: &mut PgConnection, name: &str) -> Result<()> {
+    let tiers = store::list(connection).await?;
+    let open: Vec<&str> = tiers
+        .iter()
+        .filter(|tier| tier.self_service)
+        .map(|tier| tier.grant.name.as_str())
+        .collect();
+    if open.contains(&name) {
+        return Ok(());
+    }
+    let rule = match &open[..] {
+        [] => "cannot be chosen here: operators give tiers".to_owned(),
+        open => format!("cannot be chosen here: choose one of {}", open.join(", ")),
+    };
+    Err(Problem::field("/tier", rule))
 }
 
 fn unknown() -> Problem {

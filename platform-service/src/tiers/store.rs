@@ -20,6 +20,7 @@ struct Row {
     limits: serde_json::Value,
     features: Vec<String>,
     retention_days: i32,
+    self_service: bool,
 }
 
 impl TryFrom<Row> for TierView {
@@ -35,6 +36,7 @@ impl TryFrom<Row> for TierView {
                 features: row.features.into_iter().collect(),
             },
             retention_days: number("tier.retention_days", row.retention_days)?,
+            self_service: row.self_service,
         })
     }
 }
@@ -43,7 +45,7 @@ impl TryFrom<Row> for TierView {
 pub(crate) async fn list(connection: &mut PgConnection) -> Result<Vec<TierView>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "select name, title, weight, limits, features, retention_days
+        "select name, title, weight, limits, features, retention_days, self_service
          from registry.tier order by position"
     )
     .fetch_all(connection)
@@ -60,7 +62,7 @@ pub(crate) async fn find_for_update(
 ) -> Result<Option<TierView>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "select name, title, weight, limits, features, retention_days
+        "select name, title, weight, limits, features, retention_days, self_service
          from registry.tier where name = $1 for no key update",
         name,
     )
@@ -89,7 +91,8 @@ pub(crate) async fn update(
     let features: Vec<String> = tier.grant.features.iter().cloned().collect();
     sqlx::query!(
         "update registry.tier
-         set title = $2, weight = $3, limits = $4, features = $5, retention_days = $6
+         set title = $2, weight = $3, limits = $4, features = $5, retention_days = $6,
+             self_service = $7
          where name = $1",
         tier.grant.name,
         tier.title,
@@ -97,6 +100,7 @@ pub(crate) async fn update(
         to_json(&tier.grant.limits)?,
         &features,
         i32::try_from(tier.retention_days).unwrap_or(i32::MAX),
+        tier.self_service,
     )
     .execute(connection)
     .await?;

@@ -285,6 +285,58 @@ async fn a_file_of_tenants_is_made_row_by_row_and_each_says_how_it_went() {
         .refused(Code::ContentTypeUnsupported);
 }
 
+#[tokio::test]
+async fn a_row_stands_where_its_operation_does_and_a_cancelled_file_keeps_nothing_of_the_others() {
+    let world =
+        World::with(WorldOptions::default().platform_setting("operations.lease", "2s")).await;
+    let operator = world.operator();
+    let line = |n: usize| format!("Row {n},row-{n},row{n}@bulk.example,{PASSWORD}\n");
+    let text = |rows: std::ops::Range<usize>| {
+        let lines: String = rows.map(line).collect();
+        format!("company,slug,email,password\n{lines}")
+    };
+    let begun = bulk(&operator, "text/csv", &text(0..1)).await.expect(202);
+    let id = harness::operation_of(&begun);
+    harness::reaches(&world, &id, "done", "a file of one tenant").await;
+    let row = rows(&operator, &id).await.remove(0);
+    let child = row["operation"].as_str().unwrap().trim_start_matches("op_");
+    let is = async |state: &str| {
+        let sql = format!(
+            "update registry.operation set state = '{state}',
+                 failure = '{{\"code\": \"internal\", \"detail\": \"It broke.\"}}' where id = '{child}'"
+        );
+        world.postgres().run("registry", &sql).await;
+        rows(&operator, &id).await.remove(0)
+    };
+    let stuck = is("stuck").await;
+    assert_eq!(
+        (&stuck["state"], &stuck["failure"]["code"]),
+        (&json!("failed"), &json!("internal"))
+    );
+    let done = is("done").await;
+    assert_eq!(
+        (&done["state"], &done["failure"]),
+        (&json!("done"), &Value::Null)
+    );
+
+    // None of them gets a place, so they are not over when the file is cancelled.
+    operator
+        .patch("/v1/clusters/main", json!({ "max_databases": 1 }))
+        .await
+        .expect(200);
+    let begun = bulk(&operator, "text/csv", &text(1..30)).await.expect(202);
+    let id = harness::operation_of(&begun);
+    let cancel = format!("/v1/operations/{id}/cancel");
+    operator.post(&cancel, json!({})).await.expect(202);
+    harness::reaches(&world, &id, "done", "the cancelled file").await;
+    let waited = rows(&operator, &id).await;
+    let last = waited.last().unwrap();
+    assert_eq!(last["state"], "failed", "{last}");
+    assert_eq!(last["failure"]["code"], "operation-cancelled", "{last}");
+    let kept = "select count(*) from registry.bulk_row where request <> '{}' or state = 'pending'";
+    assert_eq!(world.postgres().number("registry", kept).await, 0);
+}
+
 /// A slug of a copy of a tenant.
 pub(super) fn copy_slug(tenant: &TenantHandle) -> String {
     format!("c-{}", tenant.slug())

@@ -21,6 +21,7 @@ const COLUMNS: &[Column<'_>] = &[
     plain("limits", "/limits"),
     plain("features", "/features"),
     plain("retention days", "/retention_days"),
+    plain("self-service", "/self_service"),
 ];
 
 /// What can be done with tiers.
@@ -35,6 +36,7 @@ pub(crate) enum Command {
   tenantctl tiers update standard --limit users=75 --limit storage_bytes=unlimited
   tenantctl tiers update premium --feature map --no-feature entries --wait=replicas
   tenantctl tiers update standard --retention-days 45
+  tenantctl tiers update premium --self-service false
 
 What a tenant has by its overrides stays. Who is over a smaller limit keeps what is there and gets no more.")]
     Update(Update),
@@ -52,7 +54,7 @@ pub(crate) struct Update {
 /// What to change.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change")
-    .args(["limits", "no_limits", "features", "no_features", "weight", "retention_days", "title"])
+    .args(["limits", "no_limits", "features", "no_features", "weight", "retention_days", "title", "self_service"])
     .required(true)
     .multiple(true))]
 struct Change {
@@ -77,6 +79,9 @@ struct Change {
     /// What people read.
     #[arg(long)]
     title: Option<String>,
+    /// Whether anybody may choose it at the sign-up, or operators alone give it.
+    #[arg(long, value_name = "true|false")]
+    self_service: Option<bool>,
 }
 
 fn limit(text: &str) -> Result<(String, Option<i64>), String> {
@@ -114,6 +119,7 @@ impl Update {
             weight,
             retention_days,
             title,
+            self_service,
         } = self.change;
         if let Some(both) = features.iter().find(|name| no_features.contains(name)) {
             let words = format!("--feature {both}: --no-feature names it as well");
@@ -128,6 +134,7 @@ impl Update {
             dropped_limits: no_limits.into_iter().collect(),
             features: on.chain(off).collect(),
             retention_days,
+            self_service,
         };
         let path = format!("/v1/tiers/{}", self.tier);
         follow::patched(context, &path, None, &patch, COLUMNS).await

@@ -30,6 +30,22 @@ pub(crate) async fn databases(
     .await
 }
 
+/// The comments of the named databases, as far as they are there and have one.
+pub(crate) async fn markers(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "select datname::text, description
+         from pg_database
+         join pg_shdescription on objoid = pg_database.oid and classoid = 'pg_database'::regclass
+         where datname = any($1::text[]::name[])",
+    )
+    .bind(names)
+    .fetch_all(connection)
+    .await
+}
+
 /// The roles whose names are like ours, in their order.
 pub(crate) async fn roles(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(

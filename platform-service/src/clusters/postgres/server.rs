@@ -45,6 +45,25 @@ impl Facts {
     }
 }
 
+/// Which server runs, and whether it takes writes.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(in crate::clusters) struct Running {
+    /// Two that run at once differ in it, also where one is a copy of the other.
+    started_at: time::OffsetDateTime,
+    pub(in crate::clusters) is_standby: bool,
+}
+
+/// Looks which server runs.
+pub(in crate::clusters) async fn running(
+    connection: &mut PgConnection,
+) -> Result<Running, sqlx::Error> {
+    sqlx::query_as(
+        "select pg_postmaster_start_time() as started_at, pg_is_in_recovery() as is_standby",
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Looks at a server as the login that asks.
 pub(in crate::clusters) async fn facts(
     connection: &mut PgConnection,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::registry::parsed;
+use crate::registry::{number, parsed};
 
 /// A tenant that is to leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,30 @@ pub(crate) async fn leavers(
                 },
             })
         })
+        .collect()
+}
+
+/// The tenants on a cluster to which nothing is being done, in the order of their ids, each with the
+/// number of its copy.
+pub(crate) async fn settled(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+) -> Result<Vec<(String, u32)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select tenant.id, tenant.copy
+         from registry.tenant
+         where tenant.cluster = $1 and tenant.status in ('active', 'suspended')
+             and not exists (
+                 select from registry.operation
+                 where operation.tenant_id = tenant.id
+                     and operation.state in ('running', 'unwinding', 'stuck'))
+         order by tenant.id",
+        cluster.as_str(),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((row.id, number("tenant.copy", row.copy)?)))
         .collect()
 }
 

@@ -86,9 +86,13 @@ pub(crate) async fn plan_move(
     wanted: &Wanted,
     measured: &Measured,
 ) -> Result<MovePlan> {
-    let row = tenants::store::find_for_update(&mut *connection, &wanted.tenant)
-        .await?
-        .ok_or_else(|| Problem::new(Code::NotFound))?;
+    let gone = || Problem::new(Code::NotFound);
+    let seen = tenants::store::find(&mut *connection, &wanted.tenant).await?;
+    let region = seen.ok_or_else(gone)?.region;
+    // Clusters before their tenants, as everywhere: a tenant's region never changes.
+    let candidates = clusters::lock_candidates(&mut *connection, &region).await?;
+    let row = tenants::store::find_for_update(&mut *connection, &wanted.tenant).await?;
+    let row = row.ok_or_else(gone)?;
     let from = movable(&row)?;
     let needs = Needs {
         region: &row.region,
@@ -96,7 +100,6 @@ pub(crate) async fn plan_move(
         labels: &row.labels,
         bytes: measured.bytes,
     };
-    let candidates = clusters::lock_candidates(&mut *connection, &row.region).await?;
     let to = match &wanted.to {
         Some(to) => named(&mut *connection, &candidates, to, &from, needs).await?,
         None => chosen(&candidates, &from, needs)?,

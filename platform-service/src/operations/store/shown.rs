@@ -191,7 +191,8 @@ pub(crate) async fn find_for_cancel(
     let state: OperationState = parsed("operation.state", &row.state)?;
     let way = match state {
         OperationState::Done | OperationState::Undone => None,
-        _ => Some(Way::of(&Plan::read(kind, row.plan)?)),
+        // What cannot be read can be brought to no end.
+        _ => Plan::read(kind, row.plan).ok().map(|plan| Way::of(&plan)),
     };
     Ok(Some(Cancelling {
         kind,

@@ -115,6 +115,23 @@ pub(crate) async fn failed(
     Ok(())
 }
 
+/// Says of all rows that wait why they are not made, and forgets what they asked for.
+pub(crate) async fn give_up(
+    connection: &mut PgConnection,
+    operation: OperationId,
+    failure: &Failure,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.bulk_row set state = 'failed', failure = $2, request = '{}'
+         where operation_id = $1 and state = 'pending'",
+        operation.uuid(),
+        to_json(failure)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// How many rows stand where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -134,8 +151,10 @@ pub(crate) async fn settle(
          set state = case when child.state = 'done' then 'done' else 'failed' end,
              failure = case when child.state = 'done' then null else child.failure end
          from registry.operation child
-         where bulk_row.operation_id = $1 and bulk_row.state = 'running'
-             and child.id = bulk_row.child_id and child.state in ('done', 'undone', 'stuck')",
+         where bulk_row.operation_id = $1 and bulk_row.state in ('running', 'failed')
+             and child.id = bulk_row.child_id and child.state in ('done', 'undone', 'stuck')
+             -- One that was stuck may have been tried again.
+             and bulk_row.state <> case when child.state = 'done' then 'done' else 'failed' end",
         operation.uuid(),
     )
     .execute(&mut *connection)
@@ -158,7 +177,8 @@ pub(crate) async fn settle(
     })
 }
 
-/// Up to `limit` rows after a number, of one state or all, in their order.
+/// Up to `limit` rows after a number, of one state or all, in their order. A row whose operation is known
+/// stands where that does now: one that was stuck may go on when the file's operation is long over.
 pub(crate) async fn list(
     connection: &mut PgConnection,
     operation: OperationId,
@@ -166,9 +186,26 @@ pub(crate) async fn list(
     limit: i64,
 ) -> Result<Vec<BulkRowView>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select number, state, tenant_id, child_id, failure from registry.bulk_row
-         where operation_id = $1 and number > $2 and ($3::text is null or state = $3)
-         order by number limit $4",
+        r#"select number as "number!", state as "state!", tenant_id as "tenant_id?",
+               child_id as "child_id?", failure as "failure?"
+           from (
+               select bulk_row.number, bulk_row.tenant_id, bulk_row.child_id,
+                   case
+                       when child.id is null then bulk_row.state
+                       when child.state = 'done' then 'done'
+                       when child.state in ('undone', 'stuck') then 'failed'
+                       else 'running'
+                   end as state,
+                   case
+                       when child.id is null then bulk_row.failure
+                       when child.state in ('undone', 'stuck') then child.failure
+                   end as failure
+               from registry.bulk_row
+               left join registry.operation child on child.id = bulk_row.child_id
+               where bulk_row.operation_id = $1 and bulk_row.number > $2
+           ) listed
+           where $3::text is null or state = $3
+           order by number limit $4"#,
         operation.uuid(),
         i32::try_from(after).unwrap_or(i32::MAX),
         state.map(BulkRowState::as_str),

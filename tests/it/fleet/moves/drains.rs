@@ -232,6 +232,27 @@ async fn a_drain_that_waits_is_cancelled_and_names_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_drain_that_waited_too_long_waits_as_long_again_when_it_is_tried_again() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let acme = world.tenant("acme").await;
+    world.second_cluster().await;
+    world.set_status(acme.id(), "provisioning").await;
+    let id = drain(&world).await;
+    // Runners know its age from when they leased it.
+    let old = format!(
+        "update registry.operation set created_at = now() - interval '60 days', lease = null
+         where id = '{}'",
+        id.trim_start_matches("op_")
+    );
+    world.postgres().run("registry", &old).await;
+    reaches(&world, &id, "stuck", "the drain").await;
+    let retry = format!("/v1/operations/{id}/retry");
+    world.operator().post(&retry, json!({})).await.expect(202);
+    world.set_status(acme.id(), "active").await;
+    assert_eq!(drained(&world, &id).await["moved"], 1);
+}
+
+#[tokio::test]
 async fn every_step_of_a_drain_fails_runs_twice_and_is_killed() {
     let world = World::with(harness::impatient()).await;
     harness::every_step_twice(&world, &draining()).await;
