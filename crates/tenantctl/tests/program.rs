@@ -165,7 +165,8 @@ fn the_completion_of_ids_is_silent_and_quick_where_there_is_nothing_to_ask() {
         }
         let began = std::time::Instant::now();
         let output = command.args(["complete-tenants", "t_"]).output().unwrap();
-        assert!(began.elapsed() < std::time::Duration::from_secs(3));
+        // Much less than the longest wait of any other command.
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
         assert_eq!(output.status.code(), Some(0), "{server:?}");
         assert!(output.stdout.is_empty(), "{server:?}");
         assert_eq!(said(&output), "", "{server:?}");

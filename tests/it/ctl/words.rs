@@ -120,7 +120,9 @@ printf '%s\n' "${COMPREPLY[@]}"
     ctl.piped(login, &ctl.key).expect(0);
     let ask_as = |word: &str, profile: &str| -> Vec<String> {
         let mut shell = Command::new("bash");
-        shell.args(["-c", ASK, "bash", word, profile]);
+        shell
+            .args(["-c", ASK, "bash", word, profile])
+            .env("TENANTCTL_COMPLETION_PATIENCE", "30s");
         for (name, value) in program.get_envs() {
             shell.env(name, value.unwrap());
         }

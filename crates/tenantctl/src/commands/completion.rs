@@ -12,9 +12,13 @@ use crate::api::Query;
 use crate::cli::Cli;
 use crate::context::Context;
 use crate::failure::{Failure, text};
+use crate::values;
 
 /// The longest that a shell is kept waiting for ids.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Another time, such as `30s`, for a machine on which starting takes longer than that; told to nobody,
+/// because whoever types waits no longer.
+const OTHER_PATIENCE: &str = "TENANTCTL_COMPLETION_PATIENCE";
 /// Tenants that are looked at for one word.
 const MOST_LOOKED_AT: usize = 200;
 /// Where the generated script of zsh begins with its function.
@@ -107,13 +111,20 @@ impl CompleteTenants {
         let Ok(context) = context.naming(profile, said(&self.line, "--url")) else {
             return Ok(());
         };
-        let found = tokio::time::timeout(PATIENCE, ids(&context, &self.prefix)).await;
+        let found = tokio::time::timeout(patience(), ids(&context, &self.prefix)).await;
         match found {
             Ok(Ok(ids)) => context.out.raw(&ids),
             // Nothing to propose is no failure.
             Ok(Err(_)) | Err(_) => Ok(()),
         }
     }
+}
+
+fn patience() -> Duration {
+    let other = std::env::var(OTHER_PATIENCE).ok();
+    other
+        .and_then(|text| values::duration(&text).ok())
+        .unwrap_or(PATIENCE)
 }
 
 /// The ids that start so, each on a line.
