@@ -506,7 +506,7 @@ async fn adopt_fails_repeats_and_sticks_at_every_step() {
 
 #[tokio::test]
 async fn adopt_is_killed_at_every_instruction() {
-    let world = World::with(harness::impatient()).await;
+    let world = World::with(harness::patient()).await;
     for case in &cases() {
         harness::every_instruction_killed(&world, case).await;
     }

@@ -496,7 +496,12 @@ async fn patiently(kind: OperationKind) {
 }
 
 async fn killed(kind: OperationKind) {
-    let keeping = Keeping::start(harness::impatient()).await;
+    let options = match kind {
+        // It has parts.
+        OperationKind::BulkCreate => harness::impatient(),
+        _ => harness::patient(),
+    };
+    let keeping = Keeping::start(options).await;
     for case in cases().iter().filter(|case| case.kind == kind) {
         harness::every_instruction_killed(&keeping.world, case).await;
     }

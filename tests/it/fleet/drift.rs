@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use world::{Answer, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions};
 
 use super::harness::{
-    Case, every_instruction_killed, every_step_fails, every_step_twice, impatient, no_leftovers,
-    patient, undo_stuck_and_retried,
+    Case, every_instruction_killed, every_step_fails, every_step_twice, no_leftovers, patient,
+    undo_stuck_and_retried,
 };
 
 async fn compared(world: &World, request: Value) -> Value {
@@ -26,7 +26,7 @@ fn finding<'a>(report: &'a Value, object: &str) -> &'a Value {
 
 #[tokio::test]
 async fn what_differs_is_told_and_rights_are_mended() {
-    let options = WorldOptions::default().platform_setting("operations.wait", "25s");
+    let options = WorldOptions::default();
     let world = World::with(options).await;
     let sound = world.tenant("sound").await;
     let drifted = world.tenant("drifted").await;
@@ -100,7 +100,7 @@ async fn what_differs_is_told_and_rights_are_mended() {
 
 #[tokio::test]
 async fn objects_are_mended_and_nothing_that_holds_data_is_taken_away() {
-    let options = WorldOptions::default().platform_setting("operations.wait", "25s");
+    let options = WorldOptions::default();
     let world = World::with(options).await;
     let tenant = world.tenant("mended").await;
     let owner = tenant.owner();
@@ -167,7 +167,7 @@ async fn objects_are_mended_and_nothing_that_holds_data_is_taken_away() {
 
 #[tokio::test]
 async fn a_dry_run_migrates_a_copy_alone() {
-    let options = WorldOptions::default().platform_setting("operations.wait", "25s");
+    let options = WorldOptions::default();
     let world = World::with(options).await;
     let acme = world.tenant("tried").await;
     acme.owner()
@@ -259,7 +259,7 @@ async fn looks_and_dry_runs_may_fail_and_run_twice() {
 
 #[tokio::test]
 async fn looks_and_dry_runs_survive_a_kill_at_every_instruction() {
-    let world = World::with(impatient()).await;
+    let world = World::with(patient()).await;
     for case in cases() {
         every_instruction_killed(&world, &case).await;
         undo_stuck_and_retried(&world, &case).await;

@@ -59,12 +59,12 @@ pub(crate) fn roomy() -> WorldOptions {
         .platform_setting("operations.check_every", "100ms")
 }
 
-/// A world whose replicas live: none takes over from another.
+/// A world in which no replica takes over from another before a test says that the time has [`run_out`].
 pub(crate) fn patient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "30s")
 }
 
-/// A world that notices dead replicas soon, and does not take a busy one for dead.
+/// A world that notices dead replicas soon, for operations with parts that a dead one had as well.
 pub(crate) fn impatient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "3s")
 }

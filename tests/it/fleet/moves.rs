@@ -335,7 +335,7 @@ async fn every_step_of_a_move_runs_twice() {
 
 #[tokio::test]
 async fn a_move_is_killed_at_every_instruction() {
-    harness::every_instruction_killed(&World::with(harness::impatient()).await, &moving()).await;
+    harness::every_instruction_killed(&World::with(harness::patient()).await, &moving()).await;
 }
 
 #[tokio::test]
@@ -352,6 +352,6 @@ async fn every_step_of_a_move_by_replication_fails_and_runs_twice() {
 
 #[tokio::test]
 async fn a_move_by_replication_is_killed_at_every_instruction() {
-    let world = World::with(harness::impatient()).await;
+    let world = World::with(harness::patient()).await;
     harness::every_instruction_killed(&world, &replicating()).await;
 }

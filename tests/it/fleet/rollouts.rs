@@ -11,7 +11,7 @@ use refinery::Migration;
 use serde_json::{Value, json};
 use world::{Answer, DEADLINE, OpenTransaction, TenantHandle, World, WorldOptions, eventually};
 
-use super::harness::{impatient, reaches, roomy};
+use super::harness::{patient, reaches, roomy, run_out};
 
 mod faults;
 mod load;
@@ -425,7 +425,7 @@ async fn a_killed_platform_goes_on_with_the_rest_alone() {
     const ALL: usize = 40;
     const POISONED: usize = 20;
     const HELD: usize = 25;
-    let fleet = Fleet::with(impatient(), ALL).await;
+    let fleet = Fleet::with(patient(), ALL).await;
     fleet.on(POISONED, POISON).await;
     fleet.release().await;
     let lock = fleet.held_up(HELD).await;
@@ -440,6 +440,7 @@ async fn a_killed_platform_goes_on_with_the_rest_alone() {
         .await;
     let before = fleet.turns("started_at").await;
     fleet.world.kill_platform();
+    run_out(&fleet.world, &id).await;
     lock.commit().await;
     fleet.world.start_platform().await;
     let rollout = fleet.ends(&id, "done").await;

@@ -196,7 +196,7 @@ async fn patiently(kind: OperationKind) {
 }
 
 async fn killed(kind: OperationKind) {
-    let keeping = Keeping::start(harness::impatient()).await;
+    let keeping = Keeping::start(harness::patient()).await;
     for case in cases().iter().filter(|case| case.kind == kind) {
         harness::every_instruction_killed(&keeping.world, case).await;
     }
