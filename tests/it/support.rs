@@ -5,7 +5,7 @@ use contract::TenantId;
 use contract::secret::{Secret, SecretRef};
 use http::Method;
 use serde_json::{Map, Value, json};
-use world::{PASSWORD, Speaker, World};
+use world::{Mode, PASSWORD, Speaker, World};
 
 /// A slug that nobody else has.
 pub(crate) fn unique(name: &str) -> String {
@@ -25,6 +25,27 @@ pub(crate) fn signup(slug: &str) -> Value {
 /// The body of an entry.
 pub(crate) fn entry(title: &str) -> Value {
     json!({ "title": title, "body": { "note": title } })
+}
+
+/// No service tells the platform that it lives, not even with a heartbeat that is on its way; over when
+/// [`heard_again`].
+pub(crate) async fn silenced(world: &World) {
+    world.platform_link().set(Mode::Reset);
+    let silent = "create function public.silence() returns trigger language plpgsql as $$
+             begin new.live_until := now() - interval '1 s'; return new; end $$;
+         create trigger silence before insert or update on registry.replica
+             for each row execute function public.silence();
+         update registry.replica set live_until = now()";
+    world.postgres().run("registry", silent).await;
+    let living = "select count(*) from registry.replica where live_until > now()";
+    assert_eq!(world.postgres().number("registry", living).await, 0);
+}
+
+/// Ends what [`silenced`] began.
+pub(crate) async fn heard_again(world: &World) {
+    let speak = "drop function public.silence() cascade";
+    world.postgres().run("registry", speak).await;
+    world.platform_link().set(Mode::Pass);
 }
 
 /// The platform's own store of secrets, opened with the world's keys.

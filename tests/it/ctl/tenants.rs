@@ -198,8 +198,12 @@ async fn a_tenants_life_by_commands() {
 
 #[tokio::test]
 async fn every_change_is_waited_for_until_all_replicas_have_heard() {
-    let options = WorldOptions::default().stock_level(1);
-    let world = World::with(options.platform_setting("operations.wait", "1s")).await;
+    // A replica that is silent is waited for as long as it may live.
+    let options = WorldOptions::default()
+        .stock_level(1)
+        .platform_setting("replicas.silent_after", "10m")
+        .platform_setting("operations.wait", "5s");
+    let world = World::with(options).await;
     let ctl = Ctl::new(&world);
     let slug = unique("heard");
     let create = [

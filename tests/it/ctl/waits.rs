@@ -2,22 +2,15 @@
 
 use std::process::Stdio;
 
-use world::{Mode, World, WorldOptions, until};
+use world::{World, WorldOptions, until};
 
 use super::Ctl;
-use crate::support::unique;
+use crate::support::{silenced, unique};
 
 /// A world in which what is begun waits for a service.
 async fn waiting() -> World {
     let world = World::with(WorldOptions::default()).await;
-    world.platform_link().set(Mode::Reset);
-    let silent = "update registry.replica set live_until = now() - interval '1 s'";
-    until("no service lives", || async {
-        world.postgres().run("registry", silent).await;
-        let living = "select count(*) from registry.replica where live_until > now()";
-        world.postgres().number("registry", living).await == 0
-    })
-    .await;
+    silenced(&world).await;
     world
 }
 

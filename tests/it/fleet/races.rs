@@ -6,10 +6,11 @@
 use contract::Code;
 use http::Method;
 use serde_json::{Value, json};
-use world::{Mode, Postgres, TenantHandle, World, WorldOptions, until};
+use world::{Postgres, TenantHandle, World, WorldOptions, until};
 
 use super::backups::{Keeping, back_up, hashes, write};
 use super::harness::{operation_at, operation_of, reaches, roomy};
+use crate::support::{heard_again, silenced};
 
 /// Sessions that wait for a lock with a statement like this, for so long at least.
 async fn waiting(server: &Postgres, like: &str, seconds: u32) -> i64 {
@@ -93,15 +94,7 @@ async fn a_tenant_that_is_held_back_anew_is_not_let_go() {
 async fn an_owner_is_not_changed_by_asking_nobody() {
     let world = World::with(roomy()).await;
     let acme = world.tenant("nobody").await;
-    // No replica tells that it lives.
-    world.platform_link().set(Mode::Reset);
-    let silent = "update registry.replica set live_until = now() - interval '1 s'";
-    until("nobody lives", || async {
-        world.postgres().run("registry", silent).await;
-        let living = "select count(*) from registry.replica where live_until > now()";
-        world.postgres().number("registry", living).await == 0
-    })
-    .await;
+    silenced(&world).await;
     let email = format!("grace@{}.example", acme.slug());
     let body = json!({ "to": email, "password": world::PASSWORD, "others": "keep" });
     let path = format!("/v1/tenants/{}/transfer?wait=none", acme.id());
@@ -113,7 +106,7 @@ async fn an_owner_is_not_changed_by_asking_nobody() {
         shown["failure"]["code"] == "not-ready"
     })
     .await;
-    world.platform_link().set(Mode::Pass);
+    heard_again(&world).await;
     reaches(&world, &id, "done", "the transfer").await;
     let visitor = acme.anonymous();
     let credentials = json!({ "email": email, "password": world::PASSWORD });

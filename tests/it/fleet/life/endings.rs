@@ -1,7 +1,5 @@
 //! Tenants that are deleted, brought back and purged.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::Code;
@@ -49,9 +47,7 @@ async fn a_deleted_tenant_comes_back_with_every_row() {
     let shown = operator.get(&path(&acme, "")).await.expect(200).json();
     assert_eq!(shown["status"], "deleted");
     assert!(shown["purge_after"].is_string(), "{shown:#}");
-    let began = Instant::now();
     tell(&operator, &acme, "/restore").await.expect(200);
-    assert!(began.elapsed() < Duration::from_secs(10));
     refuses(&acme, Method::POST, Code::TenantReadOnly).await;
     acme.owner().get("/v1/entries").await.expect(200);
     tell(&operator, &acme, "/restore")

@@ -122,7 +122,8 @@ async fn drain_moves_all() {
 /// Begins a drain of the first cluster and gives its id.
 async fn drain(world: &World) -> String {
     let body = json!({ "at_once": 1 });
-    operation_of(&world.operator().post("/v1/clusters/main/drain", body).await)
+    let path = "/v1/clusters/main/drain?wait=none";
+    operation_of(&world.operator().post(path, body).await.expect(202))
 }
 
 /// What a drain that is done says.
