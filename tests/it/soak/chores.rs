@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use world::{PASSWORD, World};
+use world::{OperationKind, PASSWORD, World};
 
 use super::desk::{Desk, End};
 use super::pause;
@@ -232,6 +232,41 @@ async fn purged(desk: &Desk, id: &str) {
     let body = json!({ "confirm": id, "force": id, "final_backup": "none" });
     desk.insist(Method::POST, &format!("{path}/purge"), Some(&body))
         .await;
+}
+
+/// Does one of a kind, where nobody is killed.
+pub(super) async fn one_of(world: &World, desk: &Desk, subject: &Subject, kind: OperationKind) {
+    let at = At {
+        world,
+        desk,
+        subject,
+    };
+    let round = async |round| rounded(world, desk, round, &[subject.id()]).await;
+    match kind {
+        OperationKind::Suspend | OperationKind::Resume => at.do_it(Chore::Suspend).await,
+        OperationKind::Delete | OperationKind::Undelete => at.do_it(Chore::Delete).await,
+        OperationKind::Rotate => at.do_it(Chore::Rotate).await,
+        OperationKind::Backup
+        | OperationKind::VerifyBackup
+        | OperationKind::RestoreBackup
+        | OperationKind::ForgetBackup => at.do_it(Chore::Restore).await,
+        OperationKind::Clone | OperationKind::Purge => at.do_it(Chore::Clone).await,
+        OperationKind::Export | OperationKind::Import => at.do_it(Chore::Export).await,
+        OperationKind::Move => at.do_it(Chore::Move("dump")).await,
+        OperationKind::Transfer => at.do_it(Chore::Transfer).await,
+        OperationKind::Change => at.do_it(Chore::Change).await,
+        OperationKind::Create => round(Round::SignUp).await,
+        OperationKind::BulkCreate => round(Round::File).await,
+        OperationKind::Rollout => round(Round::RollOut).await,
+        OperationKind::Drift => round(Round::Drift).await,
+        OperationKind::RolloutTrial => round(Round::Trial).await,
+        OperationKind::RotateFleet => round(Round::RotateFleet).await,
+        OperationKind::Reseal => round(Round::Reseal).await,
+        OperationKind::RotateSigningKey => round(Round::RotateSigningKey).await,
+        OperationKind::Query => round(Round::Ask).await,
+        OperationKind::Drain => round(Round::Drain("second")).await,
+        OperationKind::Adopt => {}
+    }
 }
 
 /// What concerns many.

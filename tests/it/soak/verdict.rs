@@ -84,7 +84,8 @@ pub(super) async fn on(
     }
     every_tenant_once(world, desk, subjects).await;
     nothing_is_left(world, desk).await;
-    every_kind_was_done(world).await;
+    let missing = never_done(world).await;
+    assert!(missing.is_empty(), "never done: {missing:?}");
     for secret in world.secrets() {
         let told = world.logs().with(&secret).len();
         assert_eq!(told, 0, "a secret is in the logs");
@@ -171,15 +172,14 @@ async fn nothing_is_left(world: &World, desk: &Desk) {
     }
 }
 
-async fn every_kind_was_done(world: &World) {
+/// Kinds of which no operation was done yet.
+pub(super) async fn never_done(world: &World) -> Vec<OperationKind> {
     let sql = "select distinct kind from registry.operation where state = 'done'";
     let done = world.postgres().texts("registry", sql).await;
-    let missing: Vec<_> = OperationKind::ALL
-        .iter()
-        .map(|kind| kind.as_str())
-        // Needs databases that somebody else made; loops of its own kill it at every instruction.
-        .filter(|kind| *kind != "adopt")
-        .filter(|kind| !done.iter().any(|one| one == kind))
-        .collect();
-    assert!(missing.is_empty(), "never done: {missing:?}");
+    let kinds = OperationKind::ALL.iter().copied();
+    // Needs databases that somebody else made; loops of its own kill it at every instruction.
+    kinds
+        .filter(|kind| *kind != OperationKind::Adopt)
+        .filter(|kind| !done.iter().any(|one| one == kind.as_str()))
+        .collect()
 }
