@@ -59,7 +59,11 @@ impl Balancer {
                     ready.push(url);
                 }
             }
-            *self.ready.lock().unwrap() = ready;
+            // Where nobody is ready a balancer asks those of before: better than nobody. That is a look
+            // that came to nothing, as on a busy machine: a replica is always there.
+            if !ready.is_empty() {
+                *self.ready.lock().unwrap() = ready;
+            }
         }
     }
 

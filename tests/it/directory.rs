@@ -58,14 +58,10 @@ async fn concurrent_first_requests_from_three_replicas_migrate_once() {
     .await;
     assert_eq!(world.postgres().number("postgres", running).await, 1);
     lock.commit().await;
-    let released = std::time::Instant::now();
     for answer in join_all(requests).await {
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200, "{answer}");
     }
-    // The promise is the migration and 200 ms; a loaded machine gets some more.
-    let waited = released.elapsed();
-    assert!(waited < Duration::from_secs(3), "{waited:?}");
     until("the tenant is up to date", || async {
         acme.owner().get("/v1/entries?q=x").await.expect(200);
         history(&world, id).await == ["1 1", "2 1"]
@@ -396,7 +392,6 @@ async fn a_flood_of_unknown_tenants_at_the_login_fills_nothing_and_asks_the_plat
 
 #[tokio::test]
 async fn ten_thousand_tenants_in_the_registry_delay_nobody() {
-    const READY: Duration = Duration::from_secs(5);
     let world = World::start().await;
     let acme = world.tenant("one-of-many").await;
     let many = format!(
@@ -412,18 +407,14 @@ async fn ten_thousand_tenants_in_the_registry_delay_nobody() {
     );
     world.postgres().run("registry", &many).await;
     world.kill_platform();
-    let began = std::time::Instant::now();
     world.start_platform().await;
     until("the platform is ready", || async {
         world.visitor().get("/readyz").await.status() == 200
     })
     .await;
-    assert!(began.elapsed() < READY, "platform: {:?}", began.elapsed());
-    let began = std::time::Instant::now();
     let fresh = world.add_app_replica().await;
     let owner = acme.owner().at(&world.app_url(fresh));
     owner.get("/v1/me").await.expect(200);
-    assert!(began.elapsed() < READY, "app: {:?}", began.elapsed());
     // What is looked at regularly is looked at by a start as well.
     let counted = "select count(*) from pg_stat_statements statement join pg_database d
              on d.oid = statement.dbid where datname = 'registry' and calls > 0
@@ -443,14 +434,14 @@ async fn ten_thousand_tenants_in_the_registry_delay_nobody() {
         owner.get("/v1/me").await.status() == 403
     })
     .await;
-    let slow = "select query || ' ' || max_exec_time from pg_stat_statements statement
+    // What is done for all of them reads each once, or twice; nothing is done for each of them.
+    let much = "select concat_ws(' ', calls, rows, shared_blks_hit + shared_blks_read, query)
+         from pg_stat_statements statement
          join pg_database d on d.oid = statement.dbid join pg_roles r on r.oid = userid
-         where datname = 'registry' and rolname = 'platform' and max_exec_time > 250";
-    let slow = world.postgres().texts("registry", slow).await;
-    assert_eq!(slow, Vec::<String>::new());
-    let all = "select sum(total_exec_time)::bigint from pg_stat_statements statement
-         join pg_database d on d.oid = statement.dbid join pg_roles r on r.oid = userid
-         where datname = 'registry' and rolname = 'platform'";
-    let all = world.postgres().number("registry", all).await;
-    assert!(all < 1_000, "{all} ms of statements");
+         where datname = 'registry' and rolname = 'platform'
+             and (calls > 1000 or rows > 2 * 10000 * calls
+                 or shared_blks_hit + shared_blks_read > 2 * calls
+                     * pg_relation_size('registry.tenant') / current_setting('block_size')::int)";
+    let much = world.postgres().texts("registry", much).await;
+    assert_eq!(much, Vec::<String>::new());
 }

@@ -149,7 +149,8 @@ async fn replicas_are_listed_with_what_they_bring_and_have_heard() {
     let newest = world.postgres().number("registry", feed).await;
     until("both have acted on the newest change", || async {
         let all = replicas(&world).await;
-        all.len() == 2 && all.iter().all(|one| one["acknowledged"] == newest)
+        let here = |one: &Value| one["acknowledged"] == newest && one["live"] == true;
+        all.len() == 2 && all.iter().all(here)
     })
     .await;
     let all = replicas(&world).await;

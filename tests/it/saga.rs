@@ -427,7 +427,9 @@ async fn an_operation_that_cannot_be_read_is_left_to_others_and_is_stuck_when_th
 async fn many_sign_ups_at_once_all_end_active_and_none_takes_a_copy_of_another() {
     const STOCK: u32 = 8;
     const SIGN_UPS: usize = 32;
-    let world = patient(STOCK).await;
+    // A sign-up that gets no connection in time is refused, and all of them want one at once.
+    let options = roomy(STOCK).platform_setting("registry.max_connections", "10");
+    let world = World::with(options.platform_setting("operations.lease", "30s")).await;
     world.postgres().run("registry", NOTE_CLAIMS).await;
     let other = world.platform_replica(Faults::none()).await;
     let slugs: Vec<String> = (0..SIGN_UPS).map(|_| unique("many")).collect();
