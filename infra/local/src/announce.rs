@@ -183,7 +183,7 @@ fn closed_line(url: &str, folder: &Folder) -> String {
 fn behind_line(url: &str, operator_key: &str) -> String {
     format!(
         "curl -s {url}/v1/tenants/{} -H 'authorization: Bearer {operator_key}' \
-         | sed -n 's/.*\"schema_versions\":{{\\([^}}]*\\)}}.*/\\1/p'",
+         | sed -n 's/.*\"schema_versions\":{{\\([^}}]*\\)}}.*/\\1/p'; echo",
         demo::OTHER.id,
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! Deliberately signed here, with the installation's own key, as app-service had signed them before the
 //! tenant was held back: no door gives one out any more. Invariants: a token allows nothing and lives for
-//! an hour; its file, which its owner alone can read, is renewed as long as the stack runs.
+//! a day; its file, which its owner alone can read, is renewed as long as the stack runs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::demo;
 use crate::folder::{self, Folder};
 use crate::reach::Reach;
 
-const LIFETIME: time::Duration = time::Duration::HOUR;
+const LIFETIME: time::Duration = time::Duration::DAY;
 const RENEWAL: Duration = Duration::from_secs(10 * 60);
 
 /// The tokens of the demo tenants that are closed.

@@ -15,10 +15,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postgres_server::{Binaries, DataFolder, Port, Profile, Server, ServerConfig};
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 use sqlx::ConnectOptions as _;
 
 /// How long a line may be waited for; far longer than any takes.
@@ -182,6 +185,22 @@ fn try_the_closed(up: &Up) {
     assert!(refused.trim().ends_with("410"), "{refused}");
 }
 
+/// What the lines about the closed tenants show is private, and good for hours.
+fn try_their_tokens(data: &Path) {
+    for tenant in ["t_blocked", "t_gone"] {
+        let file = data.join("local/gates").join(tenant);
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let shown = std::fs::read_to_string(&file).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(shown.split('.').nth(1).unwrap());
+        let claims: Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(3 * 60 * 60);
+        let later = later.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert!(claims["exp"].as_u64().unwrap() > later, "{claims}");
+        assert_eq!(claims["permissions"], serde_json::json!([]));
+    }
+}
+
 /// The tenant that is a schema version behind until somebody comes.
 fn try_the_one_behind(up: &Up) {
     let versions = || pasted(&up.to_paste()[5]).trim().to_owned();
@@ -240,6 +259,7 @@ fn a_start_is_found_again_adopted_stopped_and_wiped() {
     let port = url.rsplit(':').next().unwrap().to_owned();
     try_the_documentation(&url);
     try_the_closed(&first);
+    try_their_tokens(data.path());
     try_the_one_behind(&first);
     // On data of its own, beside what runs.
     let mut tour = Up::run(data.path(), &["tour"]);
