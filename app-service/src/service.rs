@@ -36,6 +36,7 @@ use crate::state::{AppState, Inner, SignInLimits};
 use crate::tenancy::doors::TOKEN_SCHEME;
 use crate::tenancy::{
     Directory, Heart, Migrator, MigratorSettings, Registration, Seen, follow_changes, keep_beating,
+    stay_seen,
 };
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -313,6 +314,8 @@ impl Service {
             .spawn(self.auth.clone().keep_keys_fresh(stop.clone()));
         self.tasks
             .spawn(sweep(self.directory.clone(), stop.clone()));
+        self.tasks
+            .spawn(stay_seen(self.directory.clone(), stop.clone()));
         stop
     }
 }

@@ -259,6 +259,8 @@ pub struct ReplicaSettings {
     pub heartbeat_every: Period,
     /// When one that says nothing counts as silent.
     pub silent_after: Period,
+    /// When one of which nothing is seen either counts as gone.
+    pub forgotten_after: Period,
 }
 
 /// The change feed.
@@ -372,6 +374,11 @@ impl Settings {
                 "replicas.silent_after",
                 "must be at least three heartbeats",
                 self.replicas.silent_after.get() >= self.replicas.heartbeat_every.get() * 3,
+            ),
+            (
+                "replicas.forgotten_after",
+                "must be more than replicas.silent_after",
+                self.replicas.forgotten_after.get() > self.replicas.silent_after.get(),
             ),
         ];
         match rules.into_iter().find(|(_, _, kept)| !kept) {

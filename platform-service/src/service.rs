@@ -295,7 +295,7 @@ fn start_background(platform: &Platform, inbox: Inbox) -> TaskTracker {
     tasks.spawn(clusters::keep_measured(platform.clone()));
     tasks.spawn(feed::listen(platform.clone()));
     tasks.spawn(signing_keys::rotate(platform.clone()));
-    tasks.spawn(replicas::reap(platform.clone()));
+    tasks.spawn(replicas::silence::reap(platform.clone()));
     tasks.spawn(housekeeping::keep(platform.clone()));
     tasks.spawn(tenants::due::keep(platform.clone()));
     tasks.spawn(psql::keep(platform.clone()));

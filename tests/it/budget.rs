@@ -1,5 +1,7 @@
 //! The budget of server connections, as the server counts them.
 
+mod cut;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -207,7 +209,8 @@ async fn the_shares_of_replicas_that_come_and_go_never_exceed_the_budget() {
     let options = WorldOptions::default()
         .budget(12)
         .platform_setting("replicas.heartbeat_every", "100ms")
-        .platform_setting("replicas.silent_after", "1s");
+        .platform_setting("replicas.silent_after", "1s")
+        .platform_setting("replicas.forgotten_after", "2s");
     let world = World::with(options).await;
     let total =
         "select coalesce(sum(greatest(granted, held)), 0)::bigint from registry.replica_share";

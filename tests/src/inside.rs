@@ -121,8 +121,12 @@ impl Inner {
     }
 
     pub(crate) async fn start_app(&self) -> AppReplica {
+        self.start_app_over(self.platform_link.address()).await
+    }
+
+    pub(crate) async fn start_app_over(&self, platform: SocketAddr) -> AppReplica {
         let app = (self.options.app)();
-        let replica = AppReplica::start(app, self.app_settings()).await;
+        let replica = AppReplica::start(app, self.app_settings_over(platform)).await;
         replica.expect("app-service starts")
     }
 
@@ -167,8 +171,12 @@ impl Inner {
     }
 
     pub(crate) fn app_settings(&self) -> app_service::config::Settings {
+        self.app_settings_over(self.platform_link.address())
+    }
+
+    fn app_settings_over(&self, platform: SocketAddr) -> app_service::config::Settings {
         let keys = &self.keys;
-        let platform = format!("http://{}", self.platform_link.address());
+        let platform = format!("http://{platform}");
         let given = [
             ("public.listen", "127.0.0.1:0"),
             ("drain.notice", "0s"),

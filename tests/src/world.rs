@@ -217,6 +217,17 @@ impl World {
     /// Starts another replica of app-service and gives its number.
     pub async fn add_app_replica(&self) -> usize {
         let app = self.inner.start_app().await;
+        self.add(app).await
+    }
+
+    /// The same with one that reaches the platform over a link of its own; let that lead to
+    /// [`World::platform_link`].
+    pub async fn add_app_replica_over(&self, link: &FaultProxy) -> usize {
+        let app = self.inner.start_app_over(link.address()).await;
+        self.add(app).await
+    }
+
+    async fn add(&self, app: AppReplica) -> usize {
         let number = {
             let mut apps = self.inner.apps();
             apps.push(app);

@@ -4,7 +4,7 @@
 //! Deliberately hands out no connection by itself: [`super::lease`] wraps them for handlers.
 //! Invariants: every server connection is covered by a permit of the [`Gate`] from before it is
 //! opened until the server has closed it; a connection whose last statement was not answered never
-//! goes back.
+//! goes back; what [`signs`] leaves of the share is not exceeded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +18,9 @@ use tokio_util::task::TaskTracker;
 use super::gate::{Claim, Entry, Gate, PATIENCE, Reviewer, ToClose, Turn, Usage};
 use super::hold::Holds;
 use super::open::{OpenError, Opener, ServerMode};
+use signs::Signs;
+
+mod signs;
 
 /// How connections are kept.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,7 @@ pub(crate) struct Held {
     cluster: Arc<ClusterConnections>,
     tenant: TenantId,
     reused: Reused,
+    taken: Instant,
 }
 
 /// Whether a connection served somebody before.
@@ -99,6 +103,7 @@ pub(crate) struct ClusterConnections {
     /// of one has none to spare.
     rescue: Semaphore,
     kept_for_rescue: AtomicUsize,
+    signs: Signs,
     started: Instant,
     /// Milliseconds after `started` at which the cluster last broke a connection.
     broke_at: AtomicU64,
@@ -113,6 +118,7 @@ impl ClusterConnections {
             holds,
             rescue: Semaphore::new(1),
             kept_for_rescue: AtomicUsize::new(0),
+            signs: Signs::new(),
             started: Instant::now(),
             broke_at: AtomicU64::new(0),
         })
@@ -129,23 +135,23 @@ impl ClusterConnections {
         }
     }
 
-    /// Takes the platform's word on how many connections may be held.
-    pub(crate) fn set_share(self: &Arc<Self>, share: usize) {
+    fn set_share(self: &Arc<Self>, share: usize) {
         let kept = usize::from(share > 1);
         self.kept_for_rescue.store(kept, Ordering::Relaxed);
         let close = self.gate.set_share(share - kept);
         self.close(close);
     }
 
-    /// Closes connections that were idle for long.
+    /// Closes connections that were idle for long; but for one while the platform does not hear us.
     pub(crate) fn sweep(self: &Arc<Self>) {
-        let close = self.gate.idle_for(self.limits.idle);
+        let kept = usize::from(self.signs.is_unheard());
+        let close = self.gate.idle_for(self.limits.idle, kept);
         self.close(close);
     }
 
     /// Closes every idle connection.
     pub(crate) fn close_idle(self: &Arc<Self>) {
-        let close = self.gate.idle_for(Duration::ZERO);
+        let close = self.gate.idle_for(Duration::ZERO, 0);
         self.close(close);
     }
 
@@ -201,6 +207,7 @@ impl ClusterConnections {
                 Entry::Wait(receiver) => self.wait(tenant, receiver).await?,
             };
             match turn {
+                Turn::Open if self.keep_to_lease() => self.gone(tenant),
                 Turn::Open => return self.open(opener).await?.unless_held(),
                 Turn::Handed(session) => {
                     let held = self.hold(session, Reused::Yes);
@@ -260,10 +267,14 @@ impl ClusterConnections {
         // process behind whose permit is free already.
         let opener = Arc::clone(opener);
         let limit = self.limits.open;
+        let asked = Instant::now();
         let opening = self.tasks.spawn(async move {
             metrics::counter!("tenant_connections_opened_total").increment(1);
             match opener.open(limit).await {
-                Ok(session) => Ok(permit.fill(session)),
+                Ok(session) => {
+                    permit.cluster.signs.seen(asked);
+                    Ok(permit.fill(session))
+                }
                 Err(error) => {
                     permit.free_after(linger_after(&error));
                     Err(error)
@@ -282,6 +293,7 @@ impl ClusterConnections {
             session: Some(session),
             cluster: Arc::clone(self),
             reused,
+            taken: Instant::now(),
         }
     }
 
@@ -460,6 +472,8 @@ impl Held {
         if server == Some(ServerMode::ReadOnly) {
             self.close();
         } else if let Some(session) = self.session.take() {
+            // It was open when its last statement was sent, and that was later.
+            self.cluster.signs.seen(self.taken);
             self.cluster.give_back(&self.tenant, session);
         }
     }
@@ -485,6 +499,12 @@ impl Held {
         if since.elapsed() < TRUSTED_IDLE && !self.cluster.broke_after(since) {
             return Some(self);
         }
+        self.pinged().await
+    }
+
+    /// Itself, if it gives a sign of life; else it is closed.
+    pub(super) async fn pinged(mut self) -> Option<Self> {
+        let session = self.session.as_mut()?;
         match tokio::time::timeout(PING_PATIENCE, session.postgres.ping()).await {
             Ok(Ok(())) => return Some(self),
             Ok(Err(_)) => self.discard(),

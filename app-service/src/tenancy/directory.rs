@@ -40,6 +40,8 @@ const REMEMBERED_REFUSALS: u64 = 10_000;
 const LOOK_UPS: usize = 64;
 /// Renewals that are under way at once; nobody waits for one.
 const RENEWALS: usize = 16;
+/// Tenants of a cluster that are tried, one after the other, to have a session there.
+const SOME: usize = 16;
 /// How long a failed renewal is left alone.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -493,6 +495,22 @@ impl Directory {
             ClusterConnections::new(limits, tasks, self.0.holds.clone())
         });
         Arc::clone(cluster)
+    }
+
+    /// The clusters on which this replica has, or had, connections.
+    pub(super) fn on_clusters(&self) -> Vec<Arc<ClusterConnections>> {
+        self.clusters().values().map(Arc::clone).collect()
+    }
+
+    /// Some known tenants of a cluster whose databases can be entered.
+    pub(super) fn some_on(&self, cluster: &Arc<ClusterConnections>) -> Vec<Arc<Known>> {
+        self.0
+            .known
+            .iter()
+            .map(|(_, known)| known)
+            .filter(|known| Arc::ptr_eq(&known.cluster, cluster) && known.can_be_entered())
+            .take(SOME)
+            .collect()
     }
 
     /// How full each cluster is.

@@ -296,14 +296,25 @@ impl<C> Gate<C> {
         close
     }
 
-    /// Idle connections that have had no user for `age`.
-    pub(crate) fn idle_for(&self, age: Duration) -> ToClose<C> {
+    /// Idle connections that have had no user for `age`, as long as more than `kept` are left.
+    pub(crate) fn idle_for(&self, age: Duration, kept: usize) -> ToClose<C> {
         let mut state = self.state();
         let mut close = ToClose::none();
-        while let Some(evicted) = state.evict_idle_for(age) {
+        while state.taken - state.closing > kept
+            && let Some(evicted) = state.evict_idle_for(age)
+        {
             close.0.push(evicted);
         }
         close
+    }
+
+    /// The connection that became idle last, taken out of turn; it is to be given back soon.
+    pub(crate) fn newest_idle(&self) -> Option<C> {
+        let mut state = self.state();
+        let (_, tenant) = state.idle_order.pop_last()?;
+        // Within a tenant the back is the newest, so it is the one that was last in the order.
+        let (_, _, connection) = state.lanes.get_mut(&tenant)?.idle.pop_back()?;
+        Some(connection)
     }
 
     /// Idle connections of one tenant: its database, role or rights changed.
@@ -320,6 +331,12 @@ impl<C> Gate<C> {
             }
         }
         close
+    }
+
+    /// Whether more permits are taken than the share has, but for those that come back anyway.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state();
+        state.taken - state.closing > state.share
     }
 
     /// A look at it.

@@ -1,14 +1,14 @@
 //! Tells the platform that this replica lives, and takes its share of each cluster's budget.
 //!
-//! Deliberately keeps the shares that it has while the platform is silent. Invariant: a share that
-//! shrinks is confirmed only when no more connections than that are held.
+//! Deliberately keeps the shares that it has while the platform is silent, as far as they are sure to
+//! be ours: see [`super::connections`]. Invariant: a share that shrinks is confirmed only when no more
+//! connections than that are held.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::client::{ClientError, PlatformClient};
-use contract::internal::{Heartbeat, ReplicaPhase};
-use contract::{ClusterName, ReplicaId, ServiceName};
+use contract::internal::{Heartbeat, HeartbeatAnswer, ReplicaPhase};
+use contract::{ReplicaId, ServiceName};
 use kit::error::chain;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -64,17 +64,19 @@ impl Heart {
             seen_change,
             phase,
         };
+        let sent = Instant::now();
         let answer = self.platform.heartbeat(&heartbeat).await?;
         if phase == ReplicaPhase::Serving {
-            self.take_shares(&answer.shares);
+            self.take_shares(&answer, sent);
         }
         Ok(Duration::from_millis(answer.interval_ms).max(SHORTEST_INTERVAL))
     }
 
-    fn take_shares(&self, shares: &BTreeMap<ClusterName, u32>) {
-        for (name, share) in shares {
+    fn take_shares(&self, answer: &HeartbeatAnswer, sent: Instant) {
+        for (name, share) in &answer.shares {
             let share = usize::try_from(*share).unwrap_or(usize::MAX);
-            self.directory.cluster(name).set_share(share);
+            let cluster = self.directory.cluster(name);
+            cluster.take_share(share, answer.lease, sent);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use contract::{Code, TenantRoute, TierGrant};
+use contract::{Code, TenantRoute, TenantStatus, TierGrant};
 use kit::error::Problem;
 use kit::limit::{GlobalLimiter, Rate};
 
@@ -39,6 +39,13 @@ impl Known {
 
     pub(super) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Whether its database should let us in.
+    pub(super) fn can_be_entered(&self) -> bool {
+        self.route.status == TenantStatus::Active
+            && self.route.hold.is_none()
+            && !self.is_superseded()
     }
 
     pub(super) fn tier_name(&self) -> &Arc<str> {

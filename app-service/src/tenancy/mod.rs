@@ -18,6 +18,7 @@ mod lease;
 mod migrations;
 mod open;
 mod refusal;
+mod unheard;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub(crate) use heartbeat::{Heart, Registration, keep_beating};
 pub use lease::{Borrowed, Transaction};
 pub use migrations::OnDemand;
 pub(crate) use migrations::{Migrator, MigratorSettings};
+pub(crate) use unheard::stay_seen;
 
 use self::admission::Intent;
 use self::known::Known;

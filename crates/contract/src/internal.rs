@@ -4,6 +4,7 @@
 //! password in the clear.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -72,6 +73,58 @@ pub struct HeartbeatAnswer {
     pub shares: BTreeMap<ClusterName, u32>,
     /// Milliseconds until the next heartbeat is due.
     pub interval_ms: u64,
+    /// For how long the shares count without a next one.
+    #[serde(default)]
+    pub lease: ShareLease,
+}
+
+/// For how long a share counts after the last sign of life of its replica: a heartbeat, counted from
+/// when it was sent, or an open session on the share's cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShareLease {
+    /// Milliseconds for which the whole share counts.
+    pub whole_ms: u64,
+    /// Milliseconds for which one connection of it counts; then none does.
+    pub last_ms: u64,
+}
+
+impl ShareLease {
+    /// So long for the whole share, and so long for the last connection of it.
+    pub fn new(whole: Duration, last: Duration) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            whole_ms: millis(whole),
+            last_ms: millis(last),
+        }
+    }
+
+    /// For how long the whole share counts.
+    pub fn whole(self) -> Duration {
+        Duration::from_millis(self.whole_ms)
+    }
+
+    /// For how long one connection counts.
+    pub fn last(self) -> Duration {
+        Duration::from_millis(self.last_ms)
+    }
+
+    /// What is left of a share so long after the last sign of life.
+    pub fn left(self, share: usize, silence: Duration) -> usize {
+        if silence < self.whole() {
+            share
+        } else if silence < self.last() {
+            share.min(1)
+        } else {
+            0
+        }
+    }
+}
+
+/// Of a platform that says none.
+impl Default for ShareLease {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(10), Duration::from_secs(300))
+    }
 }
 
 /// Changes of tenants after a cursor.

@@ -1,40 +1,33 @@
 //! Replicas of services: that they live, which schemas they own, what they may hold.
 //!
 //! Deliberately does not call them. Invariants: an owner has one service as long as a replica of
-//! that service lives, and the share of a silent replica stays reserved until no session of it is
-//! left on the cluster.
+//! that service lives, and the share of a silent replica stays reserved as [`silence`] says.
 
 pub(crate) mod api;
 pub(crate) mod shares;
+pub(crate) mod silence;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::extract::State;
 use contract::internal::{Heartbeat, HeartbeatAnswer, OwnedSchema, ReplicaPhase};
 use contract::{ClusterName, Code, ReplicaId, SchemaVersions, ServiceName};
 use kit::auth::service::ServiceCaller;
-use kit::error::{Problem, Result, chain};
+use kit::error::{Problem, Result};
 use kit::extract::Json;
 use sqlx::PgConnection;
-use tokio::time::MissedTickBehavior;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::clusters;
 use crate::feed;
-use crate::operations::Stop;
 use crate::platform::Platform;
 use shares::{Share, grants};
-use store::SilentShare;
 
 /// A service has at most this many owners.
 const MAX_OWNERS: usize = 100;
 const MAX_URL_BYTES: usize = 300;
 /// PostgreSQL keeps this much of an application's name.
 const APPLICATION_NAME_BYTES: usize = 63;
-/// How often silent replicas are looked at.
-const REAP_EVERY: Duration = Duration::from_secs(2);
 
 /// A service of which a replica lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +137,7 @@ pub(crate) async fn heartbeat(
         epoch,
         shares,
         interval_ms: u64::try_from(interval).unwrap_or(u64::MAX),
+        lease: silence::lease(timing),
     }))
 }
 
@@ -220,58 +214,6 @@ async fn claim_owners(connection: &mut PgConnection, heartbeat: &Heartbeat) -> R
         store::set_owner(connection, &heartbeat.service, schema).await?;
     }
     Ok(Claims::New)
-}
-
-/// Gives back the shares of silent replicas that hold nothing any more, until the service stops.
-pub(crate) async fn reap(platform: Platform) {
-    let mut tick = tokio::time::interval(REAP_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = platform.stopping.cancelled() => return,
-        }
-        if let Err(problem) = reap_once(&platform).await {
-            tracing::warn!(
-                error = chain(&problem),
-                "silent replicas cannot be looked at"
-            );
-        }
-    }
-}
-
-async fn reap_once(platform: &Platform) -> Result<()> {
-    let silent = {
-        let mut registry = platform.registry.acquire().await?;
-        store::silent_shares(&mut registry).await?
-    };
-    for share in silent {
-        match has_session(platform, &share).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let mut transaction = platform.registry.begin().await?;
-                // A replica that speaks again meanwhile keeps its share.
-                store::lock_shares(&mut transaction).await?;
-                store::delete_silent_share(&mut transaction, share.replica, &share.cluster).await?;
-                transaction.commit().await?;
-            }
-            // As long as the server cannot be asked, the share stays reserved.
-            Err(stop) => tracing::warn!(cluster = %share.cluster, ?stop, "sessions not counted"),
-        }
-    }
-    let mut registry = platform.registry.acquire().await?;
-    store::delete_silent(&mut registry).await?;
-    Ok(())
-}
-
-/// Whether a silent replica still has a session on the cluster.
-async fn has_session(platform: &Platform, share: &SilentShare) -> Result<bool, Stop> {
-    let Some(server) = platform.find_server(&share.cluster).await? else {
-        return Ok(false);
-    };
-    let name = application_name(&share.service, share.replica);
-    let mut connection = server.acquire().await?;
-    Ok(clusters::postgres::has_session(&mut connection, &name).await?)
 }
 
 /// Confirms what the replica keeps to and grants all replicas anew.

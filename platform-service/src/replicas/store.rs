@@ -315,6 +315,7 @@ pub(crate) struct SilentShare {
     pub(crate) service: ServiceName,
     pub(crate) replica: ReplicaId,
     pub(crate) cluster: ClusterName,
+    pub(crate) share: Share,
 }
 
 /// The shares of silent replicas.
@@ -322,7 +323,7 @@ pub(crate) async fn silent_shares(
     connection: &mut PgConnection,
 ) -> Result<Vec<SilentShare>, sqlx::Error> {
     sqlx::query!(
-        "select replica.id, replica.service, share.cluster
+        "select replica.id, replica.service, share.cluster, share.granted, share.held
          from registry.replica
          join registry.replica_share share on share.replica_id = replica.id
          where replica.live_until <= now()"
@@ -335,9 +336,33 @@ pub(crate) async fn silent_shares(
             service: parsed("replica.service", &row.service)?,
             replica: ReplicaId::from_uuid(row.id),
             cluster: parsed("replica_share.cluster", &row.cluster)?,
+            share: Share {
+                granted: number("replica_share.granted", row.granted)?,
+                held: number("replica_share.held", row.held)?,
+            },
         })
     })
     .collect()
+}
+
+/// Frees a share but for one connection, unless its replica has spoken meanwhile.
+pub(crate) async fn keep_last(
+    connection: &mut PgConnection,
+    replica: ReplicaId,
+    cluster: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.replica_share share
+         set granted = least(share.granted, 1), held = least(share.held, 1)
+         from registry.replica
+         where replica.id = share.replica_id and replica.live_until <= now()
+             and share.replica_id = $1 and share.cluster = $2",
+        replica.uuid(),
+        cluster.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Frees a share, unless its replica has spoken meanwhile.

@@ -180,7 +180,7 @@ proptest! {
         let usage = gate.usage();
         prop_assert_eq!(usage.taken, usage.idle);
         prop_assert!(usage.taken <= usage.share);
-        let close = gate.idle_for(Duration::ZERO);
+        let close = gate.idle_for(Duration::ZERO, 0);
         for (tenant, _) in close.0 {
             let _ = gate.closed(&tenant);
         }

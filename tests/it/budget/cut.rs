@@ -1,0 +1,192 @@
+//! Replicas that the platform does not hear: alive, idle, and with traffic again before they are heard.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use world::{DEADLINE, FaultProxy, Mode, TenantHandle, World, WorldOptions, eventually, until};
+
+use super::{SESSIONS, Watch, tenants};
+
+const BUDGET: u32 = 60;
+/// Of which three are behind one link. The share of each is a fifth of the budget: were their shares
+/// given away, the first one alone would get half of it.
+const REPLICAS: usize = 4;
+const SHARE: i64 = 12;
+/// How long the number of sessions stays as it is once everybody has what they may have.
+const STABLE: Duration = Duration::from_millis(700);
+
+struct Fleet {
+    world: World,
+    link: FaultProxy,
+    tenants: Vec<TenantHandle>,
+}
+
+impl Fleet {
+    /// Everybody has a share, knows every tenant and holds nothing.
+    async fn idle() -> Self {
+        let options = WorldOptions::default()
+            .budget(BUDGET)
+            .app_setting("connections.idle", "300ms")
+            .app_setting("connections.queue_wait", "20s")
+            .platform_setting("replicas.heartbeat_every", "200ms")
+            .platform_setting("replicas.silent_after", "2s");
+        let world = World::with(options).await;
+        let link = FaultProxy::start(world.platform_link().address()).await;
+        for _ in 1..REPLICAS {
+            world.add_app_replica_over(&link).await;
+        }
+        let tenants = tenants(&world, 8).await;
+        let fleet = Self {
+            world,
+            link,
+            tenants,
+        };
+        fleet.is_shared_again().await;
+        for replica in 0..REPLICAS {
+            fleet.is_served_by(replica).await;
+        }
+        until("nothing is held", || async { fleet.sessions().await == 0 }).await;
+        fleet
+    }
+
+    async fn sessions(&self) -> i64 {
+        self.world.postgres().number("postgres", SESSIONS).await
+    }
+
+    async fn registry(&self, sql: &str) -> i64 {
+        self.world.postgres().number("registry", sql).await
+    }
+
+    async fn is_shared_again(&self) {
+        let sql = format!(
+            "select count(*) from registry.replica_share share
+             join registry.replica on replica.id = share.replica_id
+             where live_until > now() and granted = {SHARE} and held = {SHARE}"
+        );
+        until("everybody has a share", || async {
+            self.registry(&sql).await == 4
+        })
+        .await;
+    }
+
+    async fn is_served_by(&self, replica: usize) {
+        for tenant in &self.tenants {
+            let owner = tenant.owner().at(&self.world.app_url(replica));
+            owner.get("/v1/entries").await.expect(200);
+        }
+    }
+
+    /// Waits until nobody but so many was heard for so long.
+    async fn is_silent(&self, heard: i64, since: &str) {
+        let sql = format!(
+            "select count(*) from registry.replica where live_until > now() - interval '{since}'"
+        );
+        until("the others are silent", || async {
+            self.registry(&sql).await == heard
+        })
+        .await;
+    }
+
+    /// More requests at every replica than it may have connections, each of which hangs. The most
+    /// sessions that the server saw.
+    async fn most_sessions(&self) -> i64 {
+        let postgres = self.world.postgres();
+        let locks = self.tenants.iter();
+        let locks = locks.map(|tenant| postgres.lock(tenant.id().as_str(), "entries.entry"));
+        let locks = join_all(locks).await;
+        let watch = Watch::start(&self.world).await;
+        let mut hanging = Vec::new();
+        for tenant in &self.tenants {
+            for n in 0..REPLICAS * 4 {
+                let owner = tenant.owner().at(&self.world.app_url(n % REPLICAS));
+                hanging.push(tokio::spawn(async move { owner.get("/v1/entries").await }));
+            }
+        }
+        let last = Cell::new((0, Instant::now()));
+        eventually(DEADLINE, "everybody has what they may have", || async {
+            let now = self.sessions().await;
+            let (before, since) = last.get();
+            if now == 0 || now != before {
+                last.set((now, Instant::now()));
+                return None;
+            }
+            (since.elapsed() > STABLE).then_some(())
+        })
+        .await;
+        join_all(locks.into_iter().map(|lock| lock.commit())).await;
+        join_all(hanging).await;
+        watch.end().await.0
+    }
+}
+
+#[tokio::test]
+async fn the_share_of_a_replica_that_is_cut_off_and_idle_stays_its_own() {
+    let fleet = Fleet::idle().await;
+    fleet.link.set(Mode::Reset);
+    fleet.is_silent(1, "8 s").await;
+    let most = fleet.most_sessions().await;
+    assert!(most <= i64::from(BUDGET), "{most} of {BUDGET}");
+    // Each keeps one of its share for ending what does not end.
+    assert_eq!(most, 4 * (SHARE - 1), "everybody has what they had");
+    for replica in 0..REPLICAS {
+        fleet.is_served_by(replica).await;
+    }
+    fleet.link.set(Mode::Pass);
+    fleet.is_shared_again().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_neither_the_platform_nor_the_server_sees_is_left_with_one_connection() {
+    let fleet = Fleet::idle().await;
+    fleet.link.set(Mode::Reset);
+    let postgres = fleet.world.postgres();
+    for tenant in &fleet.tenants {
+        let order = format!("alter database {} allow_connections false", tenant.id());
+        postgres.run("postgres", &order).await;
+    }
+    let end =
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename like 't\\_%'";
+    postgres.run("postgres", end).await;
+    let given = "select count(*) from registry.replica_share where granted = 28 and held = 28";
+    until("what they do not keep is given away", || async {
+        fleet.registry(given).await == 1
+    })
+    .await;
+    for tenant in &fleet.tenants {
+        let order = format!("alter database {} allow_connections true", tenant.id());
+        postgres.run("postgres", &order).await;
+    }
+    let most = fleet.most_sessions().await;
+    assert_eq!(most, 27 + 3, "one each, besides what the first one got");
+    for replica in 0..REPLICAS {
+        fleet.is_served_by(replica).await;
+    }
+    fleet.link.set(Mode::Pass);
+    fleet.is_shared_again().await;
+}
+
+#[tokio::test]
+async fn after_a_start_of_the_platform_the_first_to_be_heard_gets_nothing_of_the_others() {
+    let fleet = Fleet::idle().await;
+    fleet.world.kill_platform();
+    fleet.link.set(Mode::Reset);
+    fleet.is_silent(0, "1 s").await;
+    fleet.world.start_platform().await;
+    let now = fleet
+        .world
+        .postgres()
+        .texts("registry", "select now()::text");
+    let heard = format!(
+        "select count(*) from registry.replica where last_seen_at > '{}'::timestamptz + '1 s'",
+        now.await[0]
+    );
+    until("the first one was heard some times", || async {
+        fleet.registry(&heard).await == 1
+    })
+    .await;
+    let most = fleet.most_sessions().await;
+    assert!(most <= i64::from(BUDGET), "{most} of {BUDGET}");
+    fleet.link.set(Mode::Pass);
+    fleet.is_shared_again().await;
+}
