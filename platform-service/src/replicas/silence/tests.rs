@@ -64,7 +64,7 @@ impl Replica {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Join,
     /// It is heard and granted anew; the answer is on its way.
