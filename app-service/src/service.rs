@@ -19,7 +19,7 @@ use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
 use kit::limit::{GlobalLimiter, KeyedLimiter};
-use kit::serve::{Drain, Listener};
+use kit::serve::{Drain, DrainEnd, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -238,8 +238,17 @@ impl Service {
         let limits = self.settings.serve;
         // The internal listener outlives the public one, so that it can be watched to its end.
         let internal_stop = CancellationToken::new();
-        let drain = self.drain(self.stop.clone(), self.settings.drain.notice.get());
-        let internal_drain = self.drain(internal_stop.clone(), Duration::ZERO);
+        let end = DrainEnd::new(self.settings.drain.deadline.get());
+        let drain = Drain {
+            token: self.stop.clone(),
+            notice: self.settings.drain.notice.get(),
+            end: end.clone(),
+        };
+        let internal_drain = Drain {
+            token: internal_stop.clone(),
+            notice: Duration::ZERO,
+            end,
+        };
         let internal_task = tokio::spawn(kit::serve::serve(
             self.internal,
             internal,
@@ -263,14 +272,6 @@ impl Service {
         }
         tracing::info!(cut = report.cut, "app-service has stopped");
         Ok(())
-    }
-
-    fn drain(&self, token: CancellationToken, notice: Duration) -> Drain {
-        Drain {
-            token,
-            notice,
-            deadline: self.settings.drain.deadline.get(),
-        }
     }
 
     fn public_layers(&self) -> Layers {

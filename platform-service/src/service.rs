@@ -20,7 +20,7 @@ use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
 use kit::passwords::Hasher;
-use kit::serve::{Drain, Listener};
+use kit::serve::{Drain, DrainEnd, Listener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
@@ -241,14 +241,14 @@ impl Service {
             "platform-service serves"
         );
         let tasks = start_background(&platform, inbox);
-        let deadline = settings.drain.deadline.get();
+        let end = DrainEnd::new(settings.drain.deadline.get());
         // The internal listener outlives the public one, so that what is being made gets its answers
         // and the drain can be watched.
         let internal_stop = CancellationToken::new();
         let internal_drain = Drain {
             token: internal_stop.clone(),
             notice: Duration::ZERO,
-            deadline,
+            end: end.clone(),
         };
         let internal_task = tokio::spawn(kit::serve::serve(
             internal,
@@ -268,10 +268,13 @@ impl Service {
         let drain = Drain {
             token: stop,
             notice,
-            deadline,
+            end: end.clone(),
         };
         let report = kit::serve::serve(public, public_router, settings.serve, drain).await;
-        if tokio::time::timeout(deadline, tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(end.at(), tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("background work did not end in time; others will finish it");
         }
         internal_stop.cancel();

@@ -15,7 +15,7 @@ mod stream;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +23,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Period;
@@ -77,8 +78,31 @@ pub struct Drain {
     /// From then on it goes on serving for so long, each answer being its connection's last: whoever sends
     /// requests here has time to see that it is not ready any more, and meets no closed port.
     pub notice: Duration,
-    /// After that nothing is accepted and what is open is finished; what is open after this is cut.
-    pub deadline: Duration,
+    /// After that nothing is accepted and what is open is finished; what is open then is cut.
+    pub end: DrainEnd,
+}
+
+/// When a stop has to be over: one instant for all that stops, which the first that asks sets. So a
+/// supervisor has to wait for the notice and once for the deadline, however many parts there are.
+#[derive(Debug, Clone)]
+pub struct DrainEnd {
+    deadline: Duration,
+    at: Arc<OnceLock<Instant>>,
+}
+
+impl DrainEnd {
+    /// So long after it is first asked.
+    pub fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            at: Arc::default(),
+        }
+    }
+
+    /// The instant.
+    pub fn at(&self) -> Instant {
+        *self.at.get_or_init(|| Instant::now() + self.deadline)
+    }
 }
 
 /// How a drain ended.
@@ -123,7 +147,7 @@ pub async fn serve(
     }
     drop(listener);
     stopping.cancel();
-    let finished = tokio::time::timeout(drain.deadline, async {
+    let finished = tokio::time::timeout_at(drain.end.at(), async {
         while let Some(ended) = open.join_next().await {
             report_panic(ended);
         }

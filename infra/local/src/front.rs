@@ -117,7 +117,7 @@ mod tests {
     use axum::Router;
     use axum::routing::post;
     use kit::extract::Json;
-    use kit::serve::{Drain, Listener, ServeLimits};
+    use kit::serve::{Drain, DrainEnd, Listener, ServeLimits};
     use serde_json::{Value, json};
     use tokio_util::sync::CancellationToken;
     use utoipa::openapi::OpenApi;
@@ -138,7 +138,7 @@ mod tests {
         let drain = Drain {
             token: CancellationToken::new(),
             notice: std::time::Duration::ZERO,
-            deadline: super::DEADLINE,
+            end: DrainEnd::new(super::DEADLINE),
         };
         let limits = ServeLimits::default();
         tokio::spawn(kit::serve::serve(listener, router, limits, drain));

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::bail;
-use kit::serve::{Drain, Listener, ServeLimits};
+use kit::serve::{Drain, DrainEnd, Listener, ServeLimits};
 use kit::telemetry::{LogFormat, LogSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -189,7 +189,7 @@ impl Running {
         let drain = Drain {
             token: stop_front.clone(),
             notice: Duration::ZERO,
-            deadline: DRAIN,
+            end: DrainEnd::new(DRAIN),
         };
         let limits = ServeLimits::default();
         let front = tokio::spawn(kit::serve::serve(front, router, limits, drain));

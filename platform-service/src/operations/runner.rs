@@ -188,12 +188,12 @@ impl Runner {
         let words = "This release cannot read how far it is: it was begun by another one. Run that one until \
                      it is over, or look at what it has done and end it by hand.";
         let failure = failure_of(&Problem::new(Code::Conflict).detail(words));
-        let laid = async {
-            let mut registry = self.platform.registry.acquire().await?;
-            Ok::<_, sqlx::Error>(store::lay_aside(&mut registry, id, UNREADABLE, &failure).await?)
-        };
         let cause = chain(cause);
-        match laid.await {
+        let laid = match self.platform.registry.acquire().await {
+            Ok(mut registry) => store::lay_aside(&mut registry, id, UNREADABLE, &failure).await,
+            Err(error) => Err(error),
+        };
+        match laid {
             Ok(true) => {
                 tracing::error!(operation.id = %id, cause, "an operation that nobody can read is stuck")
             }

@@ -28,7 +28,7 @@ async fn who_is_given_notice_is_served_until_it_is_over() {
     let drain = Drain {
         token: stop.clone(),
         notice,
-        deadline: AT_MOST,
+        end: DrainEnd::new(AT_MOST),
     };
     let served = tokio::spawn(serve(listener, router, ServeLimits::default(), drain));
     let running = Running {
@@ -65,7 +65,7 @@ impl Running {
         let drain = Drain {
             token: stop.clone(),
             notice: Duration::ZERO,
-            deadline,
+            end: DrainEnd::new(deadline),
         };
         let served = tokio::spawn(serve(listener, router, limits, drain));
         Self {
@@ -348,6 +348,16 @@ async fn drain_cuts_at_its_deadline() {
     within(begun).await.unwrap();
     assert_eq!(running.stop().await, DrainReport { cut: 1 });
     assert_eq!(rest(stream).await, "");
+}
+
+#[test]
+fn all_that_stops_has_one_end_which_the_first_sets() {
+    let end = DrainEnd::new(AT_MOST);
+    let of_another_part = end.clone();
+    let before = tokio::time::Instant::now();
+    let first = end.at();
+    assert!(first >= before + AT_MOST);
+    assert_eq!(of_another_part.at(), first);
 }
 
 #[tokio::test]
