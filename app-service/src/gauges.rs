@@ -12,10 +12,12 @@ pub(crate) fn measure(state: &AppState) {
     let directory = state.directory();
     gauge!("tenants_known").set(directory.len() as f64);
     gauge!("tenant_refusals").set(directory.refusals() as f64);
+    let limits = state.sign_in_limits();
     for (limit, keys) in [
+        ("sign_in_per_address", limits.per_address.len()),
         (
-            "sign_in_per_address",
-            state.sign_in_limits().per_address.len(),
+            "unknown_look_ups_per_address",
+            limits.look_ups_per_address.len(),
         ),
         ("sign_in_per_account", state.auth().limited_accounts()),
     ] {

@@ -151,6 +151,10 @@ impl Service {
                     settings.auth.sign_in_per_address,
                     settings.auth.sign_in_addresses.get(),
                 ),
+                look_ups_per_address: KeyedLimiter::new(
+                    settings.auth.unknown_look_ups_per_address,
+                    settings.auth.sign_in_addresses.get(),
+                ),
                 look_ups: GlobalLimiter::new(settings.auth.unknown_look_ups),
             },
             provision,

@@ -32,6 +32,7 @@ pub(crate) struct Inner {
 /// Limits of the door without a token, checked before anything is looked up.
 pub(crate) struct SignInLimits {
     pub(crate) per_address: KeyedLimiter<IpNet>,
+    pub(crate) look_ups_per_address: KeyedLimiter<IpNet>,
     pub(crate) look_ups: GlobalLimiter,
 }
 

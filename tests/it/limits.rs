@@ -9,7 +9,7 @@ use contract::internal::{Heartbeat, OwnedSchema, ReplicaPhase};
 use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use world::{World, WorldOptions, until};
+use world::{Speaker, World, WorldOptions, until};
 
 use crate::support::{entry, signup, unique};
 
@@ -158,6 +158,48 @@ async fn sign_ups_of_everybody_together_are_limited() {
     // Operators are not meant.
     let made = world.operator().post("/v1/tenants", signup(&slug)).await;
     assert!(matches!(made.status(), 201 | 202), "{made}");
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_tenants_from_one_address_keeps_nobody_else_out() {
+    // What is used up of the rate of all stays used up.
+    let options = WorldOptions::default()
+        .app_setting("auth.sign_in_per_address", "100000/1s")
+        .app_setting("auth.unknown_look_ups", "20/1h")
+        .app_setting("auth.unknown_look_ups_per_address", "5/1h");
+    let world = World::with(options).await;
+    let (acme, beta) = (world.tenant("warm").await, world.tenant("cold").await);
+    // One that knows neither.
+    let replica = world.add_app_replica().await;
+    let flooder = world.anonymous_at(replica);
+    let log_in = async |door: &Speaker, tenant: &str, email: &str| {
+        let body = json!({ "email": email, "password": world::PASSWORD });
+        let door = door.clone().in_tenant(tenant);
+        door.post("/v1/auth/login", body).await
+    };
+    let first = world.anonymous_at(replica);
+    let answer = log_in(&first, acme.id().as_str(), acme.email()).await;
+    answer.expect(200);
+    let flood = (0..60).map(|n| {
+        let (log_in, flooder) = (&log_in, &flooder);
+        async move { log_in(flooder, &format!("t_flood_{n}"), "a@b.example").await }
+    });
+    let mut looked_up = 0;
+    for answer in join_all(flood).await {
+        match answer.status() {
+            401 => looked_up += 1,
+            _ => {
+                answer.expect(429).refused(Code::RateLimited);
+            }
+        }
+    }
+    assert_eq!(looked_up, 5);
+    // A tenant that is known costs no look-up, and others have theirs.
+    let answer = log_in(&flooder, acme.id().as_str(), acme.email()).await;
+    answer.expect(200);
+    let bystander = world.anonymous_at(replica);
+    let answer = log_in(&bystander, beta.id().as_str(), beta.email()).await;
+    answer.expect(200);
 }
 
 #[tokio::test]

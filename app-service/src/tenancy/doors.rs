@@ -179,11 +179,9 @@ impl FromRequestParts<AppState> for SignIn {
         let notes = notes(parts);
         let address = ClientAddress::of(parts);
         let limits = state.sign_in_limits();
+        let address = address.limit_key();
         let limited = |wait: kit::limit::Wait| Problem::new(Code::RateLimited).retry_after(wait.0);
-        limits
-            .per_address
-            .check(&address.limit_key())
-            .map_err(limited)?;
+        limits.per_address.check(&address).map_err(limited)?;
         let id = tenant_header(&parts.headers, None)?;
         let found = match state.directory().glance(&id) {
             Glance::Known(known) => {
@@ -193,7 +191,12 @@ impl FromRequestParts<AppState> for SignIn {
             Glance::Refused(refusal) => Err(refusal),
             Glance::Nothing => {
                 notes.lookup(Lookup::Miss);
-                // Anybody can make up ids; the platform is asked at a bounded rate.
+                // Anybody can make up ids; the platform is asked at a bounded rate, of which no address
+                // has more than its part.
+                limits
+                    .look_ups_per_address
+                    .check(&address)
+                    .map_err(limited)?;
                 limits
                     .look_ups
                     .check()
