@@ -18,7 +18,6 @@ use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
-use kit::limit::{GlobalLimiter, KeyedLimiter};
 use kit::serve::{Drain, DrainEnd, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -146,17 +145,7 @@ impl Service {
                 ServiceIdentity::AppService,
                 Reached::At(internal_url.clone()),
             ),
-            sign_in_limits: SignInLimits {
-                per_address: KeyedLimiter::new(
-                    settings.auth.sign_in_per_address,
-                    settings.auth.sign_in_addresses.get(),
-                ),
-                look_ups_per_address: KeyedLimiter::new(
-                    settings.auth.unknown_look_ups_per_address,
-                    settings.auth.sign_in_addresses.get(),
-                ),
-                look_ups: GlobalLimiter::new(settings.auth.unknown_look_ups),
-            },
+            sign_in_limits: SignInLimits::new(&settings.auth),
             provision,
             ownership,
         });

@@ -11,7 +11,7 @@ use kit::auth::access::TokenVerifier;
 use kit::auth::service::ServiceVerifier;
 use kit::limit::{GlobalLimiter, KeyedLimiter};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthSettings};
 use crate::module::{OwnershipHook, ProvisionHook};
 use crate::tenancy::{Directory, Migrator};
 
@@ -34,6 +34,17 @@ pub(crate) struct SignInLimits {
     pub(crate) per_address: KeyedLimiter<IpNet>,
     pub(crate) look_ups_per_address: KeyedLimiter<IpNet>,
     pub(crate) look_ups: GlobalLimiter,
+}
+
+impl SignInLimits {
+    pub(crate) fn new(settings: &AuthSettings) -> Self {
+        let per_address = |rate| KeyedLimiter::new(rate, settings.sign_in_addresses.get());
+        Self {
+            per_address: per_address(settings.sign_in_per_address),
+            look_ups_per_address: per_address(settings.unknown_look_ups_per_address),
+            look_ups: GlobalLimiter::new(settings.unknown_look_ups),
+        }
+    }
 }
 
 impl AppState {

@@ -310,6 +310,15 @@ async fn refusals_are_the_known_ones() {
                 .await,
         ),
         (
+            "compressed",
+            owner
+                .request(Method::POST, "/v1/entries")
+                .header("content-encoding", "gzip")
+                .body("x")
+                .send()
+                .await,
+        ),
+        (
             "too large",
             owner
                 .request(Method::POST, "/v1/entries")

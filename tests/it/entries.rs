@@ -3,7 +3,7 @@
 use contract::Code;
 use http::Method;
 use serde_json::{Value, json};
-use world::World;
+use world::{Answer, World};
 
 use crate::support::entry;
 
@@ -366,16 +366,6 @@ async fn bad_bodies_are_refused_with_a_pointer_and_leave_nothing() {
         .send()
         .await;
     bytes.expect(400).refused(Code::JsonMalformed);
-    let nul = owner
-        .post(
-            "/v1/entries",
-            json!({ "title": "a", "body": { "x": "\u{0}" } }),
-        )
-        .await;
-    assert!(
-        nul.status() < 500,
-        "PostgreSQL keeps no NUL in jsonb: {nul}"
-    );
     let form = owner.request(Method::POST, "/v1/entries");
     let form = form.body_of_type("application/x-www-form-urlencoded", "title=a");
     form.send()
@@ -384,6 +374,119 @@ async fn bad_bodies_are_refused_with_a_pointer_and_leave_nothing() {
         .refused(Code::ContentTypeUnsupported);
     let page = owner.get("/v1/entries").await.expect(200).json();
     assert_eq!(page["data"], json!([]));
+}
+
+/// The body of an entry as it is shown, digit for digit.
+fn kept_body(answer: &Answer) -> String {
+    let text = answer.text();
+    let from = text.find("\"body\":").unwrap() + "\"body\":".len();
+    let to = text.find(",\"version\":").unwrap();
+    text[from..to].replace(' ', "")
+}
+
+#[tokio::test]
+async fn numbers_are_read_back_digit_for_digit() {
+    let world = World::shared().await;
+    let owner = world.tenant("digits").await.owner();
+    let (long, small) = ("9".repeat(1_000), format!("0.{}1", "0".repeat(998)));
+    for (sent, kept) in [
+        ("12345678901234567890123", "12345678901234567890123"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("18446744073709551616", "18446744073709551616"),
+        (
+            "0.1000000000000000055511151231257827",
+            "0.1000000000000000055511151231257827",
+        ),
+        (
+            "3.14159265358979323846264338327950288",
+            "3.14159265358979323846264338327950288",
+        ),
+        ("1.10", "1.10"),
+        // Written out.
+        ("1e400", &*format!("1{}", "0".repeat(400))),
+        ("-2.5E-3", "-0.0025"),
+        (&long, &long),
+        (&small, &small),
+    ] {
+        let wanted = format!("{{\"x\":[{kept},{{\"y\":{kept}}}]}}");
+        let body = format!("{{ \"x\" : [ {sent}, {{ \"y\":{sent} }} ] }}");
+        let new = format!("{{\"title\":\"Digits\",\"body\":{body}}}");
+        let request = owner.request(Method::POST, "/v1/entries").body(new);
+        let made = request.send().await.expect(201);
+        assert_eq!(kept_body(&made), wanted);
+        let path = made.header("location").to_owned();
+        assert_eq!(kept_body(&owner.get(&path).await.expect(200)), wanted);
+        let patch = owner.request(Method::PATCH, &path);
+        let patch = patch.header("if-match", "\"1\"");
+        let changed = patch.body(format!("{{\"body\":{body}}}")).send().await;
+        assert_eq!(kept_body(&changed.expect(200)), wanted);
+        let batch = format!("{{\"entries\":[{{\"title\":\"Batch\",\"body\":{body}}}]}}");
+        let request = owner.request(Method::POST, "/v1/entries/batch").body(batch);
+        let id = request.send().await.expect(201).json()["ids"][0].clone();
+        let path = format!("/v1/entries/{}", id.as_str().unwrap());
+        assert_eq!(kept_body(&owner.get(&path).await.expect(200)), wanted);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_refused_where_it_stands() {
+    let world = World::shared().await;
+    let owner = world.tenant("unkept").await.owner();
+    let many = vec!["1e999"; 70].join(",");
+    for (body, at) in [
+        (r#"{"x":1e999999}"#, "/x"),
+        (r#"{"x":1e-999999}"#, "/x"),
+        (r#"{"x":[0,{"y":1e99999999999999999999}]}"#, "/x/1/y"),
+        (r#"{"x":0e131073}"#, "/x"),
+        (&*format!(r#"{{"a":1,"x":{}}}"#, "1".repeat(1_001)), "/x"),
+        (&*format!(r#"{{"x":0.{}}}"#, "1".repeat(1_001)), "/x"),
+        // Few bytes, and many once they are written out.
+        (&*format!(r#"{{"x":[{many}]}}"#), ""),
+        (r#"{"x":"\u0000"}"#, "/x"),
+        (r#"{"x":{"a/b~c":["","a\u0000b"]}}"#, "/x/a~1b~0c/1"),
+        (r#"{"x":{"a\u0000":1}}"#, "/x/a\0"),
+        (r#"{"x":["\ud800"]}"#, "/x/0"),
+        (r#"{"x":"\udc00\ud800"}"#, "/x"),
+        ("[]", ""),
+        ("null", ""),
+        (r#""{}""#, ""),
+    ] {
+        for (method, path, request, whole) in [
+            (Method::POST, "/v1/entries", r#"{"title":"a","body":"#, "}"),
+            (
+                Method::PATCH,
+                "/v1/entries/ent_0192f0c1a4b27c3d8e9fa0b1c2d3e4f5",
+                r#"{"body":"#,
+                "}",
+            ),
+            (
+                Method::POST,
+                "/v1/entries/batch",
+                r#"{"entries":[{"title":"a","body":{}},{"title":"a","body":"#,
+                "}]}",
+            ),
+        ] {
+            let sent = owner.request(method, path).header("if-match", "\"1\"");
+            let sent = sent.body(format!("{request}{body}{whole}")).send().await;
+            let problem = sent.expect(422).refused(Code::ValidationFailed);
+            let within = if path.ends_with("batch") {
+                "/entries/1/body"
+            } else {
+                "/body"
+            };
+            assert_eq!(problem.errors.len(), 1, "{body}: {problem:?}");
+            assert_eq!(problem.errors[0].pointer, format!("{within}{at}"), "{body}");
+        }
+    }
+    let page = owner.get("/v1/entries").await.expect(200).json();
+    assert_eq!(page["data"], json!([]));
+    // As deep as a body may be, and one level deeper.
+    let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+    for (levels, status) in [(126, 201), (127, 400)] {
+        let new = format!("{{\"title\":\"Deep\",\"body\":{}}}", deep(levels));
+        let request = owner.request(Method::POST, "/v1/entries").body(new);
+        assert_eq!(request.send().await.status(), status, "{levels}");
+    }
 }
 
 #[tokio::test]

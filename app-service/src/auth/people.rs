@@ -18,6 +18,7 @@ use kit::extract::{Json, Query};
 use kit::operations;
 use kit::page::{Limit, Page};
 use kit::passwords::Password;
+use kit::words::{self, NotWords};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
@@ -149,13 +150,11 @@ impl Name {
 }
 
 impl TryFrom<String> for Name {
-    type Error = &'static str;
+    type Error = NotWords;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let text = text.trim();
-        if text.chars().count() > Self::MAX_CHARS || text.chars().any(char::is_control) {
-            return Err("a name has at most 200 characters and no control characters");
-        }
+        words::check_optional(text, Self::MAX_CHARS)?;
         Ok(Self(text.to_owned()))
     }
 }

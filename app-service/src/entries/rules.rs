@@ -6,12 +6,15 @@
 #[cfg(test)]
 mod tests;
 
+use kit::extract::PartRefused;
+use kit::json::CompactObject;
+use kit::words::{self, NotWords};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::NewEntry;
 
-/// What an entry is called: 1 to 200 characters, not blank, without control characters.
+/// What an entry is called: 1 to 200 characters, one of them visible, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "Minutes of the kickoff")]
@@ -27,24 +30,19 @@ impl Title {
 }
 
 impl TryFrom<String> for Title {
-    type Error = &'static str;
+    type Error = NotWords;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.trim().is_empty() || text.chars().count() > Self::MAX_CHARS {
-            return Err("a title has 1 to 200 characters and is not blank");
-        }
-        if text.chars().any(char::is_control) {
-            return Err("a title has no control characters");
-        }
+        words::check(&text, Self::MAX_CHARS)?;
         Ok(Self(text))
     }
 }
 
 /// What an entry holds: a JSON object of at most 64 KiB, as compact text.
 ///
-/// Numbers keep the range and precision of 64-bit integers and floats.
+/// Numbers keep every digit, up to 1,000 before and 1,000 after the point, and count written out.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(try_from = "Map<String, Value>")]
+#[serde(try_from = "Box<RawValue>")]
 #[schema(value_type = Object, example = json!({"place": "Room 4", "people": 6}))]
 pub(super) struct Body(String);
 
@@ -57,15 +55,16 @@ impl Body {
     }
 }
 
-impl TryFrom<Map<String, Value>> for Body {
-    type Error = &'static str;
+impl TryFrom<Box<RawValue>> for Body {
+    type Error = PartRefused;
 
-    fn try_from(object: Map<String, Value>) -> Result<Self, Self::Error> {
-        let text = Value::Object(object).to_string();
-        if text.len() > Self::MAX_BYTES {
-            return Err("a body has at most 65536 bytes as compact JSON");
+    fn try_from(raw: Box<RawValue>) -> Result<Self, Self::Error> {
+        let object = CompactObject::read(&raw)?;
+        if object.text.len().max(object.written_out) > Self::MAX_BYTES {
+            let rule = "a body has at most 65536 bytes as compact JSON";
+            return Err(PartRefused::new(String::new(), rule));
         }
-        Ok(Self(text))
+        Ok(Self(object.text))
     }
 }
 

@@ -117,7 +117,7 @@ codes! {
     VersionStale = 412, "version-stale", "The thing has changed since it was read";
     /// The body is over the limit.
     BodyTooLarge = 413, "body-too-large", "The body is too large";
-    /// The body is not sent as JSON.
+    /// The body is not sent as JSON, or is sent compressed.
     ContentTypeUnsupported = 415, "content-type-unsupported", "The body must be application/json";
     /// Fields of the body break their rules; `errors` says which.
     ValidationFailed = 422, "validation-failed", "Some fields are not valid";

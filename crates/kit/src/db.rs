@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
 
 use crate::error::Problem;
+use crate::extract::NO_NUL;
 
 /// So much of a server's message is kept.
 const SAID_CHARS: usize = 300;
@@ -187,7 +188,7 @@ impl From<sqlx::Error> for Problem {
         };
         let problem = Self::new(code);
         let problem = match code {
-            Code::ValidationFailed => problem.and_field("", "text must not contain NUL characters"),
+            Code::ValidationFailed => problem.and_field("", NO_NUL),
             _ => problem,
         };
         problem.caused_by(error)

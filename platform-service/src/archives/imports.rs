@@ -10,9 +10,9 @@ use contract::Code;
 use contract::operator::backup::{NewImport, UploadView};
 use contract::operator::operation::OperationView;
 use futures::TryStreamExt as _;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use kit::error::{Problem, Result};
-use kit::extract::{Json, Path, Query};
+use kit::extract::{Json, Path, Query, uncoded};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::StreamReader;
@@ -58,8 +58,10 @@ pub(crate) async fn upload(
     _operator: Operator<TenantsWrite>,
     State(platform): State<Platform>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<UploadView>> {
+    uncoded(&headers)?;
     let objects = archive::objects(&platform.settings)?;
     let path = archive::object_path(&object(&name)?).map_err(Stop::into_problem)?;
     let body = body.into_data_stream().map_err(std::io::Error::other);

@@ -19,6 +19,7 @@ use crate::audit::{self, Action};
 use crate::made_once;
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::tenants::rules::words;
 
 const MAX_NAME_CHARS: usize = 100;
 
@@ -117,10 +118,7 @@ pub(crate) async fn create(
     key: MaybeIdempotencyKey,
     Json(mut new): Json<NewOperatorKey>,
 ) -> Result<(StatusCode, Json<CreatedOperatorKey>)> {
-    let name = new.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
-        return Err(Problem::field("/name", "must have 1 to 100 characters"));
-    }
+    let name = words("/name", &new.name, MAX_NAME_CHARS)?;
     new.scopes.sort_unstable();
     new.scopes.dedup();
     if new.scopes.is_empty() {
@@ -132,7 +130,7 @@ pub(crate) async fn create(
     let request = serde_json::json!({ "operator_key": name, "scopes": new.scopes });
     let key = OperatorKey {
         id: OperatorKeyId::new(),
-        name: name.to_owned(),
+        name,
         scopes: new.scopes,
     };
     let detail = serde_json::json!({ "key": key.id, "name": key.name, "scopes": key.scopes });

@@ -35,6 +35,7 @@ use crate::platform::Platform;
 use crate::tenants::TenantRow;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::place::Placed;
+use crate::tenants::rules::words;
 use crate::{made_once, operations, tenants};
 
 const TTL_SECONDS: u32 = 900;
@@ -72,7 +73,8 @@ pub(crate) async fn issue(
     if new.access == PsqlAccess::Write {
         operator.may_grant(&[Scope::TenantsDestroy])?;
     }
-    let ttl = checked(&new)?;
+    let reason = words("/reason", &new.reason, MOST_REASON_CHARS)?;
+    let ttl = lifetime(&new)?;
     let id = Uuid::now_v7();
     let expires_at = OffsetDateTime::now_utc() + ttl;
     let mut transaction = platform.registry.begin().await?;
@@ -94,7 +96,7 @@ pub(crate) async fn issue(
         tenant: tenant.clone(),
         cluster,
         access: new.access,
-        reason: new.reason.trim().to_owned(),
+        reason,
         issued_to: operator.actor().to_string(),
         expires_at,
     };
@@ -141,12 +143,7 @@ fn enterable(row: &TenantRow, access: PsqlAccess) -> Result<ClusterName> {
     Err(Problem::new(Code::Conflict).detail("The tenant is being made."))
 }
 
-fn checked(new: &NewPsql) -> Result<Duration> {
-    let reason = new.reason.trim();
-    if reason.is_empty() || reason.chars().count() > MOST_REASON_CHARS {
-        let rule = format!("has 1 to {MOST_REASON_CHARS} characters");
-        return Err(Problem::field("/reason", rule));
-    }
+fn lifetime(new: &NewPsql) -> Result<Duration> {
     let seconds = new.ttl_seconds.unwrap_or(TTL_SECONDS);
     if !TTLS_SECONDS.contains(&seconds) {
         let rule = format!("is {} to {}", TTLS_SECONDS.start(), TTLS_SECONDS.end());

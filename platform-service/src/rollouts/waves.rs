@@ -22,13 +22,8 @@ const TELLING_FAILURES: u64 = 3;
 /// # Errors
 /// `validation-failed` with the fields.
 pub(super) fn check(request: &RolloutRequest) -> Result<()> {
-    let title = &request.title;
-    if title.chars().count() > MAX_TITLE_CHARS || title.chars().any(char::is_control) {
-        return Err(Problem::field(
-            "/title",
-            "is up to 100 characters in one line",
-        ));
-    }
+    kit::words::check_optional(&request.title, MAX_TITLE_CHARS)
+        .map_err(|broken| Problem::field("/title", broken.to_string()))?;
     if !(1..=MAX_CONCURRENCY).contains(&request.concurrency) {
         return Err(Problem::field("/concurrency", "is 1 to 64"));
     }

@@ -20,20 +20,11 @@ pub(crate) fn company(text: &str) -> Result<String, Problem> {
 
 /// Words for people of at most so many characters, without space around them.
 pub(crate) fn words(pointer: &'static str, text: &str, most: usize) -> Result<String, Problem> {
-    let words = text.trim();
-    let valid =
-        !words.is_empty() && words.chars().count() <= most && !words.chars().any(breaks_text);
-    if valid {
-        return Ok(words.to_owned());
+    let text = text.trim();
+    match kit::words::check(text, most) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(broken) => Err(Problem::field(pointer, broken.to_string())),
     }
-    let rule = format!("must have 1 to {most} characters and no control characters");
-    Err(Problem::field(pointer, rule))
-}
-
-/// Control characters, and those that change the direction of what follows.
-fn breaks_text(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An e-mail address.

@@ -1,4 +1,5 @@
-//! JSON in which a struct is an object: an array of its fields in their order is refused.
+//! JSON in which a struct is an object: an array of its fields in their order is refused. And in which no
+//! text holds a NUL character, which no column of ours could keep.
 //!
 //! serde's derived structs take both, and a client that sent an array would hang on the order in which
 //! our fields are declared. Deliberately blind inside of untagged and internally tagged types, which
@@ -10,6 +11,8 @@ use std::fmt;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
+
+use super::NO_NUL;
 
 /// Around a deserializer, and around all that it hands on.
 pub(super) struct Objects<T>(pub(super) T);
@@ -76,6 +79,17 @@ macro_rules! pass {
     };
 }
 
+macro_rules! pass_text {
+    ($($method:ident($kind:ty))*) => {
+        $(fn $method<E: Error>(self, text: $kind) -> Result<V::Value, E> {
+            if text.contains('\0') {
+                return Err(E::custom(NO_NUL));
+            }
+            self.0.$method(text)
+        })*
+    };
+}
+
 impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
     type Value = V::Value;
 
@@ -83,9 +97,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
         self.0.expecting(formatter)
     }
 
+    pass_text! { visit_str(&str) visit_borrowed_str(&'de str) visit_string(String) }
     pass! {
         visit_bool(bool) visit_i64(i64) visit_i128(i128) visit_u64(u64) visit_u128(u128) visit_f64(f64)
-        visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
         visit_bytes(&[u8]) visit_borrowed_bytes(&'de [u8]) visit_byte_buf(Vec<u8>)
     }
 

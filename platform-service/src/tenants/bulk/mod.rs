@@ -15,7 +15,7 @@ use contract::operator::operation::OperationView;
 use contract::{Code, OperationId};
 use http::{HeaderMap, header};
 use kit::error::{Problem, Result};
-use kit::extract::{Json, Path, Query};
+use kit::extract::{Json, Path, Query, uncoded};
 use kit::page::{Limit, Page};
 use serde::Deserialize;
 use serde_json::json;
@@ -69,6 +69,7 @@ pub(crate) async fn create(
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let format = read::Format::of(content_type.unwrap_or_default())?;
+    uncoded(&headers)?;
     let bytes = axum::body::to_bytes(body, MAX_BYTES).await;
     let bytes = bytes.map_err(|error| Problem::new(Code::BodyTooLarge).caused_by(error))?;
     let rows = read::rows(format, &bytes)?;
