@@ -254,14 +254,16 @@ impl Service {
         background.cancel();
         self.directory.close_idle();
         self.tasks.close();
-        if tokio::time::timeout(BACKGROUND_PATIENCE, self.tasks.wait())
+        let ended = async {
+            self.tasks.wait().await;
+            self.heart.stop().await;
+        };
+        if tokio::time::timeout(BACKGROUND_PATIENCE, ended)
             .await
             .is_err()
         {
             // The platform frees our share when it sees no session of ours any more.
-            tracing::warn!("background work did not end in time");
-        } else {
-            self.heart.stop().await;
+            tracing::warn!("background work did not end in time, or the platform was not told");
         }
         tracing::info!(cut = report.cut, "app-service has stopped");
         Ok(())

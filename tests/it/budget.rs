@@ -209,8 +209,8 @@ async fn the_shares_of_replicas_that_come_and_go_never_exceed_the_budget() {
     let options = WorldOptions::default()
         .budget(12)
         .platform_setting("replicas.heartbeat_every", "100ms")
-        .platform_setting("replicas.silent_after", "1s")
-        .platform_setting("replicas.forgotten_after", "2s");
+        .platform_setting("replicas.silent_after", "3s")
+        .platform_setting("replicas.forgotten_after", "6s");
     let world = World::with(options).await;
     let total =
         "select coalesce(sum(greatest(granted, held)), 0)::bigint from registry.replica_share";

@@ -406,7 +406,7 @@ async fn an_operation_that_cannot_be_read_is_left_to_others_and_is_stuck_when_th
     let refused = operator.post(&cancel, json!({})).await;
     refused.refused(Code::NotCancellable);
     let old = format!(
-        "update registry.operation set created_at = now() - interval '1 hour', run_at = now()
+        "update registry.operation set unreadable_since = now() - interval '1 hour', run_at = now()
          where id = '{id}'"
     );
     registry.run("registry", &old).await;

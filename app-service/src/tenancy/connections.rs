@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::gate::{Claim, Entry, Gate, PATIENCE, Reviewer, ToClose, Turn, Usage};
 use super::hold::Holds;
 use super::open::{OpenError, Opener, ServerMode};
+pub(crate) use signs::Look;
 use signs::Signs;
 
 mod signs;

@@ -498,8 +498,12 @@ impl Directory {
     }
 
     /// The clusters on which this replica has, or had, connections.
-    pub(super) fn on_clusters(&self) -> Vec<Arc<ClusterConnections>> {
-        self.clusters().values().map(Arc::clone).collect()
+    pub(super) fn on_clusters(&self) -> Vec<(ClusterName, Arc<ClusterConnections>)> {
+        let clusters = self.clusters();
+        let named = clusters.iter();
+        named
+            .map(|(name, cluster)| (name.clone(), Arc::clone(cluster)))
+            .collect()
     }
 
     /// Some known tenants of a cluster whose databases can be entered.

@@ -45,6 +45,10 @@ impl Heart {
     /// One heartbeat; gives the time until the next.
     async fn beat(&self, phase: ReplicaPhase) -> Result<Duration, ClientError> {
         let (epoch, seen_change) = self.seen.get();
+        for (_, cluster) in self.directory.on_clusters() {
+            // What is said to be held was not given away meanwhile.
+            cluster.keep_to_lease();
+        }
         let shares = self
             .directory
             .usage()

@@ -156,7 +156,7 @@ impl Opener {
             .unwrap_or(Err(OpenError::TimedOut))
     }
 
-    async fn connect(&self) -> Result<PgConnection, OpenError> {
+    pub(super) async fn connect(&self) -> Result<PgConnection, OpenError> {
         let none = || sqlx::Error::Configuration("the route names no credential".into());
         let mut refused = OpenError::Database(none());
         for credential in &self.credentials {

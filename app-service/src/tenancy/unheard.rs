@@ -2,15 +2,20 @@
 //! which it knows a tenant says that its share is in use.
 //!
 //! Deliberately opens nothing for tenants that it does not know: it cannot serve them then either, and
-//! needs no share for them. Invariant: it takes its turn at the gate like a request.
+//! needs no share for them. Invariants: what takes its turn for a tenant does so at the gate, like a
+//! request; a cluster that does not answer keeps nobody from seeing to the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use contract::ClusterName;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::ClusterConnections;
+use super::connections::{ClusterConnections, Look};
 use super::directory::Directory;
 
 /// How often it is looked whether the servers see us.
@@ -20,21 +25,47 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sees to that until it is told to stop.
 pub(crate) async fn stay_seen(directory: Directory, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looks, mut under_way) = (FuturesUnordered::new(), BTreeSet::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            Some(name) = looks.next(), if !looks.is_empty() => {
+                under_way.remove(&name);
+            }
+            _ = tick.tick() => {
+                for (name, cluster) in directory.on_clusters() {
+                    if under_way.insert(name.clone()) {
+                        looks.push(looked_at(&directory, name, cluster));
+                    }
+                }
+            }
         }
-        let clusters = directory.on_clusters().into_iter();
-        join_all(clusters.map(|cluster| stay_seen_on(&directory, cluster))).await;
     }
 }
 
-async fn stay_seen_on(directory: &Directory, cluster: Arc<ClusterConnections>) {
-    if !cluster.is_missed().await {
-        return;
+async fn looked_at(
+    directory: &Directory,
+    name: ClusterName,
+    cluster: Arc<ClusterConnections>,
+) -> ClusterName {
+    match cluster.look().await {
+        Look::Seen => {}
+        Look::NoSession => open_one(directory, &cluster).await,
+        Look::AllBusy => {
+            for known in directory.some_on(&cluster) {
+                if cluster.show_up(&known.opener).await {
+                    break;
+                }
+            }
+        }
     }
-    for known in directory.some_on(&cluster) {
+    name
+}
+
+async fn open_one(directory: &Directory, cluster: &Arc<ClusterConnections>) {
+    for known in directory.some_on(cluster) {
         let Ok(Ok(held)) = tokio::time::timeout(PATIENCE, known.acquire()).await else {
             continue;
         };

@@ -163,21 +163,26 @@ async fn has_all(there: &mut PgConnection, expected: &[(String, u32)]) -> Result
 
 /// The server at the old address is the same one, or takes no writes.
 async fn nobody_else_writes(old: Address<'_>, password: &Secret, new: &Running) -> Result<()> {
-    let Ok(mut there) = old.enter(PLATFORM_ROLE, password).await else {
-        // Nobody is served by what does not let us in.
-        return Ok(());
+    let looked = async {
+        let mut there = old.enter(PLATFORM_ROLE, password).await?;
+        let running = server::running(&mut there).await?;
+        there.close().await?;
+        Ok::<_, sqlx::Error>(running)
     };
-    let running = server::running(&mut there).await;
-    // Nothing was asked that could be lost.
-    let _ = there.close().await;
-    match running {
-        Ok(old) if old != *new && !old.is_standby => {
-            let detail = "The server at the old address is another one and still takes writes, which would be \
-                          lost. Stop it, and ask again.";
-            Err(Problem::new(Code::Conflict).detail(detail))
-        }
-        _ => Ok(()),
-    }
+    let detail = match looked.await {
+        Ok(old) if old == *new || old.is_standby => return Ok(()),
+        Ok(_) => "The server at the old address is another one and still takes writes, which would be lost. \
+                  Stop it, and ask again."
+            .to_owned(),
+        // One that is full, or stops, may still serve those who are in.
+        Err(error @ (sqlx::Error::Database(_) | sqlx::Error::Tls(_))) => format!(
+            "The server at the old address still answers ({}), and may take writes, which would be lost. \
+             Stop it, and ask again.",
+            words(&error)
+        ),
+        Err(_) => return Ok(()),
+    };
+    Err(Problem::new(Code::Conflict).detail(detail))
 }
 
 /// The cluster is not any more what was looked at.

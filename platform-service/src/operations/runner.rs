@@ -173,7 +173,7 @@ impl Runner {
                     let operation = *operation;
                     tracker.spawn(self.clone().drive(Job { operation, tell }));
                 }
-                Ok(Some(Due::Unreadable(id, error))) => self.lay_aside(id, &error).await,
+                Ok(Some(Due::Unreadable(held, error))) => self.lay_aside(held, &error).await,
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "due operations cannot be leased");
@@ -184,13 +184,14 @@ impl Runner {
     }
 
     /// Leaves an operation to those that can read it, for a time.
-    async fn lay_aside(&self, id: OperationId, cause: &sqlx::Error) {
+    async fn lay_aside(&self, held: (OperationId, Uuid), cause: &sqlx::Error) {
+        let (id, _) = held;
         let words = "This release cannot read how far it is: it was begun by another one. Run that one until \
                      it is over, or look at what it has done and end it by hand.";
         let failure = failure_of(&Problem::new(Code::Conflict).detail(words));
         let cause = chain(cause);
         let laid = match self.platform.registry.acquire().await {
-            Ok(mut registry) => store::lay_aside(&mut registry, id, UNREADABLE, &failure).await,
+            Ok(mut registry) => store::lay_aside(&mut registry, held, UNREADABLE, &failure).await,
             Err(error) => Err(error),
         };
         match laid {

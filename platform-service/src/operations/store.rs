@@ -244,7 +244,7 @@ pub(crate) enum Due {
     /// The caller's, for as long as the lease is.
     Leased(Box<Operation>),
     /// This release cannot read it; another one's runner may.
-    Unreadable(OperationId, sqlx::Error),
+    Unreadable((OperationId, Uuid), sqlx::Error),
 }
 
 /// Leases the operation that has been due for longest, if one is of a kind that is known here.
@@ -298,34 +298,29 @@ pub(crate) async fn lease_due(
     };
     Ok(Some(match read() {
         Ok(operation) => Due::Leased(Box::new(operation)),
-        Err(error) => Due::Unreadable(id, error),
+        Err(error) => Due::Unreadable((id, row.lease), error),
     }))
 }
 
-/// Lays an operation that cannot be read aside for `pause`, without its lease; one that nothing was done
-/// about for `patience` is stuck. Gives whether it is.
+/// Lays an operation that cannot be read aside for `pause`; one that nobody could read for `patience` is
+/// stuck. Gives whether it is.
 pub(crate) async fn lay_aside(
     connection: &mut PgConnection,
-    id: OperationId,
+    (id, lease): (OperationId, Uuid),
     (pause, patience): (Duration, Duration),
     failure: &Failure,
 ) -> Result<bool, sqlx::Error> {
     let state = sqlx::query_scalar!(
-        "with last as (
-             select max(at) as at from registry.operation_step where operation_id = $1
-         )
-         update registry.operation
-         set lease = null, leased_until = null, run_at = now() + $2::interval,
-             state = case when given_up then $5 else state end,
-             resumes = case when given_up then state else resumes end,
-             failure = case when given_up then $4 else failure end
-         from last,
-             lateral (select greatest(last.at, operation_of.resumed_at, operation_of.created_at)
-                          < now() - $3::interval as given_up
-                      from registry.operation operation_of where operation_of.id = $1) judged
-         where operation.id = $1 and state in ('running', 'unwinding')
+        "update registry.operation
+         set lease = null, leased_until = null, run_at = now() + $3::interval,
+             unreadable_since = coalesce(unreadable_since, now()),
+             state = case when unreadable_since < now() - $4::interval then $6 else state end,
+             resumes = case when unreadable_since < now() - $4::interval then state else resumes end,
+             failure = case when unreadable_since < now() - $4::interval then $5 else failure end
+         where id = $1 and lease = $2
          returning state",
         id.uuid(),
+        lease,
         interval(pause)?,
         interval(patience)?,
         to_json(failure)?,
@@ -455,7 +450,7 @@ pub(crate) async fn write(
         with moved as (
             update registry.operation
             set state = $3, step = $4, attempts = $5, failure = $6, plan = $7,
-                run_at = now() + $8::interval,
+                unreadable_since = null, run_at = now() + $8::interval,
                 lease = case when $9 then null else lease end,
                 leased_until = case when $9 then null else now() + $8::interval + $10::interval end,
                 finished_at = case when $11 then now() end,
@@ -512,7 +507,7 @@ pub(crate) async fn resume(
         "with resumed as (
              update registry.operation
              set state = coalesce(resumes, 'unwinding'), resumes = null, attempts = 0,
-                 run_at = now(), resumed_at = now()
+                 run_at = now(), resumed_at = now(), unreadable_since = null
              where id = $1 and state = $2
              returning id, step, state
          )

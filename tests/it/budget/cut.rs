@@ -1,10 +1,16 @@
 //! Replicas that the platform does not hear: alive, idle, and with traffic again before they are heard.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use world::{DEADLINE, FaultProxy, Mode, TenantHandle, World, WorldOptions, eventually, until};
+use serde_json::json;
+use world::{
+    DEADLINE, FaultProxy, Mode, OpenTransaction, TenantHandle, World, WorldOptions, eventually,
+    until,
+};
 
 use super::{SESSIONS, Watch, tenants};
 
@@ -15,6 +21,11 @@ const REPLICAS: usize = 4;
 const SHARE: i64 = 12;
 /// How long the number of sessions stays as it is once everybody has what they may have.
 const STABLE: Duration = Duration::from_millis(700);
+
+/// So long that a busy machine does not take a replica for silent that is not.
+const SILENT_AFTER: &str = "4s";
+/// By then what is not kept was given away.
+const LONG_SILENT: &str = "16 s";
 
 struct Fleet {
     world: World,
@@ -30,7 +41,7 @@ impl Fleet {
             .app_setting("connections.idle", "300ms")
             .app_setting("connections.queue_wait", "20s")
             .platform_setting("replicas.heartbeat_every", "200ms")
-            .platform_setting("replicas.silent_after", "2s");
+            .platform_setting("replicas.silent_after", SILENT_AFTER);
         let world = World::with(options).await;
         let link = FaultProxy::start(world.platform_link().address()).await;
         for _ in 1..REPLICAS {
@@ -88,13 +99,17 @@ impl Fleet {
         .await;
     }
 
-    /// More requests at every replica than it may have connections, each of which hangs. The most
-    /// sessions that the server saw.
-    async fn most_sessions(&self) -> i64 {
+    /// Nobody reads an entry as long as these live.
+    async fn locked(&self) -> Vec<OpenTransaction> {
         let postgres = self.world.postgres();
-        let locks = self.tenants.iter();
-        let locks = locks.map(|tenant| postgres.lock(tenant.id().as_str(), "entries.entry"));
-        let locks = join_all(locks).await;
+        let tenants = self.tenants.iter();
+        join_all(tenants.map(|tenant| postgres.lock(tenant.id().as_str(), "entries.entry"))).await
+    }
+
+    /// More requests at every replica than it may have connections, each of which hangs until there are as
+    /// many sessions as are wanted, or no more come. The most sessions that the server saw.
+    async fn most_sessions(&self, wanted: Option<i64>) -> i64 {
+        let locks = self.locked().await;
         let watch = Watch::start(&self.world).await;
         let mut hanging = Vec::new();
         for tenant in &self.tenants {
@@ -106,6 +121,9 @@ impl Fleet {
         let last = Cell::new((0, Instant::now()));
         eventually(DEADLINE, "everybody has what they may have", || async {
             let now = self.sessions().await;
+            if let Some(wanted) = wanted {
+                return (now >= wanted).then_some(());
+            }
             let (before, since) = last.get();
             if now == 0 || now != before {
                 last.set((now, Instant::now()));
@@ -124,11 +142,10 @@ impl Fleet {
 async fn the_share_of_a_replica_that_is_cut_off_and_idle_stays_its_own() {
     let fleet = Fleet::idle().await;
     fleet.link.set(Mode::Reset);
-    fleet.is_silent(1, "8 s").await;
-    let most = fleet.most_sessions().await;
-    assert!(most <= i64::from(BUDGET), "{most} of {BUDGET}");
+    fleet.is_silent(1, LONG_SILENT).await;
     // Each keeps one of its share for ending what does not end.
-    assert_eq!(most, 4 * (SHARE - 1), "everybody has what they had");
+    let all = 4 * (SHARE - 1);
+    assert_eq!(fleet.most_sessions(Some(all)).await, all);
     for replica in 0..REPLICAS {
         fleet.is_served_by(replica).await;
     }
@@ -157,8 +174,8 @@ async fn a_replica_that_neither_the_platform_nor_the_server_sees_is_left_with_on
         let order = format!("alter database {} allow_connections true", tenant.id());
         postgres.run("postgres", &order).await;
     }
-    let most = fleet.most_sessions().await;
-    assert_eq!(most, 27 + 3, "one each, besides what the first one got");
+    // One each, besides what the first one got.
+    assert_eq!(fleet.most_sessions(Some(27 + 3)).await, 27 + 3);
     for replica in 0..REPLICAS {
         fleet.is_served_by(replica).await;
     }
@@ -185,8 +202,84 @@ async fn after_a_start_of_the_platform_the_first_to_be_heard_gets_nothing_of_the
         fleet.registry(&heard).await == 1
     })
     .await;
-    let most = fleet.most_sessions().await;
+    let most = fleet.most_sessions(None).await;
     assert!(most <= i64::from(BUDGET), "{most} of {BUDGET}");
     fleet.link.set(Mode::Pass);
     fleet.is_shared_again().await;
+}
+
+#[tokio::test]
+async fn a_share_whose_connections_are_all_busy_is_kept() {
+    let fleet = Fleet::idle().await;
+    fleet.link.set(Mode::Reset);
+    let locks = fleet.locked().await;
+    let go_on = Arc::new(AtomicBool::new(true));
+    let mut busy = Vec::new();
+    for tenant in &fleet.tenants {
+        for n in 0..REPLICAS * 4 {
+            let owner = tenant.owner().at(&fleet.world.app_url(n % REPLICAS));
+            let go_on = Arc::clone(&go_on);
+            busy.push(tokio::spawn(async move {
+                // Each ends with its time for a lock.
+                while go_on.load(Ordering::Relaxed) {
+                    owner.get("/v1/entries").await;
+                }
+            }));
+        }
+    }
+    fleet.is_silent(1, LONG_SILENT).await;
+    go_on.store(false, Ordering::Relaxed);
+    join_all(locks.into_iter().map(|lock| lock.commit())).await;
+    join_all(busy).await;
+    let all = 4 * (SHARE - 1);
+    assert_eq!(fleet.most_sessions(Some(all)).await, all);
+    fleet.link.set(Mode::Pass);
+    fleet.is_shared_again().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_swallows_everything_costs_nobody_the_share_of_another() {
+    let options = WorldOptions::default()
+        .budget(12)
+        .app_setting("connections.idle", "300ms")
+        .app_setting("connections.queue_wait", "20s")
+        .platform_setting("replicas.heartbeat_every", "200ms")
+        .platform_setting("replicas.silent_after", SILENT_AFTER);
+    let world = World::with(options).await;
+    let here = tenants(&world, 2).await;
+    let near = world.cluster_behind_proxy("near").await;
+    let full = json!({ "status": "full" });
+    world
+        .operator()
+        .patch("/v1/clusters/main", full)
+        .await
+        .expect(200);
+    let there = tenants(&world, 6).await;
+    for tenant in here.iter().chain(&there) {
+        tenant.owner().get("/v1/entries").await.expect(200);
+    }
+    world.platform_link().set(Mode::Reset);
+    near.link().set(Mode::Blackhole);
+    let registry = async |sql: &str| world.postgres().number("registry", sql).await;
+    let silent = format!(
+        "select count(*) from registry.replica where live_until > now() - interval '{LONG_SILENT}'"
+    );
+    until("it is silent", || async { registry(&silent).await == 0 }).await;
+    let share = "select granted::bigint from registry.replica_share where cluster = 'main'";
+    let share = registry(share).await;
+    let postgres = world.postgres();
+    let locks = here.iter();
+    let locks = locks.map(|tenant| postgres.lock(tenant.id().as_str(), "entries.entry"));
+    let locks = join_all(locks).await;
+    let asked = here.iter().cycle().take(8).map(|tenant| {
+        let owner = tenant.owner();
+        tokio::spawn(async move { owner.get("/v1/entries").await })
+    });
+    let asked: Vec<_> = asked.collect();
+    until("the whole share is used but for the one kept", || async {
+        postgres.number("postgres", SESSIONS).await == share - 1
+    })
+    .await;
+    join_all(locks.into_iter().map(|lock| lock.commit())).await;
+    join_all(asked).await;
 }

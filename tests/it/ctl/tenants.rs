@@ -201,7 +201,7 @@ async fn every_change_is_waited_for_until_all_replicas_have_heard() {
     // A replica that is silent is waited for as long as it may live.
     let options = WorldOptions::default()
         .stock_level(1)
-        .platform_setting("replicas.silent_after", "10m")
+        .platform_setting("replicas.silent_after", "4m")
         .platform_setting("operations.wait", "5s");
     let world = World::with(options).await;
     let ctl = Ctl::new(&world);

@@ -9,7 +9,8 @@
 //!
 //! Known tenants are served all the same, however long the platform is away: while it does not hear us,
 //! the last idle session is not closed for its age, is asked for an answer again and again, and where
-//! there is none one is opened ([`ClusterConnections::is_missed`]). The whole share is lost only where
+//! there is none one is opened ([`ClusterConnections::look`]); where all of them are busy for long, the one
+//! that is kept for ending others shows that the server is there. The whole share is lost only where
 //! the server itself was away from us for so long, and then the one connection is left.
 //!
 //! Deliberately believes no session that did not answer. Invariant: what may be opened is reserved for
@@ -21,11 +22,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::internal::ShareLease;
+use sqlx::Connection as _;
 
-use super::{ClusterConnections, Reused, Usage};
+use super::super::open::Opener;
+use super::{ABANDONED_LINGER, ClusterConnections, PING_PATIENCE, Reused, Usage, say_goodbye};
 
 /// Part of the lease after which a replica that is not heard shows itself to the servers.
 const UNHEARD_PART: u32 = 4;
+
+/// How long the server may take to let the connection in that shows it to us.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// When this replica was last sure to be seen.
 pub(super) struct Signs {
@@ -95,7 +101,7 @@ impl ClusterConnections {
     }
 
     /// Lowers the share to what the lease leaves of it; gives whether more than that is held.
-    pub(super) fn keep_to_lease(self: &Arc<Self>) -> bool {
+    pub(crate) fn keep_to_lease(self: &Arc<Self>) -> bool {
         let lease = self.signs.lease();
         let Usage { share, .. } = self.usage();
         let left = lease.left(share, self.signs.since(&self.signs.last));
@@ -110,23 +116,65 @@ impl ClusterConnections {
         self.gate.is_over()
     }
 
-    /// Whether another session is to be opened, so that we are seen. Lowers the share where it was so for too long;
-    /// while the platform does not hear us, asks an idle session for an answer.
-    pub(crate) async fn is_missed(self: &Arc<Self>) -> bool {
-        self.keep_to_lease();
+    /// Looks whether the server sees us; while the platform does not hear us, asks an idle session for an
+    /// answer. Lowers the share where nobody has seen us for too long.
+    pub(crate) async fn look(self: &Arc<Self>) -> Look {
+        // Before anything is let go of: a session that answers was open all the time.
         while self.signs.is_unheard() {
             let Some(session) = self.gate.newest_idle() else {
-                let is_late = self.signs.is_late();
-                return is_late || self.gate.usage().taken == 0;
+                break;
             };
             let held = self.hold(session, Reused::Yes);
             if let Some(held) = held.pinged().await {
                 held.give_back();
-                break;
+                return Look::Seen;
             }
         }
-        false
+        self.keep_to_lease();
+        if !self.signs.is_unheard() {
+            return Look::Seen;
+        }
+        match self.gate.usage().taken {
+            0 => Look::NoSession,
+            _ if self.signs.is_late() => Look::AllBusy,
+            _ => Look::Seen,
+        }
     }
+
+    /// Opens the connection that is kept for ending others, for so long that the platform's next look finds
+    /// it; gives whether the server let it in. Where none is kept, or it is in use, nothing happens.
+    pub(crate) async fn show_up(&self, opener: &Opener) -> bool {
+        let Ok(_turn) = self.rescue.try_acquire() else {
+            return true;
+        };
+        if self.kept_for_rescue.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let Ok(Ok(mut postgres)) = tokio::time::timeout(PATIENCE, opener.connect()).await else {
+            tokio::time::sleep(ABANDONED_LINGER).await;
+            return false;
+        };
+        self.signs.seen(Instant::now());
+        let shown = self.signs.lease().whole() / UNHEARD_PART;
+        tokio::time::sleep(shown).await;
+        let asked = Instant::now();
+        if let Ok(Ok(())) = tokio::time::timeout(PING_PATIENCE, postgres.ping()).await {
+            self.signs.seen(asked);
+        }
+        say_goodbye(postgres).await;
+        true
+    }
+}
+
+/// Whether the server sees us, as far as that is to be seen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It does, or the platform hears us.
+    Seen,
+    /// Nothing is open.
+    NoSession,
+    /// What is open is in use, and gave no sign for long.
+    AllBusy,
 }
 
 fn millis(time: Duration) -> u64 {
