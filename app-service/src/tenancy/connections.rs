@@ -128,10 +128,12 @@ impl ClusterConnections {
     /// How full it is.
     pub(crate) fn usage(&self) -> Usage {
         let kept = self.kept_for_rescue.load(Ordering::Relaxed);
+        // Also where the share became too small to keep one while it is open.
+        let rescuing = usize::from(self.rescue.available_permits() == 0);
         let usage = self.gate.usage();
         Usage {
             share: usage.share + kept,
-            taken: usage.taken + kept,
+            taken: usage.taken + kept.max(rescuing),
             ..usage
         }
     }

@@ -166,7 +166,8 @@ async fn nobody_else_writes(old: Address<'_>, password: &Secret, new: &Running) 
     let looked = async {
         let mut there = old.enter(PLATFORM_ROLE, password).await?;
         let running = server::running(&mut there).await?;
-        there.close().await?;
+        // What was asked is known.
+        let _ = there.close().await;
         Ok::<_, sqlx::Error>(running)
     };
     let detail = match looked.await {
@@ -175,7 +176,7 @@ async fn nobody_else_writes(old: Address<'_>, password: &Secret, new: &Running) 
                   Stop it, and ask again."
             .to_owned(),
         // One that is full, or stops, may still serve those who are in.
-        Err(error @ (sqlx::Error::Database(_) | sqlx::Error::Tls(_))) => format!(
+        Err(error) if is_an_answer(&error) => format!(
             "The server at the old address still answers ({}), and may take writes, which would be lost. \
              Stop it, and ask again.",
             words(&error)
@@ -183,6 +184,16 @@ async fn nobody_else_writes(old: Address<'_>, password: &Secret, new: &Running) 
         Err(_) => return Ok(()),
     };
     Err(Problem::new(Code::Conflict).detail(detail))
+}
+
+/// Whether a server said something, if only what makes no sense: certificates that are refused arrive as
+/// invalid data.
+fn is_an_answer(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
 }
 
 /// The cluster is not any more what was looked at.

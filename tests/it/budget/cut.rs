@@ -23,9 +23,9 @@ const SHARE: i64 = 12;
 const STABLE: Duration = Duration::from_millis(700);
 
 /// So long that a busy machine does not take a replica for silent that is not.
-const SILENT_AFTER: &str = "4s";
+const SILENT_AFTER: &str = "6s";
 /// By then what is not kept was given away.
-const LONG_SILENT: &str = "16 s";
+const LONG_SILENT: &str = "20 s";
 
 struct Fleet {
     world: World,
@@ -93,10 +93,17 @@ impl Fleet {
         let sql = format!(
             "select count(*) from registry.replica where live_until > now() - interval '{since}'"
         );
-        until("the others are silent", || async {
-            self.registry(&sql).await == heard
+        eventually(DEADLINE * 2, "the others are silent", || async {
+            (self.registry(&sql).await == heard).then_some(())
         })
         .await;
+    }
+
+    /// Everybody has what they had: all of it but one, which each keeps for ending what does not end, and
+    /// opens now and then to be seen.
+    async fn has_all(&self) {
+        let most = self.most_sessions(Some(4 * (SHARE - 1))).await;
+        assert!((4 * (SHARE - 1)..=4 * SHARE).contains(&most), "{most}");
     }
 
     /// Nobody reads an entry as long as these live.
@@ -143,9 +150,7 @@ async fn the_share_of_a_replica_that_is_cut_off_and_idle_stays_its_own() {
     let fleet = Fleet::idle().await;
     fleet.link.set(Mode::Reset);
     fleet.is_silent(1, LONG_SILENT).await;
-    // Each keeps one of its share for ending what does not end.
-    let all = 4 * (SHARE - 1);
-    assert_eq!(fleet.most_sessions(Some(all)).await, all);
+    fleet.has_all().await;
     for replica in 0..REPLICAS {
         fleet.is_served_by(replica).await;
     }
@@ -166,16 +171,19 @@ async fn a_replica_that_neither_the_platform_nor_the_server_sees_is_left_with_on
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename like 't\\_%'";
     postgres.run("postgres", end).await;
     let given = "select count(*) from registry.replica_share where granted = 28 and held = 28";
-    until("what they do not keep is given away", || async {
-        fleet.registry(given).await == 1
-    })
+    eventually(
+        DEADLINE * 2,
+        "what they do not keep is given away",
+        || async { (fleet.registry(given).await == 1).then_some(()) },
+    )
     .await;
     for tenant in &fleet.tenants {
         let order = format!("alter database {} allow_connections true", tenant.id());
         postgres.run("postgres", &order).await;
     }
     // One each, besides what the first one got.
-    assert_eq!(fleet.most_sessions(Some(27 + 3)).await, 27 + 3);
+    let most = fleet.most_sessions(Some(27 + 3)).await;
+    assert!((27 + 3..=28 + 3).contains(&most), "{most}");
     for replica in 0..REPLICAS {
         fleet.is_served_by(replica).await;
     }
@@ -231,8 +239,7 @@ async fn a_share_whose_connections_are_all_busy_is_kept() {
     go_on.store(false, Ordering::Relaxed);
     join_all(locks.into_iter().map(|lock| lock.commit())).await;
     join_all(busy).await;
-    let all = 4 * (SHARE - 1);
-    assert_eq!(fleet.most_sessions(Some(all)).await, all);
+    fleet.has_all().await;
     fleet.link.set(Mode::Pass);
     fleet.is_shared_again().await;
 }
@@ -264,7 +271,10 @@ async fn a_cluster_that_swallows_everything_costs_nobody_the_share_of_another() 
     let silent = format!(
         "select count(*) from registry.replica where live_until > now() - interval '{LONG_SILENT}'"
     );
-    until("it is silent", || async { registry(&silent).await == 0 }).await;
+    eventually(DEADLINE * 2, "it is silent", || async {
+        (registry(&silent).await == 0).then_some(())
+    })
+    .await;
     let share = "select granted::bigint from registry.replica_share where cluster = 'main'";
     let share = registry(share).await;
     let postgres = world.postgres();
@@ -277,7 +287,7 @@ async fn a_cluster_that_swallows_everything_costs_nobody_the_share_of_another() 
     });
     let asked: Vec<_> = asked.collect();
     until("the whole share is used but for the one kept", || async {
-        postgres.number("postgres", SESSIONS).await == share - 1
+        postgres.number("postgres", SESSIONS).await >= share - 1
     })
     .await;
     join_all(locks.into_iter().map(|lock| lock.commit())).await;

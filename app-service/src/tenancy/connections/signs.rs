@@ -32,6 +32,8 @@ const UNHEARD_PART: u32 = 4;
 
 /// How long the server may take to let the connection in that shows it to us.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that it stays: platforms look more often.
+const SHOWN: Duration = Duration::from_secs(3);
 
 /// When this replica was last sure to be seen.
 pub(super) struct Signs {
@@ -143,20 +145,26 @@ impl ClusterConnections {
 
     /// Opens the connection that is kept for ending others, for so long that the platform's next look finds
     /// it; gives whether the server let it in. Where none is kept, or it is in use, nothing happens.
-    pub(crate) async fn show_up(&self, opener: &Opener) -> bool {
+    pub(crate) async fn show_up(self: &Arc<Self>, opener: &Opener) -> bool {
         let Ok(_turn) = self.rescue.try_acquire() else {
             return true;
         };
+        self.keep_to_lease();
         if self.kept_for_rescue.load(Ordering::Relaxed) == 0 {
             return true;
         }
-        let Ok(Ok(mut postgres)) = tokio::time::timeout(PATIENCE, opener.connect()).await else {
-            tokio::time::sleep(ABANDONED_LINGER).await;
-            return false;
+        let asked = Instant::now();
+        let mut postgres = match tokio::time::timeout(PATIENCE, opener.connect()).await {
+            Ok(Ok(postgres)) => postgres,
+            Ok(Err(_)) => return false,
+            Err(_) => {
+                tokio::time::sleep(ABANDONED_LINGER).await;
+                return false;
+            }
         };
-        self.signs.seen(Instant::now());
+        self.signs.seen(asked);
         let shown = self.signs.lease().whole() / UNHEARD_PART;
-        tokio::time::sleep(shown).await;
+        tokio::time::sleep(shown.min(SHOWN)).await;
         let asked = Instant::now();
         if let Ok(Ok(())) = tokio::time::timeout(PING_PATIENCE, postgres.ping()).await {
             self.signs.seen(asked);
