@@ -110,6 +110,7 @@ impl Stage {
         stage.make_registry().await?;
         stage.platform(0).await?;
         stage.add_cluster(CLUSTER, stage.superuser()).await?;
+        stage.open_tiers().await?;
         stage.app(BUDGET, &[]).await?;
         Ok(stage)
     }
@@ -218,6 +219,14 @@ impl Stage {
             .await?;
         self.platform_at.clone_from(&platform.addresses);
         self.platform = Some(platform);
+        Ok(())
+    }
+
+    /// The tier without limits may be chosen at the sign-up.
+    async fn open_tiers(&self) -> anyhow::Result<()> {
+        sqlx::query("update registry.tier set self_service = true")
+            .execute(&mut self.registry().await?)
+            .await?;
         Ok(())
     }
 
