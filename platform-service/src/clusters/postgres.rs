@@ -56,7 +56,7 @@ fn ident(name: impl fmt::Display) -> String {
 }
 
 /// A text as an escape string, which means the same whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

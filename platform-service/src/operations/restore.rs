@@ -46,6 +46,18 @@ pub(crate) struct RestorePlan {
     /// Known once the role is locked out.
     #[serde(default)]
     replaced: Replaced,
+    #[serde(default)]
+    requests: Requests,
+}
+
+/// What becomes of the tenant's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Requests {
+    #[default]
+    Served,
+    /// They wait from here on.
+    Held,
 }
 
 /// What has the tenant's name before the swap.
@@ -116,6 +128,7 @@ impl RestorePlan {
             source,
             schema_versions: SchemaVersions::new(),
             replaced: Replaced::Kept,
+            requests: Requests::Served,
         })
     }
 
@@ -167,8 +180,9 @@ impl RestorePlan {
         Ok(())
     }
 
-    async fn hold(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+    async fn hold(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let tenant = head.tenant()?;
+        self.requests = Requests::Held;
         let longest = platform.settings.hold.longest.get();
         let mut transaction = platform.registry.begin().await?;
         let change = hold::set(&mut transaction, tenant, longest).await?;
@@ -360,8 +374,12 @@ impl Saga for RestorePlan {
         Step::Swap
     }
 
+    /// Nobody's long work stands before requests that wait.
     fn traits(&self) -> Traits {
-        Traits::LONG
+        match self.requests {
+            Requests::Served => Traits::LONG,
+            Requests::Held => Traits::QUICK,
+        }
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {

@@ -15,6 +15,7 @@ mod drains;
 mod holds;
 mod left;
 pub(super) mod load;
+mod migrated;
 mod slots;
 
 use drains::draining;

@@ -15,6 +15,7 @@ use super::harness::{patient, reaches, roomy, run_out};
 
 mod faults;
 mod load;
+mod moving;
 
 pub(super) use faults::case;
 

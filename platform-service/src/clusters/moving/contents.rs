@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
+use crate::clusters::postgres::literal;
+
 /// Rows of each table.
 pub(crate) type Rows = BTreeMap<String, i64>;
 
@@ -16,6 +18,9 @@ const TABLES: &str = "select format('%I.%I', namespace.nspname, class.relname)
      where class.relkind = 'r' and namespace.nspname <> 'information_schema'
          and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
      order by 1";
+
+/// What the names of the tables end with that hold the histories of migrations.
+const HISTORY: &str = ".refinery_schema_history";
 
 /// The names of the tables, quoted.
 pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
@@ -50,9 +55,40 @@ pub(crate) async fn rows(connection: &mut PgConnection) -> Result<Rows, sqlx::Er
     Ok(rows)
 }
 
-/// What the tables look like: columns with their types, names of constraints and indexes; in one text
-/// that is the same wherever they are the same.
+/// What migrations made of the schemas: the tables with their columns, types, constraints and indexes, and
+/// what the histories say, which stands for the rest (defaults, functions, rights); in one text that is the
+/// same wherever they are the same.
 pub(crate) async fn shape(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let objects = objects(&mut *connection).await?;
+    let histories = histories(connection).await?;
+    Ok(format!("{objects} {histories}"))
+}
+
+/// What the histories of all owners say.
+async fn histories(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let lines: Vec<String> = tables(&mut *connection)
+        .await?
+        .into_iter()
+        .filter(|table| table.ends_with(HISTORY))
+        .map(|table| {
+            format!(
+                "select format('%s %s %s', {}, version, checksum) as line from {table}",
+                literal(&table)
+            )
+        })
+        .collect();
+    if lines.is_empty() {
+        return Ok(String::new());
+    }
+    sqlx::query_scalar(AssertSqlSafe(format!(
+        "select md5(coalesce(string_agg(line, chr(10) order by line collate \"C\"), '')) from ({}) history",
+        lines.join(" union all ")
+    )))
+    .fetch_one(connection)
+    .await
+}
+
+async fn objects(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(
         "with object as (
              select class.oid, format('%I.%I', namespace.nspname, class.relname) as name, class.relkind

@@ -87,13 +87,13 @@ pub(crate) async fn copy(
 }
 
 /// Copies all that one snapshot of a database sees, and makes the copy ready to follow. Gives the
-/// snapshot, as `pg_current_snapshot()` writes it.
+/// snapshot, as `pg_current_snapshot()` writes it. `owner` holds the lock of migrations, and ends with it.
 pub(crate) async fn copy_snapshot(
     platform: &Platform,
     source: Side<'_>,
+    mut owner: PgConnection,
     target: Side<'_>,
 ) -> Result<String, Stop> {
-    let mut owner = source.locked_owner(platform).await?;
     sqlx::raw_sql(
         "set idle_in_transaction_session_timeout = 0;
          begin isolation level repeatable read read only",

@@ -26,14 +26,21 @@ pub(crate) fn name(operation: OperationId) -> String {
     format!("tn_{}", operation.uuid().simple())
 }
 
-/// Publishes every table and makes the slot.
+/// Publishes every table and makes the slot; `owner` holds the lock of migrations meanwhile.
 ///
 /// # Errors
 /// A table whose changes cannot be followed is named.
-pub(crate) async fn open(platform: &Platform, source: Side<'_>, slot: &str) -> Result<(), Stop> {
+pub(crate) async fn open(
+    platform: &Platform,
+    source: Side<'_>,
+    owner: &mut PgConnection,
+    slot: &str,
+) -> Result<(), Stop> {
     let mut connection = connect(platform, source).await?;
     match made(&mut connection, slot).await? {
-        Made::Done => return Ok(connection.close().await?),
+        Made::Done if publishes_all(owner).await? => return Ok(connection.close().await?),
+        // A table was made after an earlier try: what was written to it is not in the slot.
+        Made::Done => drop_slot(&mut connection, slot).await?,
         Made::Underway => {
             return Err(Stop::Later {
                 wait: SOON,
@@ -42,26 +49,14 @@ pub(crate) async fn open(platform: &Platform, source: Side<'_>, slot: &str) -> R
         }
         Made::Nothing => {}
     }
-    let mut owner = source.locked_owner(platform).await?;
-    if let Some(reason) = contents::cannot_be_followed(&mut owner).await? {
+    if let Some(reason) = contents::cannot_be_followed(owner).await? {
         let detail = format!(
             "{reason}, so that its changes cannot be followed: name the variant `dump`, which holds \
              requests for longer."
         );
         return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
     }
-    let tables = contents::tables(&mut owner).await?.join(", ");
-    let publish = format!(
-        "drop publication if exists {PUBLICATION}; create publication {PUBLICATION}{}",
-        if tables.is_empty() {
-            String::new()
-        } else {
-            format!(" for table {tables}")
-        }
-    );
-    sqlx::raw_sql(AssertSqlSafe(publish))
-        .execute(&mut owner)
-        .await?;
+    publish(owner).await?;
     // It waits for every transaction of the server that is under way; too long is tried again.
     sqlx::raw_sql("set statement_timeout = '30s'")
         .execute(&mut connection)
@@ -70,19 +65,49 @@ pub(crate) async fn open(platform: &Platform, source: Side<'_>, slot: &str) -> R
         .bind(slot)
         .execute(&mut connection)
         .await?;
-    owner.close().await?;
     Ok(connection.close().await?)
+}
+
+async fn publish(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let tables = contents::tables(&mut *owner).await?.join(", ");
+    let publish = format!(
+        "drop publication if exists {PUBLICATION}; create publication {PUBLICATION}{}",
+        if tables.is_empty() {
+            String::new()
+        } else {
+            format!(" for table {tables}")
+        }
+    );
+    sqlx::raw_sql(AssertSqlSafe(publish)).execute(owner).await?;
+    Ok(())
+}
+
+/// Whether every table that there is now is published.
+async fn publishes_all(owner: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let published: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_publication_tables
+         where pubname = $1 order by 1",
+    )
+    .bind(PUBLICATION)
+    .fetch_all(&mut *owner)
+    .await?;
+    Ok(published == contents::tables(owner).await?)
+}
+
+async fn drop_slot(connection: &mut PgConnection, slot: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1",
+    )
+    .bind(slot)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Drops the slot and the publication; nothing there is success.
 pub(crate) async fn close(platform: &Platform, source: Side<'_>, slot: &str) -> Result<(), Stop> {
     let mut connection = connect(platform, source).await?;
-    sqlx::query(
-        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1",
-    )
-    .bind(slot)
-    .execute(&mut connection)
-    .await?;
+    drop_slot(&mut connection, slot).await?;
     connection.close().await?;
     let mut owner = source.owner(platform).await?;
     sqlx::raw_sql(AssertSqlSafe(format!(

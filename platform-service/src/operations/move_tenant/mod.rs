@@ -79,7 +79,7 @@ pub(crate) struct MovePlan {
     /// What was copied.
     #[serde(default)]
     rows: Rows,
-    /// What its tables look like.
+    /// What its tables look like, from the first step on that copies them.
     #[serde(default)]
     shape: String,
     /// What the copy was made of, where it follows.

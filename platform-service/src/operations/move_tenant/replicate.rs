@@ -1,21 +1,22 @@
 //! The steps of a move that follows the tenant's changes, so that its requests are held for the last of
 //! them alone.
 //!
-//! Deliberately ends as a move by dump does. Invariant: migrations are kept out while the copy is made and
-//! while it follows; one that slips in between two steps is found by the comparison.
+//! Deliberately ends as a move by dump does. Invariant: the schemas are those of which the slot was made, in
+//! every step from then on: migrations are kept out during a step, and one that slips in between two ends
+//! the move, because neither what it makes nor what is written to that comes through the slot.
 
 use std::time::Duration;
 
 use contract::Code;
 use kit::error::Problem;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 
 use super::MovePlan;
-use super::steps::{Ends, note_contents};
+use super::steps::{Ends, note_rows};
 use crate::clusters::moving::decode::Snapshot;
 use crate::clusters::moving::follow::Following;
-use crate::clusters::moving::{self, follower, slot};
+use crate::clusters::moving::{self, contents, follower, slot};
 use crate::operations::Stop;
 use crate::operations::saga::Head;
 use crate::platform::Platform;
@@ -35,10 +36,27 @@ const CLOSE_ROUNDS: u32 = 2;
 pub(super) async fn open_slot(
     platform: &Platform,
     head: &Head,
-    plan: &MovePlan,
+    plan: &mut MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    slot::open(platform, ends.here(), &slot::name(head.id)).await
+    let mut owner = ends.here().locked_owner(platform).await?;
+    slot::open(platform, ends.here(), &mut owner, &slot::name(head.id)).await?;
+    plan.shape = contents::shape(&mut owner).await?;
+    Ok(owner.close().await?)
+}
+
+/// A connection that keeps migrations out, where none has run since the slot was made.
+async fn unmigrated(
+    platform: &Platform,
+    plan: &MovePlan,
+    ends: &Ends,
+) -> Result<PgConnection, Stop> {
+    let mut owner = ends.here().locked_owner(platform).await?;
+    if contents::shape(&mut owner).await? == plan.shape {
+        return Ok(owner);
+    }
+    let detail = "The tenant's schemas were migrated while it was being moved: move it again.";
+    Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)))
 }
 
 /// Drops slot and publication.
@@ -60,7 +78,8 @@ pub(super) async fn copy_snapshot(
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     ends.ensure_empty_copy().await?;
-    let sees = moving::copy_snapshot(platform, ends.here(), ends.there()).await?;
+    let owner = unmigrated(platform, plan, &ends).await?;
+    let sees = moving::copy_snapshot(platform, ends.here(), owner, ends.there()).await?;
     plan.snapshot = Some(sees);
     Ok(())
 }
@@ -81,7 +100,7 @@ async fn following(
 /// Follows until the copy is close behind.
 pub(super) async fn follow(platform: &Platform, head: &Head, plan: &MovePlan) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    let owner = ends.here().locked_owner(platform).await?;
+    let owner = unmigrated(platform, plan, &ends).await?;
     let mut following = following(platform, head, plan, &ends).await?;
     let began = Instant::now();
     let mut close = 0;
@@ -114,11 +133,11 @@ pub(super) async fn catch_up(
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     ends.let_migrations_in().await?;
-    let mut owner = ends.here().locked_owner(platform).await?;
+    let mut owner = unmigrated(platform, plan, &ends).await?;
     let mut following = following(platform, head, plan, &ends).await?;
     following.catch_up().await?;
     following.close().await?;
-    note_contents(&mut owner, plan).await?;
+    note_rows(&mut owner, plan).await?;
     Ok(owner.close().await?)
 }
 
@@ -130,7 +149,7 @@ pub(super) async fn end_following(
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     ends.let_migrations_in().await?;
-    let mut source = ends.here().locked_owner(platform).await?;
+    let mut source = unmigrated(platform, plan, &ends).await?;
     let mut copy = ends.there().owner(platform).await?;
     follower::end(&mut source, &mut copy).await?;
     ends.shut_migrations_out().await?;

@@ -233,18 +233,15 @@ pub(super) async fn copy(
     ends.ensure_empty_copy().await?;
     let mut owner = ends.here().locked_owner(platform).await?;
     moving::copy(platform, ends.here(), ends.there(), None).await?;
-    note_contents(&mut owner, plan).await?;
+    plan.shape = contents::shape(&mut owner).await?;
+    note_rows(&mut owner, plan).await?;
     ends.shut_migrations_out().await?;
     Ok(owner.close().await?)
 }
 
-/// Keeps what is in the source for the comparison. Of a big tenant the rows are not counted, which
+/// Keeps how much is in the source for the comparison. Of a big tenant the rows are not counted, which
 /// would hold its requests for longer than all the rest.
-pub(super) async fn note_contents(
-    owner: &mut PgConnection,
-    plan: &mut MovePlan,
-) -> Result<(), Stop> {
-    plan.shape = contents::shape(&mut *owner).await?;
+pub(super) async fn note_rows(owner: &mut PgConnection, plan: &mut MovePlan) -> Result<(), Stop> {
     plan.rows = if plan.counts_rows() {
         contents::rows(owner).await?
     } else {

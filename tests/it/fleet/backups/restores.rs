@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Method;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use world::{Mode, Speaker, WorldOptions, until};
+use world::{Fault, Mode, OperationKind, Speaker, Step, WorldOptions, until};
 
+use super::super::harness::{self, halted, operation_of, reaches, run_out};
 use super::super::moves::load::{held_patiently, unlimited};
-use super::{Keeping, back_up, hashes, post, restore_body, restore_path, write};
+use super::{Keeping, back_up, cases, hashes, post, restore_body, restore_path, write};
 use crate::support::entry;
 
 #[tokio::test]
@@ -220,4 +222,41 @@ async fn a_restore_under_load_loses_no_acknowledged_write_and_serves_no_stale_on
         found += before.len().min(1) + after.len().min(1);
     }
     assert_eq!(found, 8, "everybody wrote before and after");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_shut_out_waits_for_nobodys_long_work() {
+    let keeping = Keeping::start(harness::patient().max_connections(200)).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let case = cases()
+        .into_iter()
+        .find(|case| case.kind == OperationKind::RestoreBackup)
+        .unwrap();
+    let faults = case.fault(Step::Wall, Fault::HaltBeforeAct);
+    let (tenant, restore) = halted(world, &case, faults, &mut None).await;
+    // As many dumps as are made at once, none of which comes to its end.
+    let mut dumps = Vec::new();
+    for number in 0..6 {
+        let other = world.tenant(&format!("dumped{number}")).await;
+        let lock = world
+            .postgres()
+            .lock(other.id().as_str(), "entries.entry")
+            .await;
+        let path = format!("/v1/tenants/{}/backups?wait=none", other.id());
+        let begun = operator.post(&path, json!({})).await.expect(202);
+        dumps.push((lock, operation_of(&begun)));
+    }
+    let waiting = "select count(*) from pg_stat_activity
+         where query ilike 'lock table%' and wait_event_type = 'Lock'";
+    let dumping = async || world.postgres().number("postgres", waiting).await;
+    until("all dumps are under way", async || dumping().await == 6).await;
+    run_out(world, &restore).await;
+    reaches(world, &restore, "done", "the restore").await;
+    assert_eq!(dumping().await, 6);
+    (case.after_done)(world, &tenant).await;
+    for (lock, dump) in dumps {
+        lock.commit().await;
+        reaches(world, &dump, "done", "a dump").await;
+    }
 }

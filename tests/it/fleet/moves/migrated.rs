@@ -1,0 +1,53 @@
+//! A migration that comes between two steps of a move by replication: what it makes is not in the slot.
+
+use world::{Fault, Step, World};
+
+use super::super::harness::{self, halted, operation_at, reaches, run_out};
+use super::{replicating, servers};
+
+#[tokio::test]
+async fn a_migration_between_two_steps_ends_the_move_and_loses_nothing() {
+    let world = World::with(harness::roomy()).await;
+    let case = replicating();
+    for (step, migration) in [
+        (
+            Step::Snapshot,
+            "create table entries.later (id int primary key)",
+        ),
+        // Nothing but a line in a history: it made what no comparison of tables shows.
+        (
+            Step::Follow,
+            "insert into entries.refinery_schema_history values (99, 'later', '', '0')",
+        ),
+        (
+            Step::Sequences,
+            "insert into auth.refinery_schema_history values (99, 'later', '', '0')",
+        ),
+    ] {
+        let faults = case.fault(step, Fault::HaltBeforeAct);
+        let (tenant, id) = halted(&world, &case, faults, &mut None).await;
+        let (here, _) = servers(&world, tenant.id()).await;
+        here.run(tenant.id().as_str(), migration).await;
+        run_out(&world, &id).await;
+        reaches(&world, &id, "undone", step.as_str()).await;
+        let failure = &operation_at(&world, &id).await["failure"];
+        let detail = failure["detail"].as_str().unwrap();
+        assert!(detail.contains("were migrated"), "{failure}");
+        (case.after_undone)(&world, &tenant).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
+    let world = World::with(harness::roomy()).await;
+    let case = replicating();
+    let faults = case.fault(Step::Slot, Fault::HaltAfterAct);
+    let (tenant, id) = halted(&world, &case, faults, &mut None).await;
+    let (here, _) = servers(&world, tenant.id()).await;
+    let table = "create table entries.later (id int primary key);
+         alter table entries.later owner to tn_schema";
+    here.run(tenant.id().as_str(), table).await;
+    run_out(&world, &id).await;
+    reaches(&world, &id, "done", "the move").await;
+    (case.after_done)(&world, &tenant).await;
+}
