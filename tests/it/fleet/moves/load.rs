@@ -14,7 +14,7 @@ use super::{begun, cluster_of, facts, has_stayed, move_to, prepared, two_replica
 use crate::support::entry;
 
 /// Writers that go on until they are told to stop.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     writers: Vec<tokio::task::JoinHandle<Vec<String>>>,
@@ -22,7 +22,7 @@ struct Load {
 
 impl Load {
     /// Writes from several people at every replica.
-    fn start(speakers: Vec<Speaker>) -> Self {
+    pub(super) fn start(speakers: Vec<Speaker>) -> Self {
         let (stop, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let writers = speakers.into_iter().map(|speaker| {
             let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
@@ -46,7 +46,7 @@ impl Load {
         }
     }
 
-    async fn some(&self, more: u64) {
+    pub(super) async fn some(&self, more: u64) {
         let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
         until("the load goes on", || async {
             self.acknowledged.load(Ordering::Relaxed) >= wanted
@@ -55,7 +55,7 @@ impl Load {
     }
 
     /// Stops; gives how many writes were acknowledged, and what failed: whoever waits too long is refused.
-    async fn end(self) -> (i64, Vec<String>) {
+    pub(super) async fn end(self) -> (i64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         let ended = join_all(self.writers).await.into_iter();
         let failed = ended.flat_map(|failed| failed.expect("no panic")).collect();

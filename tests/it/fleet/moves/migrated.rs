@@ -3,6 +3,7 @@
 use world::{Fault, Step, World};
 
 use super::super::harness::{self, halted, operation_at, reaches, run_out};
+use super::load::{Load, held_patiently, unlimited};
 use super::{replicating, servers};
 
 #[tokio::test]
@@ -37,17 +38,31 @@ async fn a_migration_between_two_steps_ends_the_move_and_loses_nothing() {
     }
 }
 
+/// Entries are written to it, too.
+const LATER: &str = "set role tn_schema;
+    create table entries.later (id text primary key);
+    create function entries.later() returns trigger language plpgsql as
+        'begin insert into entries.later values (new.id); return null; end';
+    create trigger later after insert on entries.entry
+        for each row execute function entries.later();
+    reset role";
+
 #[tokio::test]
 async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
-    let world = World::with(harness::roomy()).await;
+    let world = World::with(held_patiently(harness::roomy())).await;
     let case = replicating();
     let faults = case.fault(Step::Slot, Fault::HaltAfterAct);
     let (tenant, id) = halted(&world, &case, faults, &mut None).await;
-    let (here, _) = servers(&world, tenant.id()).await;
-    let table = "create table entries.later (id int primary key);
-         alter table entries.later owner to tn_schema";
-    here.run(tenant.id().as_str(), table).await;
+    unlimited(&world, &tenant).await;
+    let (here, there) = servers(&world, tenant.id()).await;
+    here.run(tenant.id().as_str(), LATER).await;
+    let load = Load::start(vec![tenant.owner()]);
+    load.some(5).await;
     run_out(&world, &id).await;
     reaches(&world, &id, "done", "the move").await;
-    (case.after_done)(&world, &tenant).await;
+    load.some(5).await;
+    let (acknowledged, failed) = load.end().await;
+    assert_eq!(failed, Vec::<String>::new());
+    let kept = "select count(*) from entries.later";
+    assert_eq!(there.number(tenant.id().as_str(), kept).await, acknowledged);
 }
