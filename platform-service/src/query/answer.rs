@@ -1,8 +1,8 @@
 //! Tenants' answers as lines of JSON or of comma-separated values.
 //!
 //! Deliberately without looking into a row where its text will do: numbers stay as exact as the server
-//! wrote them. Invariants: what is missing is said in the answer itself, in the format's own way; no text
-//! in comma-separated values starts as a formula.
+//! wrote them. Invariants: what is missing is said in the answer itself, in the format's own way; its last
+//! line is how it ended; no text in comma-separated values starts as a formula.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -78,13 +78,14 @@ impl Writer {
                     text.push_str("tenant\n");
                 }
                 text.extend(self.notes.drain(..));
-                if !end.complete {
-                    text += &format!(
+                text += &match end.complete {
+                    true => format!("# end: {} rows of {} tenants\n", end.rows, end.tenants),
+                    false => format!(
                         "# partial: rows of {} of {} tenants are missing\n",
                         end.failed.max(1),
                         end.tenants
-                    );
-                }
+                    ),
+                };
             }
         }
         text.into()

@@ -99,8 +99,10 @@ struct Answered {
 /// One statement that reads (`select`, `with`, `values`, `table`) is put to every selected tenant as a
 /// role that can do nothing else. The answer is written while it comes: rows of a tenant stand
 /// together, and a tenant of which rows are missing is named with the reason. An answer whose last line
-/// is not the end broke off. In comma-separated values, a text that starts with `=`, `+`, `-`, `@`, a
-/// tab or a carriage return has an apostrophe before it, so that no spreadsheet takes it for a formula.
+/// is not the end broke off. In comma-separated values, lines that start with `#` outside of quotes are no
+/// rows: what is missing of a tenant, and the end, which is `# end: ...`, or `# partial: ...` where rows are
+/// missing; a text that starts with `=`, `+`, `-`, `@`, a tab or a carriage return has an apostrophe before
+/// it, so that no spreadsheet takes it for a formula.
 #[utoipa::path(
     post,
     path = "/v1/query",

@@ -121,7 +121,8 @@ fn comma_separated_values_have_one_head_and_quotes_where_they_need_them() {
     );
     assert_eq!(
         text,
-        "tenant,b,a,c\nt_acme,\"x, \"\"y\"\"\",,\"{\"\"d\"\":[1]}\"\nt_beta,\"#1\",true,2\n"
+        "tenant,b,a,c\nt_acme,\"x, \"\"y\"\"\",,\"{\"\"d\"\":[1]}\"\nt_beta,\"#1\",true,2\n\
+         # end: 2 rows of 2 tenants\n"
     );
 }
 
@@ -132,7 +133,8 @@ fn comma_separated_values_hold_no_formula_and_numbers_stay_numbers() {
     assert_eq!(
         text,
         "tenant,'=a,b,c,d,e,f,g,h,i\n\
-         t_acme,'=cmd|' /C calc'!A0,'+1,'-1,'@x,'\t=1,\"'\r=1\",-1,a=1,\"'=\"\"1,2\"\"\"\n"
+         t_acme,'=cmd|' /C calc'!A0,'+1,'-1,'@x,'\t=1,\"'\r=1\",-1,a=1,\"'=\"\"1,2\"\"\"\n\
+         # end: 1 rows of 1 tenants\n"
     );
 }
 
@@ -157,5 +159,5 @@ fn comma_separated_values_say_what_is_missing_at_the_end() {
 #[test]
 fn an_answer_without_rows_has_a_head_all_the_same() {
     let (text, _) = written(QueryFormat::Csv, vec![answered("t_acme", &[], None)]);
-    assert_eq!(text, "tenant\n");
+    assert_eq!(text, "tenant\n# end: 0 rows of 1 tenants\n");
 }

@@ -186,6 +186,13 @@ async fn tenants_that_are_behind_are_named() {
     };
     assert_eq!(asked(&["--behind"]), [false, true, true]);
     assert_eq!(asked(&["--label", "disk=nvme"]), [false, true, false]);
+    let lines = "select E'one\n# two' as text";
+    let csv = ctl
+        .run(&["query", "--csv", lines, "--tenant", second])
+        .expect(0);
+    let rows = format!("tenant,text\n{second},\"one\n# two\"\n");
+    assert_eq!(csv.out, rows, "nothing but rows where all are there");
+    csv.says("1 rows of 1 tenants");
     ctl.run(&["rollouts", "start", "--behind", "--label", "disk=nvme"])
         .expect(0);
     assert_eq!(named(&["--behind"]), [third]);

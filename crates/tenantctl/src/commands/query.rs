@@ -80,7 +80,7 @@ impl QueryTenants {
             match (lines.next().await, self.csv) {
                 (Ok(Some(line)), true) => answer.csv(context, &line)?,
                 (Ok(Some(line)), false) => answer.ndjson(context, &line)?,
-                (Ok(None), true) => return answer.csv_end(),
+                (Ok(None), true) => return answer.csv_end(context),
                 (Ok(None), false) => return answer.ndjson_end(context),
                 (Err(_), _) => return Err(broke_off()),
             }
@@ -110,11 +110,49 @@ impl QueryTenants {
     }
 }
 
+/// A line of comma-separated values.
+#[derive(Debug, PartialEq, Eq)]
+enum CsvLine<'a> {
+    /// Of a row, or of the head.
+    Row,
+    /// What is missing of a tenant.
+    Missing(&'a str),
+    /// The last one of an answer that lacks rows.
+    Partial(&'a str),
+    /// The last one of an answer that has all.
+    End(&'a str),
+}
+
+/// Which lines of comma-separated values are rows.
+#[derive(Debug, Default)]
+struct CsvLines {
+    /// Whether a value that began on a line before goes on.
+    in_quotes: bool,
+}
+
+impl CsvLines {
+    /// What the next line is. What starts with `#` is no row, unless a value has it.
+    fn next<'a>(&mut self, line: &'a str) -> CsvLine<'a> {
+        let remark = line.strip_prefix('#').filter(|_| !self.in_quotes);
+        let Some(remark) = remark.map(str::trim) else {
+            // A quote within a value is two.
+            self.in_quotes ^= line.matches('"').count() % 2 == 1;
+            return CsvLine::Row;
+        };
+        match remark.split_once(": ") {
+            Some(("end", words)) => CsvLine::End(words),
+            Some(("partial", words)) => CsvLine::Partial(words),
+            _ => CsvLine::Missing(remark),
+        }
+    }
+}
+
 /// What came so far.
 #[derive(Debug, Default)]
 struct Answer {
     rows: Vec<Value>,
     failed: Vec<Value>,
+    csv: CsvLines,
     /// How it ended, in words; none as long as it has not.
     end: Option<String>,
     complete: bool,
@@ -144,20 +182,22 @@ impl Answer {
         }
     }
 
-    /// Lines that start with `#` say what is missing; the last one of them in all.
+    /// What is missing is said beside the rows, too, where a file of them is kept.
     fn csv(&mut self, context: &Context, line: &str) -> Result<(), Failure> {
-        if let Some(remark) = line.strip_prefix('#') {
-            self.end = Some(remark.trim().to_owned());
-            context.out.note(remark.trim());
+        match self.csv.next(line) {
+            CsvLine::Row => {}
+            CsvLine::Missing(words) => context.out.note(words),
+            CsvLine::Partial(words) => self.end = Some(words.to_owned()),
+            CsvLine::End(words) => {
+                (self.complete, self.end) = (true, Some(words.to_owned()));
+                return Ok(());
+            }
         }
         context.out.raw(&format!("{line}\n"))
     }
 
-    fn csv_end(self) -> Result<(), Failure> {
-        match self.end {
-            Some(end) => Err(partial(end)),
-            None => Ok(()),
-        }
+    fn csv_end(self, context: &Context) -> Result<(), Failure> {
+        ended(context, self.end, self.complete)
     }
 
     fn ndjson_end(self, context: &Context) -> Result<(), Failure> {
@@ -174,14 +214,19 @@ impl Answer {
                 text(failed, "/error/code"),
             ));
         }
-        match self.end {
-            Some(end) if self.complete => {
-                context.out.note(&end);
-                Ok(())
-            }
-            Some(end) => Err(partial(end)),
-            None => Err(broke_off()),
+        ended(context, self.end, self.complete)
+    }
+}
+
+/// How an answer ended; one that says nothing of it broke off.
+fn ended(context: &Context, end: Option<String>, complete: bool) -> Result<(), Failure> {
+    match end {
+        Some(end) if complete => {
+            context.out.note(&end);
+            Ok(())
         }
+        Some(end) => Err(partial(end)),
+        None => Err(broke_off()),
     }
 }
 
@@ -263,5 +308,34 @@ impl Lines {
                 None => self.over = true,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remark_is_no_value_and_a_value_is_no_remark() {
+        let mut lines = CsvLines::default();
+        for line in [
+            "tenant,title",
+            "t_acme,\"first",
+            "# second",
+            "# end: \"\"quoted\"\"",
+            "# third\"",
+            "t_acme,\"\"\"#\"\"\"",
+            "t_beta,\"#1\"",
+        ] {
+            assert_eq!(lines.next(line), CsvLine::Row, "{line}");
+        }
+        let missing = "t_beta: timeout: It took too long.";
+        let line = format!("# {missing}");
+        assert_eq!(lines.next(&line), CsvLine::Missing(missing));
+        let partial = "# partial: rows of 1 of 2 tenants are missing";
+        let words = "rows of 1 of 2 tenants are missing";
+        assert_eq!(lines.next(partial), CsvLine::Partial(words));
+        let end = "# end: 3 rows of 2 tenants";
+        assert_eq!(lines.next(end), CsvLine::End("3 rows of 2 tenants"));
     }
 }
