@@ -24,6 +24,9 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Running or unwinding.
     pub(crate) live: u64,
+    /// Of those, the ones that do not wait for a server that has been away for long: others go on beside
+    /// them.
+    pub(crate) busy: u64,
 }
 
 /// One look of a parent at its children, as its act: waits as long as one is live or wanted, then gives
@@ -43,7 +46,7 @@ where
     let mut transaction = platform.registry.begin().await?;
     let tally = store::tally(&mut transaction, head.id).await?;
     let wanted = match head.wish {
-        Wish::GoOn => spawn(&mut transaction, at_once.saturating_sub(tally.live)).await?,
+        Wish::GoOn => spawn(&mut transaction, at_once.saturating_sub(tally.busy)).await?,
         Wish::End => 0,
     };
     transaction.commit().await?;

@@ -2,8 +2,8 @@
 //!
 //! Deliberately knows no database and no particular step. Invariants: an operation that fails is
 //! unwound including the step that failed, unless it is past its point of no return; tries are
-//! bounded; what can go neither on nor back ends in `stuck`, where somebody sees it, and never in
-//! silence.
+//! bounded, those of what waits for a server that is away by time; what can go neither on nor back ends
+//! in `stuck`, where somebody sees it, and never in silence.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,9 +23,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Tries of a step before the operation is unwound: about twenty seconds.
 const MOST_TRIES: i32 = 10;
-/// Tries of an undo before the operation is stuck: about ten minutes. A server that is away must
-/// not leave an operation to a human that would have undone itself.
-const MOST_UNDO_TRIES: i32 = 125;
+/// Tries of an undo, or of a step that cannot be undone any more, before the operation is stuck: about ten
+/// minutes. One that waits for a server that is away has been tried this often and goes on waiting: such a
+/// server must not leave an operation to a human that would have ended by itself.
+pub(crate) const MOST_UNDO_TRIES: i32 = 125;
+/// The pause between its tries then.
+const AWAY_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a step is not done.
 #[derive(Debug)]
@@ -285,6 +288,7 @@ fn after_act(head: &Head, way: &Way, outcome: &Result<(), Stop>) -> Turn {
         Err(Stop::Later { wait, reason }) if head.age < way.traits.patience => {
             later(head, *wait, reason)
         }
+        Err(stop) if !is_reversible && is_awaited(head, way, stop) => away(head, failure(stop)),
         Err(stop) if is_reversible => Turn {
             state: OperationState::Unwinding,
             resumes: None,
@@ -333,6 +337,10 @@ fn after_undo(head: &Head, way: &Way, outcome: &Result<(), Stop>) -> Turn {
             failure: head.failure.clone(),
             ..again(head, waited_for(reason))
         },
+        Err(stop) if is_awaited(head, way, stop) => Turn {
+            failure: head.failure.clone(),
+            ..away(head, failure(stop))
+        },
         Err(stop) => stuck(head, stop),
     }
 }
@@ -373,6 +381,25 @@ fn again(head: &Head, failure: Failure) -> Turn {
         failure: Some(failure),
         pause: Some(pause),
         log: vec![entry],
+    }
+}
+
+/// Whether it goes on by itself when a server is back.
+fn is_awaited(head: &Head, way: &Way, stop: &Stop) -> bool {
+    stop.is_unreachable() && head.age < way.traits.patience
+}
+
+/// As [`again`] after many tries: looked at now and then.
+fn away(head: &Head, failure: Failure) -> Turn {
+    let next = Turn {
+        pause: Some(AWAY_PAUSE),
+        ..again(head, failure)
+    };
+    // A long wait is one line of the log, not one per look.
+    let known = head.attempts >= MOST_UNDO_TRIES;
+    Turn {
+        log: if known { Vec::new() } else { next.log },
+        ..next
     }
 }
 

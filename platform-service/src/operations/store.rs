@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::children::Tally;
-use super::outcome::{Entry, Event, Turn};
+use super::outcome::{Entry, Event, MOST_UNDO_TRIES, Turn};
 use super::saga::{Progress, Wish};
 use super::{Head, Operation, OperationKind, OperationState, Plan, Step, Subject};
 use crate::audit::Actor;
@@ -225,9 +225,11 @@ pub(crate) async fn tally(
     let row = sqlx::query!(
         r#"select count(*) filter (where state = 'done') as "done!",
                count(*) filter (where state in ('undone', 'stuck')) as "failed!",
-               count(*) filter (where state in ('running', 'unwinding')) as "live!"
+               count(*) filter (where state in ('running', 'unwinding')) as "live!",
+               count(*) filter (where state in ('running', 'unwinding') and attempts < $2) as "busy!"
            from registry.operation where parent_id = $1"#,
         parent.uuid(),
+        MOST_UNDO_TRIES,
     )
     .fetch_one(connection)
     .await?;
@@ -235,6 +237,7 @@ pub(crate) async fn tally(
         done: row.done.unsigned_abs(),
         failed: row.failed.unsigned_abs(),
         live: row.live.unsigned_abs(),
+        busy: row.busy.unsigned_abs(),
     })
 }
 

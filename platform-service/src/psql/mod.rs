@@ -7,6 +7,7 @@
 
 pub(crate) mod store;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -45,8 +46,8 @@ const MOST_REASON_CHARS: usize = 200;
 const MOST_LOGINS: i64 = 10;
 /// How often logins whose time is over are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Logins that are ended in one look.
-const ENDED_AT_ONCE: i64 = 50;
+/// Logins of a cluster that are ended in one look.
+const ENDED_PER_CLUSTER: i64 = 50;
 
 /// Get a login to a tenant's database.
 ///
@@ -251,27 +252,35 @@ pub(crate) async fn keep(platform: Platform) {
             _ = tick.tick() => {}
             () = platform.stopping.cancelled() => return,
         }
-        let due = async {
-            let mut registry = platform.registry.acquire().await?;
-            store::due(&mut registry, ENDED_AT_ONCE).await
-        };
-        match due.await {
-            Ok(due) => {
-                for login in due {
-                    if let Err(stop) = end(&platform, &login).await {
-                        let error = kit::error::chain(&stop.into_problem());
-                        let login = login.id.simple().to_string();
-                        tracing::warn!(
-                            login,
-                            error,
-                            "a login could not be ended; it is tried again"
-                        );
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(error = %error, "logins cannot be listed"),
+        if let Err(error) = end_due(&platform).await {
+            tracing::warn!(error = %error, "logins cannot be listed");
         }
     }
+}
+
+/// Ends what is due, one after the other; a server that cannot be reached is left until the next look.
+async fn end_due(platform: &Platform) -> Result<(), sqlx::Error> {
+    let due = store::due(&mut *platform.registry.acquire().await?, ENDED_PER_CLUSTER).await?;
+    let mut away = HashSet::new();
+    for login in due {
+        if away.contains(&login.cluster) {
+            continue;
+        }
+        if let Err(stop) = end(platform, &login).await {
+            let is_unreachable = stop.is_unreachable();
+            let error = kit::error::chain(&stop.into_problem());
+            let id = login.id.simple().to_string();
+            tracing::warn!(
+                login = id,
+                error,
+                "a login could not be ended; it is tried again"
+            );
+            if is_unreachable {
+                away.insert(login.cluster);
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

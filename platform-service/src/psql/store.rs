@@ -59,16 +59,21 @@ pub(super) async fn living(
     .await
 }
 
-/// Logins whose time is over, the oldest first.
+/// Logins whose time is over: up to `per_cluster` of each, the oldest first, and the clusters in turns.
 pub(super) async fn due(
     connection: &mut PgConnection,
-    most: i64,
+    per_cluster: i64,
 ) -> Result<Vec<LoginRow>, sqlx::Error> {
     let rows = sqlx::query!(
         "select id, tenant_id, cluster, access, reason, issued_to, expires_at
-         from registry.psql_login where dropped_at is null and expires_at <= now()
-         order by expires_at limit $1",
-        most,
+         from (
+             select id, tenant_id, cluster, access, reason, issued_to, expires_at,
+                 row_number() over (partition by cluster order by expires_at, id) as place
+             from registry.psql_login where dropped_at is null and expires_at <= now()
+         ) due
+         where place <= $1
+         order by place, expires_at",
+        per_cluster,
     )
     .fetch_all(connection)
     .await?;

@@ -1,7 +1,10 @@
 //! Databases that were kept for a time which is over.
 //!
-//! Deliberately apart from finds: these have a row that says until when. Invariant: none of a tenant
-//! that an operation works on is dropped, because it may be what that goes back to.
+//! Deliberately apart from finds: these have a row that says until when. Invariants: none of a tenant
+//! that an operation works on is dropped, because it may be what that goes back to; a cluster that cannot
+//! be reached keeps no other one's from being dropped.
+
+use std::collections::HashSet;
 
 use super::store::{self, DueDatabase};
 use crate::clusters;
@@ -9,13 +12,17 @@ use crate::clusters::postgres::{Name, Whose};
 use crate::operations::{Stop, mark};
 use crate::platform::Platform;
 
-/// Databases that are dropped in one look: each drop forces a checkpoint.
-const AT_ONCE: i64 = 20;
+/// Databases of a cluster that are dropped in one look: each drop forces a checkpoint.
+const PER_CLUSTER: i64 = 20;
 
 /// Drops what is due, one after the other.
 pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
-    let due = store::due_databases(&mut *platform.registry.acquire().await?, AT_ONCE).await?;
+    let due = store::due_databases(&mut *platform.registry.acquire().await?, PER_CLUSTER).await?;
+    let mut away = HashSet::new();
     for kept in due {
+        if away.contains(&kept.cluster) {
+            continue;
+        }
         match drop_one(platform, &kept).await {
             Ok(()) => {
                 tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
@@ -26,6 +33,9 @@ pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
                     cluster = %kept.cluster, name = %kept.name, error,
                     "a kept database could not be dropped; it is tried again"
                 );
+                if stop.is_unreachable() {
+                    away.insert(kept.cluster);
+                }
             }
         }
     }

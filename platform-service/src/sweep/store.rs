@@ -442,22 +442,28 @@ pub(super) struct DueDatabase {
     drop_after: OffsetDateTime,
 }
 
-/// Kept databases whose time is over, of tenants that no operation works on; the oldest first.
+/// Kept databases whose time is over, of tenants that no operation works on: up to `per_cluster` of each,
+/// the oldest first, and the clusters in turns.
 pub(super) async fn due_databases(
     connection: &mut PgConnection,
-    most: i64,
+    per_cluster: i64,
 ) -> Result<Vec<DueDatabase>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         select cluster, name, drop_after as "drop_after!"
-        from registry.kept_database
-        where drop_after <= now() and not exists (
-            select from registry.operation
-            where operation.tenant_id = kept_database.tenant_id
-                and state in ('running', 'unwinding', 'stuck'))
-        order by drop_after limit $1
+        from (
+            select cluster, name, drop_after,
+                row_number() over (partition by cluster order by drop_after, name) as place
+            from registry.kept_database
+            where drop_after <= now() and not exists (
+                select from registry.operation
+                where operation.tenant_id = kept_database.tenant_id
+                    and state in ('running', 'unwinding', 'stuck'))
+        ) due
+        where place <= $1
+        order by place, drop_after
         "#,
-        most,
+        per_cluster,
     )
     .fetch_all(connection)
     .await?;

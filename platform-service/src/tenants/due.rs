@@ -23,6 +23,8 @@ use crate::registry::Held;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a tenant whose purge was undone is left alone: the cause of it seldom passes in less.
+const REST: Duration = Duration::from_secs(60 * 60);
 /// Suspensions that are ended at one look.
 const RESUMED_AT_ONCE: i64 = 100;
 
@@ -64,7 +66,7 @@ async fn purge(platform: &Platform) -> Result<()> {
     }
     let due = {
         let mut connection = platform.registry.acquire().await?;
-        store::purge::due(&mut connection, settings.at_once).await?
+        store::purge::due(&mut connection, settings.at_once, REST).await?
     };
     for tenant in due {
         let purged = purge_one(platform, &tenant).await;

@@ -4,6 +4,7 @@
 //! Deliberately the same loops for all kinds. Invariant: a kind without a case fails here.
 
 mod adoptions;
+mod away;
 pub(crate) mod backups;
 mod canaries;
 mod causes;

@@ -50,6 +50,10 @@ fn unwinding(step: Step) -> Head {
 }
 
 fn retry() -> Result<(), Stop> {
+    Err(Stop::Retry(Problem::new(Code::Overloaded)))
+}
+
+fn unreachable() -> Result<(), Stop> {
     Err(Stop::Retry(Problem::new(Code::DatabaseUnavailable)))
 }
 
@@ -173,6 +177,46 @@ fn an_undo_waits_as_long_as_it_tries() {
     assert_eq!(turn.failure, current.failure);
     current.attempts = MOST_UNDO_TRIES - 1;
     assert_eq!(next(&current, &BACK, &later()).state, OperationState::Stuck);
+}
+
+#[test]
+fn what_waits_for_a_server_goes_on_for_as_long_as_its_patience_is() {
+    let undo = unwinding(Step::Place);
+    let onwards = running(Step::Schema);
+    for mut current in [undo, onwards] {
+        let why = current.failure.clone();
+        let unwinds = current.state == OperationState::Unwinding;
+        current.attempts = MOST_UNDO_TRIES - 1;
+        let turn = next(&current, &FORTH, &unreachable());
+        assert_eq!((turn.state, turn.step), (current.state, current.step));
+        assert_eq!(turn.pause, Some(AWAY_PAUSE));
+        assert_eq!(events(&turn), [(current.step, Event::Postponed)]);
+        let shown = turn.failure.as_ref().map(|failure| failure.code);
+        match unwinds {
+            true => assert_eq!(turn.failure, why, "why stays to be seen"),
+            false => assert_eq!(shown, Some(Code::DatabaseUnavailable)),
+        }
+        // Looked at again, in silence; what else goes wrong then is stuck.
+        current.attempts = turn.attempts;
+        current.age = FORTH.traits.patience - Duration::from_secs(1);
+        let turn = next(&current, &FORTH, &unreachable());
+        assert_eq!((turn.state, events(&turn)), (current.state, vec![]));
+        assert_eq!(turn.pause, Some(AWAY_PAUSE));
+        assert_eq!(
+            next(&current, &FORTH, &retry()).state,
+            OperationState::Stuck
+        );
+        let over = next(&current, &FORTH, &Ok(()));
+        assert_eq!((over.attempts, over.pause), (0, None));
+        current.age = FORTH.traits.patience;
+        let turn = next(&current, &FORTH, &unreachable());
+        assert_eq!(turn.state, OperationState::Stuck);
+    }
+    // What can be undone is, as soon as ever.
+    let mut early = running(Step::Place);
+    early.attempts = MOST_TRIES - 1;
+    let turn = next(&early, &FORTH, &unreachable());
+    assert_eq!(turn.state, OperationState::Unwinding);
 }
 
 #[test]

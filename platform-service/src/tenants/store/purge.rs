@@ -3,12 +3,15 @@
 //! Deliberately keeps the row with its id and slug: a tombstone, so that nobody gets them. Invariant:
 //! after [`tombstone`] no column and no other table holds what came from the tenant's people.
 
+use std::time::Duration;
+
 use contract::operator::tenant::{CertificateId, CertificateView};
 use contract::{ClusterName, TenantId, TenantStatus};
 use sqlx::PgConnection;
 
+use crate::operations::MOST_UNDO_TRIES;
 use crate::operations::purge::{Doomed, DoomedObject};
-use crate::registry::{number, parsed};
+use crate::registry::{interval, number, parsed};
 use crate::tenants::certificate::Signed;
 
 /// Says that nothing brings a tenant back any more.
@@ -212,23 +215,38 @@ pub(crate) async fn lock_where_due(
 }
 
 /// Deleted tenants whose retention is over and of which nothing is being done, as many as may be
-/// purged besides those that are being purged now.
+/// purged besides those that are being purged now. One whose purge was undone is left out for `rest`, and
+/// those of its cluster come after all others meanwhile: what always fails holds nobody up. Nor does a
+/// purge that waits for a server which has been away for long.
 pub(crate) async fn due(
     connection: &mut PgConnection,
     at_once: u32,
+    rest: Duration,
 ) -> Result<Vec<TenantId>, sqlx::Error> {
     sqlx::query_scalar!(
-        "select id from registry.tenant
+        "with failed as materialized (
+             select tenant.id, tenant.cluster, operation.finished_at as at
+             from registry.operation join registry.tenant on tenant.id = operation.tenant_id
+             where operation.kind = 'purge' and operation.state = 'undone'
+                 and operation.finished_at > now() - $3::interval
+         ), troubled as (
+             select cluster, max(at) as at from failed group by cluster
+         )
+         select tenant.id from registry.tenant
+         left join troubled on troubled.cluster = tenant.cluster
          where purge_after <= now() and purged_at is null and status = $1
+             and tenant.id not in (select id from failed)
              and not exists (
                  select from registry.operation
                  where tenant_id = tenant.id and state in ('running', 'unwinding', 'stuck'))
-         order by purge_after
+         order by troubled.at nulls first, purge_after
          limit greatest(0, $2 - (
              select count(*) from registry.operation
-             where kind = 'purge' and state in ('running', 'unwinding')))",
+             where kind = 'purge' and state in ('running', 'unwinding') and attempts < $4))",
         TenantStatus::Deleted.as_str(),
         i64::from(at_once),
+        interval(rest)?,
+        MOST_UNDO_TRIES,
     )
     .fetch_all(connection)
     .await?
