@@ -3,17 +3,18 @@
 //! Deliberately not encrypted: the tenant's key goes away with its tenant. Invariants: it lies where no
 //! purge looks for what is to go; it has an end from the start.
 
+use contract::OperationId;
 use contract::operator::backup::{BackupEncryption, BackupId, BackupKind};
-use contract::{OperationId, TenantId};
 use kit::error::Problem;
 
-use super::archive::{self, Source, Written};
+use super::archive::{Source, Written};
+use super::discard::discard;
 use super::store::{self, NewRow};
 use super::{object, schedule};
 use crate::archives::write::write;
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
-use crate::operations::Stop;
+use crate::operations::{Head, Stop};
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tiers;
@@ -58,16 +59,14 @@ pub(crate) async fn keep(
 }
 
 /// Removes what [`keep`] of this operation has written; nothing there is success.
-pub(crate) async fn remove(
-    platform: &Platform,
-    tenant: &TenantId,
-    operation: OperationId,
-) -> Result<(), Stop> {
-    let id = BackupId::from_uuid(operation.uuid());
-    if let Ok(objects) = archive::objects(&platform.settings) {
-        let path = archive::object_path(&object(tenant, id, BackupKind::Final))?;
-        objects.delete(&path).await.map_err(archive::object_stop)?;
-    }
+pub(crate) async fn remove(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    let id = BackupId::from_uuid(head.id.uuid());
+    discard(
+        platform,
+        head,
+        &object(head.tenant()?, id, BackupKind::Final),
+    )
+    .await?;
     store::delete(&mut *platform.registry.acquire().await?, id).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod archive;
 mod delete;
+pub(crate) mod discard;
 mod facts;
 pub(crate) mod keys;
 pub(crate) mod last;

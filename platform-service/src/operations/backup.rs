@@ -1,7 +1,7 @@
 //! Backing a tenant up: one object, then its row says that it is there.
 //!
 //! Deliberately disturbs nobody: the tenant is served meanwhile. Invariant: a backup that fails leaves
-//! neither object nor row.
+//! no row, and no object but where the store does not let go of it.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Facts, Source, Written};
+use crate::backups::discard::discard;
 use crate::backups::store::{self, NewRow};
 use crate::backups::{living, object, server_version};
 use crate::clusters::postgres::Name;
@@ -120,9 +121,7 @@ impl Saga for BackupPlan {
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         if head.step == Step::Dump {
-            let objects = archive::objects(&platform.settings)?;
-            let path = archive::object_path(&self.object)?;
-            objects.delete(&path).await.map_err(archive::object_stop)?;
+            discard(platform, head, &self.object).await?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Removing a backup: marked, then its object, then its row.
 //!
-//! Deliberately goes on forwards once it is marked: half a removal is none. Invariant: a row whose
-//! object may be gone never says `ready`.
+//! Deliberately holds no tenant while the store does not let go of an object: what may be half removed
+//! stays marked, and a schedule removes it later. Invariant: a row whose object may be gone never says
+//! `ready`.
 
 use contract::operator::backup::{BackupId, BackupState};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use sqlx::PgConnection;
 use super::saga::Saga;
 use super::{Head, Step, Stop};
 use crate::backups::archive;
+use crate::backups::discard::is_there;
 use crate::backups::store::{self, BackupRow};
 use crate::platform::Platform;
 
@@ -22,6 +24,9 @@ pub(crate) struct ForgetBackupPlan {
     object: String,
     /// For the undo.
     state: BackupState,
+    /// Whether an undo did not see the object any more.
+    #[serde(default)]
+    may_be_gone: bool,
 }
 
 impl ForgetBackupPlan {
@@ -31,6 +36,7 @@ impl ForgetBackupPlan {
             backup: row.id,
             object: row.object.clone(),
             state: row.state,
+            may_be_gone: false,
         }
     }
 }
@@ -39,7 +45,7 @@ impl Saga for ForgetBackupPlan {
     const STEPS: &'static [Step] = &[Step::Mark, Step::Remove];
 
     fn point_of_no_return(&self) -> Step {
-        Step::Mark
+        Step::Remove
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
@@ -64,12 +70,18 @@ impl Saga for ForgetBackupPlan {
         Ok(())
     }
 
-    async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
+    async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Remove {
+            self.may_be_gone = !is_there(platform, &self.object).await;
+        }
         Ok(())
     }
 
-    async fn forget(&self, connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(store::set_state(connection, self.backup, self.state).await?)
+    async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
+        if head.step == Step::Mark && !self.may_be_gone {
+            store::set_state(connection, self.backup, self.state).await?;
+        }
+        Ok(())
     }
 
     fn result(&self) -> Option<Value> {

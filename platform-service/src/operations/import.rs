@@ -5,7 +5,7 @@
 //! import, whatever became of it.
 
 use contract::OperationId;
-use kit::error::{Problem, Result, chain};
+use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -17,11 +17,9 @@ use super::{Head, Step, Stop};
 use crate::archives::format::{self, DUMP, Manifest, RegistryFacts};
 use crate::archives::store as uploads;
 use crate::backups::archive;
+use crate::backups::discard::discard;
 use crate::platform::Platform;
 use crate::tenants::NewTenant;
-
-/// Tries to remove an upload before it is left to be removed for its age.
-const REMOVAL_TRIES: i32 = 5;
 
 /// What was chosen before the first step.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,20 +82,7 @@ impl ImportPlan {
             return Ok(());
         }
         drop(registry);
-        let path = archive::object_path(&self.object)?;
-        let removed = match archive::objects(&platform.settings) {
-            Ok(objects) => objects.delete(&path).await.map_err(archive::object_stop),
-            Err(problem) => Err(problem.into()),
-        };
-        match removed {
-            Err(stop) if head.attempts >= REMOVAL_TRIES => {
-                let error = chain(&stop.into_problem());
-                tracing::warn!(operation = %head.id, error, "an imported archive is left for its age");
-                Ok(())
-            }
-            Err(Stop::Fail(problem)) => Err(Stop::Retry(problem)),
-            removed => removed,
-        }
+        discard(platform, head, &self.object).await
     }
 
     async fn load(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {

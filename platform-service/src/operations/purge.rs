@@ -212,7 +212,7 @@ impl Saga for PurgePlan {
 
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
-            Step::FinalBackup => last::remove(platform, head.tenant()?, head.id).await,
+            Step::FinalBackup => last::remove(platform, head).await,
             _ => Ok(()),
         }
     }

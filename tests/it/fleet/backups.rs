@@ -16,6 +16,7 @@ use crate::support::entry;
 
 mod beside;
 mod faults;
+mod held;
 mod restores;
 
 pub(crate) use faults::cases;

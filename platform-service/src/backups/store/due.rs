@@ -97,7 +97,8 @@ pub(crate) async fn tenants(
 
 /// What is kept for a time that is over: exports and last backups of purged tenants, and backups by
 /// schedule, of which those go too of which a tenant has newer ones than its tier keeps; never the newest
-/// backup of a tenant that can be restored, and none that a new tenant is being made of.
+/// backup of a tenant that can be restored, and none that a new tenant is being made of. Besides, what an
+/// operation could not remove. A tenant of which a backup could not be removed rests for an hour.
 pub(crate) async fn over(
     connection: &mut PgConnection,
     limit: i64,
@@ -124,6 +125,8 @@ pub(crate) async fn over(
             select id, tenant_id from registry.backup
             where kind in ('export', 'final') and state in ('ready', 'corrupt')
                 and expires_at < now()
+            union all
+            select id, tenant_id from registry.backup where state = 'deleting'
         )
         select over.id as "id!" from over
         where not exists (select from registry.operation
@@ -131,6 +134,10 @@ pub(crate) async fn over(
                 and (operation.tenant_id = over.tenant_id
                     or operation.kind = 'clone' and operation.plan ->> 'backup'
                         = 'bak_' || replace(over.id::text, '-', '')))
+            and not exists (select from registry.operation
+                where operation.tenant_id = over.tenant_id and operation.kind = 'forget_backup'
+                    and operation.state = 'undone'
+                    and operation.finished_at > now() - interval '1 hour')
         order by over.id limit $1
         "#,
         limit,
