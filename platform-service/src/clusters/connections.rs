@@ -115,7 +115,7 @@ impl Platform {
 /// One cluster's server, reached as `tn_platform`.
 #[derive(Debug)]
 pub(crate) struct Server {
-    row: ClusterRow,
+    pub(super) row: ClusterRow,
     password: Secret,
     pool: PgPool,
     copies: Semaphore,
@@ -271,7 +271,7 @@ impl Server {
         })
     }
 
-    async fn password(&self, platform: &Platform, role: As) -> Result<Secret, Stop> {
+    pub(super) async fn password(&self, platform: &Platform, role: As) -> Result<Secret, Stop> {
         let (of, reference) = match role {
             As::Platform => return Ok(self.password.clone()),
             As::Schema => (ClusterRole::Schema, &self.row.schema_credential),

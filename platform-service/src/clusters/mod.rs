@@ -11,6 +11,7 @@ pub(crate) mod connections;
 mod keeper;
 mod measure;
 pub(crate) mod moving;
+pub(crate) mod owner;
 pub(crate) mod placement;
 pub(crate) mod postgres;
 mod proof;

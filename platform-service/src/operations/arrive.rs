@@ -23,7 +23,7 @@ use crate::clusters::placement::{self, Candidate, Needs};
 use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store::{self as clusters, kept};
-use crate::clusters::{services, spare};
+use crate::clusters::{owner, services, spare};
 use crate::platform::Platform;
 use crate::tenants::overrides::Overrides;
 use crate::tenants::{self, NewTenant};
@@ -126,6 +126,23 @@ impl Arrival {
         Ok(side)
     }
 
+    /// Takes the owner's login back from what ran as it and is not ours.
+    ///
+    /// # Errors
+    /// It had been changed: whoever does that wants more than one tenant's data.
+    pub(super) async fn reclaim(platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = Self::server(platform, head).await?;
+        match owner::reclaim(platform, &server).await? {
+            owner::Login::AsItWas => Ok(()),
+            owner::Login::PutBack => {
+                let detail =
+                    "The statements change the role that runs them: leave `alter role` out.";
+                let refused = Problem::new(Code::ValidationFailed).detail(detail);
+                Err(Stop::Fail(refused))
+            }
+        }
+    }
+
     /// The steps that every arrival has; others are the kind's.
     pub(super) async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
@@ -166,6 +183,8 @@ impl Arrival {
             Step::Load => match cluster(platform, head).await? {
                 Some(cluster) => {
                     let server = platform.server(&cluster).await?;
+                    // Whoever ran what is not ours may have died right after it.
+                    owner::reclaim(platform, &server).await?;
                     spare::drop_now(platform, &server, &Self::side(head.tenant()?)).await
                 }
                 None => Ok(()),

@@ -138,7 +138,8 @@ impl ClonePlan {
         let mut session = server.connect_as(platform, As::Schema, &database).await?;
         let ran = anonymise::run(&mut session, sql.as_ref().map(Secret::expose)).await;
         ran.map_err(stop)?;
-        Ok(session.close().await?)
+        session.close().await?;
+        Arrival::reclaim(platform, head).await
     }
 
     async fn say_if_corrupt(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {

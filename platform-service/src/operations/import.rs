@@ -93,6 +93,7 @@ impl ImportPlan {
         let side = Arrival::make_side(platform, head).await?;
         let version = self.manifest.server_version;
         archive::load_stream(platform, &server, &side, version, reader.take(size)).await?;
+        Arrival::reclaim(platform, head).await?;
         archive::compare(platform, &server, &side, &self.manifest.tables).await?;
         Ok(())
     }

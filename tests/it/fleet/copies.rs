@@ -72,6 +72,16 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
     for (sql, said) in [
         ("update nothing set x = 'canary-sql'", "42P01"),
         (ends, "must not end it"),
+        ("alter role current_user password 'mine'", "`alter role`"),
+        (
+            "alter role current_user set search_path = mine",
+            "`alter role`",
+        ),
+        // Refused, and committed before that.
+        (
+            "alter role current_user password 'mine'; commit",
+            "must not end it",
+        ),
     ] {
         let slug = format!("{}-bad", acme.slug());
         let body = json!({ "slug": slug, "anonymise_sql": sql });
@@ -80,6 +90,12 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
         assert!(words.contains(said), "{words}");
     }
     assert_eq!(world.logs().with("canary-sql"), Vec::<String>::new());
+    let defaults = "select count(*) from pg_db_role_setting
+         where setrole = 'tn_schema'::regrole";
+    assert_eq!(world.postgres().number("postgres", defaults).await, 0);
+    let slug = format!("{}-again", acme.slug());
+    let again = operator.post(&path, json!({ "slug": slug })).await;
+    again.expect(200);
     let refused = operator.post(&path, json!({ "slug": acme.slug() })).await;
     refused.refused(Code::SlugTaken);
     harness::no_leftovers(&world).await;
