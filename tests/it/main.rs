@@ -33,6 +33,7 @@ mod isolation;
 mod limits;
 mod markers;
 mod migrations;
+mod operator_keys;
 mod oversight;
 mod programs;
 mod provisioning;

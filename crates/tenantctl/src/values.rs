@@ -50,22 +50,30 @@ pub(crate) fn minutes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "is whole minutes, such as 90m or 6h".to_owned())
 }
 
+/// A time: RFC 3339.
+pub(crate) fn rfc3339(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "is a time such as 2026-12-24T18:00:00Z".to_owned())
+}
+
+/// A time: a duration from now.
+pub(crate) fn from_now(text: &str) -> Result<OffsetDateTime, String> {
+    let ahead = duration(text)?.try_into().ok();
+    ahead
+        .and_then(|ahead| OffsetDateTime::now_utc().checked_add(ahead))
+        .ok_or_else(|| "is too long".to_owned())
+}
+
 /// A time: RFC 3339, or a duration from now.
 pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(at);
-    }
-    duration(text)
-        .map(|from_now| OffsetDateTime::now_utc() + from_now)
-        .map_err(|_| {
-            "is a time such as 2026-12-24T18:00:00Z, or how long from now, such as 2h or 7d"
-                .to_owned()
-        })
+    rfc3339(text).or_else(|_| from_now(text)).map_err(|_| {
+        "is a time such as 2026-12-24T18:00:00Z, or how long from now, such as 2h or 7d".to_owned()
+    })
 }
 
 /// A time: RFC 3339, or how long ago.
 pub(crate) fn past(text: &str) -> Result<OffsetDateTime, String> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+    if let Ok(at) = rfc3339(text) {
         return Ok(at);
     }
     duration(text)
@@ -148,6 +156,11 @@ mod tests {
         assert!(moment("2026-12-24T18:00:00Z").is_ok());
         assert!(moment("2h").unwrap() > OffsetDateTime::now_utc());
         assert!(moment("tomorrow").unwrap_err().contains("2h"));
+        assert!(from_now("90d").unwrap() > OffsetDateTime::now_utc());
+        for bad in ["2026-12-24T18:00:00Z", "99999999999999d", "0d"] {
+            assert!(from_now(bad).is_err(), "{bad}");
+        }
+        assert!(rfc3339("2h").unwrap_err().contains("2026"));
     }
 
     #[test]

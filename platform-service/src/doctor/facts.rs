@@ -114,8 +114,8 @@ pub(super) struct PlatformFacts {
     pub(super) signing_key_life: Duration,
     /// Secrets per sealing key, in the order of the ring; the first one seals.
     pub(super) sealing: Vec<keys::SealedWith>,
-    /// Operator keys that are not revoked, and when each was made.
-    pub(super) operator_keys: Vec<(String, OffsetDateTime)>,
+    /// Operator keys that are good: the oldest, those that end next, those unused for longest.
+    pub(super) operator_keys: Vec<OperatorKeyFacts>,
     pub(super) stuck: Vec<(OperationId, String)>,
     /// Active tenants whose schemas are older than the newest.
     pub(super) behind: u64,
@@ -123,6 +123,16 @@ pub(super) struct PlatformFacts {
     pub(super) findings: u32,
     /// Replicas of services that live.
     pub(super) replicas: u64,
+}
+
+/// An operator key that is good.
+#[derive(Debug, Clone)]
+pub(super) struct OperatorKeyFacts {
+    pub(super) name: String,
+    pub(super) made: OffsetDateTime,
+    pub(super) ends: Option<OffsetDateTime>,
+    /// When it was last used; where no use was seen, since when one would have been.
+    pub(super) unused_since: OffsetDateTime,
 }
 
 /// Looks at the clusters of this name, or at all.

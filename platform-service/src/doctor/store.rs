@@ -4,12 +4,11 @@
 
 use contract::{ClusterName, OperationId};
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
-use super::facts::{ClusterRow, PlacedTenant};
+use super::facts::{ClusterRow, OperatorKeyFacts, PlacedTenant};
 use crate::registry::{number, parsed};
 
-/// The most stuck operations, and the most operator keys, that are named.
+/// The most stuck operations, and the most operator keys of each concern, that are named.
 const NAMED: i64 = 20;
 
 /// The clusters of this name, or all, in the order of their names.
@@ -71,20 +70,37 @@ pub(super) async fn placed(
         .collect()
 }
 
-/// Operator keys that are not revoked, the oldest first.
+/// Operator keys that are good, the oldest first: of those, the ones that something may be said of.
 pub(super) async fn operator_keys(
     connection: &mut PgConnection,
-) -> Result<Vec<(String, OffsetDateTime)>, sqlx::Error> {
+) -> Result<Vec<OperatorKeyFacts>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select name, created_at from registry.operator_key where revoked_at is null
-         order by created_at limit $1",
+        r#"
+        with good as (
+            select id, name, created_at, expires_at,
+                coalesce(last_used_at, watched_since) as unused_since
+            from registry.operator_key
+            where revoked_at is null and (expires_at > now()) is not false
+        )
+        select name, created_at, expires_at, unused_since as "unused_since!" from good
+        where id in (
+            (select id from good order by created_at limit $1)
+            union (select id from good where expires_at is not null order by expires_at limit $1)
+            union (select id from good order by unused_since limit $1))
+        order by created_at
+        "#,
         NAMED,
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.name, row.created_at))
+        .map(|row| OperatorKeyFacts {
+            name: row.name,
+            made: row.created_at,
+            ends: row.expires_at,
+            unused_since: row.unused_since,
+        })
         .collect())
 }
 

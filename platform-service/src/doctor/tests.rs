@@ -6,7 +6,9 @@ use contract::OperationId;
 use contract::operator::upkeep::{Diagnosis, Verdict};
 use time::OffsetDateTime;
 
-use super::facts::{ClusterFacts, ClusterRow, PlatformFacts, ServerFacts, SettingFacts, Skew};
+use super::facts::{
+    ClusterFacts, ClusterRow, OperatorKeyFacts, PlatformFacts, ServerFacts, SettingFacts, Skew,
+};
 use super::judge;
 use crate::keys::SealedWith;
 
@@ -59,7 +61,12 @@ fn healthy_platform() -> PlatformFacts {
         signing_key: Some(now - Duration::from_secs(60)),
         signing_key_life: Duration::from_secs(30 * 86_400),
         sealing: vec![sealed("k2", 40), sealed("k1", 0)],
-        operator_keys: vec![("first".to_owned(), now - Duration::from_secs(86_400))],
+        operator_keys: vec![OperatorKeyFacts {
+            name: "first".to_owned(),
+            made: now - Duration::from_secs(100 * 86_400),
+            ends: Some(now + Duration::from_secs(15 * 86_400)),
+            unused_since: now - Duration::from_secs(86_400),
+        }],
         stuck: Vec::new(),
         behind: 0,
         findings: 0,
@@ -343,7 +350,7 @@ type PlantedInPlatform = (
 #[test]
 fn each_fault_of_the_platform_has_its_command() {
     let stuck = OperationId::new();
-    let faults: [PlantedInPlatform; 10] = [
+    let faults: [PlantedInPlatform; 12] = [
         (
             Box::new(|p| p.skew.seconds = 60.0),
             "clock",
@@ -380,10 +387,24 @@ fn each_fault_of_the_platform_has_its_command() {
             "sealing.keys",
         ),
         (
-            Box::new(|p| p.operator_keys[0].1 = p.now - Duration::from_secs(400 * 86_400)),
+            Box::new(|p| p.operator_keys[0].made = p.now - Duration::from_secs(400 * 86_400)),
             "operator_keys",
             Verdict::Warn,
-            "tenantctl keys revoke",
+            "tenantctl keys create",
+        ),
+        (
+            Box::new(|p| p.operator_keys[0].ends = Some(p.now + Duration::from_secs(13 * 86_400))),
+            "operator_keys",
+            Verdict::Warn,
+            "tenantctl keys create",
+        ),
+        (
+            Box::new(|p| {
+                p.operator_keys[0].unused_since = p.now - Duration::from_secs(91 * 86_400)
+            }),
+            "operator_keys",
+            Verdict::Warn,
+            "tenantctl keys list",
         ),
         (
             Box::new(move |p| p.stuck = vec![(stuck, "suspend".to_owned())]),

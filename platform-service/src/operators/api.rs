@@ -1,7 +1,7 @@
 //! Operator keys over HTTP: list, create, revoke.
 //!
-//! Deliberately no change of a key: make another one. Invariant: a key's text is in one answer, that
-//! of its creation.
+//! Deliberately no change of a key, its end neither: make another one. Invariant: a key's text is in one
+//! answer, that of its creation.
 
 use axum::extract::State;
 use contract::Code;
@@ -10,7 +10,8 @@ use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use kit::page::{Limit, Page};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store::{self, KeyRow, Revoked};
@@ -26,12 +27,18 @@ const MAX_NAME_CHARS: usize = 100;
 /// A key that is to be made.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "on-call console", "scopes": ["tenants:read", "clusters:read"]}))]
+#[schema(example = json!({
+    "name": "on-call console", "scopes": ["tenants:read", "clusters:read"],
+    "expires_at": "2027-04-30T09:30:00Z",
+}))]
 pub(crate) struct NewOperatorKey {
     /// Who or what holds it: 1 to 100 characters.
     name: String,
     /// What it allows: at least one.
     scopes: Vec<Scope>,
+    /// When it ends by itself; in the future. Left out, it is good until it is revoked.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    expires_at: Option<OffsetDateTime>,
 }
 
 /// A key, without its text.
@@ -43,6 +50,12 @@ pub(crate) struct OperatorKeyView {
     scopes: Vec<Scope>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
+    /// From when on it is refused; none where it is good until it is revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    expires_at: Option<OffsetDateTime>,
+    /// When it was last used, to about a minute; none where no use was seen.
+    #[serde(with = "time::serde::rfc3339::option")]
+    last_used_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     revoked_at: Option<OffsetDateTime>,
 }
@@ -63,6 +76,8 @@ impl From<KeyRow> for OperatorKeyView {
             name: row.key.name,
             scopes: row.key.scopes,
             created_at: row.created_at,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
             revoked_at: row.revoked_at,
         }
     }
@@ -102,8 +117,8 @@ pub(crate) async fn list(
 
 /// Make an operator key.
 ///
-/// Its text is in this answer alone. It allows no more than the key that makes it. The same request with
-/// its `Idempotency-Key` again makes no second one and shows no text (`secret-shown`).
+/// Its text is in this answer alone. It allows no more than the key that makes it. From `expires_at` on it
+/// is refused like a key that never was. The same request with its `Idempotency-Key` again makes no second one and shows no text (`secret-shown`).
 #[utoipa::path(
     post,
     path = "/v1/operator-keys",
@@ -125,19 +140,26 @@ pub(crate) async fn create(
         return Err(Problem::field("/scopes", "must name at least one scope"));
     }
     operator.may_grant(&new.scopes)?;
+    let expires_at = new.expires_at.map(future).transpose()?;
+    let expires = expires_at.map(|at| at.format(&Rfc3339)).transpose();
+    let expires = expires.map_err(Problem::internal)?;
     let text = generate();
     let claimed = (operator.actor(), key);
-    let request = serde_json::json!({ "operator_key": name, "scopes": new.scopes });
+    let request = serde_json::json!({
+        "operator_key": name, "scopes": new.scopes, "expires_at": expires,
+    });
     let key = OperatorKey {
         id: OperatorKeyId::new(),
         name,
         scopes: new.scopes,
     };
-    let detail = serde_json::json!({ "key": key.id, "name": key.name, "scopes": key.scopes });
+    let detail = serde_json::json!({
+        "key": key.id, "name": key.name, "scopes": key.scopes, "expires_at": expires,
+    });
     let mut transaction = platform.registry.begin().await?;
     let made = format!("the key {}", key.id);
     made_once::claim(&platform, &mut transaction, claimed, &request, &made).await?;
-    store::insert(&mut transaction, &key, &digest(text.expose())).await?;
+    store::insert(&mut transaction, &key, &digest(text.expose()), expires_at).await?;
     let action = Action::OperatorKeyCreated;
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;
     transaction.commit().await?;
@@ -146,6 +168,18 @@ pub(crate) async fn create(
         key: text.expose().to_owned(),
     };
     Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// The end of a key, in UTC.
+fn future(at: OffsetDateTime) -> Result<OffsetDateTime> {
+    at.checked_to_offset(UtcOffset::UTC)
+        .filter(|at| *at > OffsetDateTime::now_utc())
+        .ok_or_else(|| {
+            Problem::field(
+                "/expires_at",
+                "must be in the future, before the year 10000",
+            )
+        })
 }
 
 /// Revoke an operator key.

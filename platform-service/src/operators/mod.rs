@@ -2,7 +2,7 @@
 //!
 //! Deliberately no passwords and no sessions: a key is 256 random bits, shown once. Invariant: the
 //! registry holds a key's SHA-256 alone, and a handler whose signature names [`Operator`] runs for
-//! nobody without that scope.
+//! nobody without that scope, whose key is revoked or has ended: each request looks it up, no key is cached.
 
 pub(crate) mod api;
 pub(crate) mod store;
@@ -19,15 +19,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::{Code, Secret};
 use http::request;
 use kit::auth::bearer;
-use kit::error::Problem;
+use kit::error::{Problem, chain};
 use kit::observe::Notes;
 use kit::openapi::{Describe, require};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use utoipa::openapi::path::Operation;
 
+use self::store::{LastUse, Shown};
 use crate::audit::{self, Action, Actor};
 use crate::platform::Platform;
+use crate::registry::Held;
 
 /// The name of the security scheme in the OpenAPI document.
 pub(crate) const OPERATOR_SCHEME: &str = "operator";
@@ -181,11 +185,20 @@ async fn authorize<A: Access>(
     if !is_key(key) {
         return Err(Problem::new(Code::OperatorKeyInvalid));
     }
-    let found = {
-        let mut connection = platform.public_registry.acquire().await?;
-        store::find_by_digest(&mut connection, &digest(key)).await?
+    let mut connection = platform.public_registry.acquire().await?;
+    let (operator, last_use) = match store::find_by_digest(&mut connection, &digest(key)).await? {
+        Some(Shown::Good(operator, last_use)) => (operator, last_use),
+        Some(Shown::Expired(id, at)) => {
+            // Who shows it is told no more than of a key that never was.
+            tracing::info!(user.id = %id, expired.at = %at, "an operator key was refused: it has expired");
+            return Err(Problem::new(Code::OperatorKeyInvalid));
+        }
+        None => return Err(Problem::new(Code::OperatorKeyInvalid)),
     };
-    let operator = found.ok_or_else(|| Problem::new(Code::OperatorKeyInvalid))?;
+    match last_use {
+        LastUse::Noted => drop(connection),
+        LastUse::Unnoted => note_use(connection, operator.id),
+    }
     if let Some(notes) = parts.extensions.get::<Arc<Notes>>() {
         notes.user(operator.id.to_string());
     }
@@ -193,6 +206,18 @@ async fn authorize<A: Access>(
         return Err(lacks(A::SCOPE));
     }
     Ok(operator)
+}
+
+/// Writes, beside the request, that its key is used. With the connection that looked the key up: no
+/// request waits for another one, and there are never more such writes than the pool has connections.
+fn note_use(connection: Held<PoolConnection<Postgres>>, id: OperatorKeyId) {
+    let mut connection = connection.apart();
+    tokio::spawn(async move {
+        if let Err(error) = store::note_use(&mut connection, id).await {
+            let error = chain(&error);
+            tracing::warn!(user.id = %id, error, "the use of an operator key was not noted");
+        }
+    });
 }
 
 fn lacks(scope: Scope) -> Problem {
@@ -255,7 +280,7 @@ impl<A: Access> Describe for Operator<A> {
     }
 }
 
-/// Makes the key of the settings with all scopes, unless it was ever known.
+/// Makes the key of the settings with all scopes and without an end, unless it was ever known.
 pub(crate) async fn ensure_first_key(platform: &Platform) -> anyhow::Result<()> {
     let key = platform.settings.operators.first_key.expose();
     if key.is_empty() {
@@ -271,7 +296,8 @@ pub(crate) async fn ensure_first_key(platform: &Platform) -> anyhow::Result<()> 
         scopes: Scope::ALL.to_vec(),
     };
     let mut transaction = platform.registry.begin().await?;
-    if store::insert(&mut transaction, &operator, &digest(key)).await? == store::Inserted::New {
+    let inserted = store::insert(&mut transaction, &operator, &digest(key), None).await?;
+    if inserted == store::Inserted::New {
         let detail = serde_json::json!({ "key": operator.id, "name": operator.name });
         let action = Action::OperatorKeyCreated;
         audit::record(&mut transaction, Actor::Platform, action, None, detail).await?;

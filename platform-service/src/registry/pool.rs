@@ -28,6 +28,13 @@ impl<C> Held<C> {
     }
 }
 
+impl Held<PoolConnection<Postgres>> {
+    /// For a task of its own: from now on it counts for no request.
+    pub(crate) fn apart(self) -> PoolConnection<Postgres> {
+        self.held
+    }
+}
+
 impl RegistryPool {
     pub(crate) fn new(pool: PgPool) -> Self {
         Self(pool)

@@ -1,5 +1,7 @@
 //! Keys: of operators, which are never arguments and never shown; of the platform.
 
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 use world::{World, WorldOptions};
 
 use super::{Ctl, Ran};
@@ -71,6 +73,7 @@ async fn keys_of_operators_are_listed_and_those_of_the_platform_rotated() {
     assert!(table.out.starts_with("opk_") && table.out.lines().count() == 1);
     ctl.run(&["keys", "create", "console", "--scope", "everything"])
         .expect(2);
+    a_key_gets_an_end(&ctl);
 
     let before = ctl.shows(&["keys", "platform"], "k1");
     let rotated = ctl.json(&["keys", "rotate-signing"]);
@@ -85,4 +88,34 @@ async fn keys_of_operators_are_listed_and_those_of_the_platform_rotated() {
     assert_eq!(credentials["result"]["failed"], 0, "{credentials}");
     assert_eq!(ctl.json(&["keys", "reseal"])["state"], "done");
     tenant.owner().get("/v1/me").await.expect(200);
+}
+
+fn a_key_gets_an_end(ctl: &Ctl) {
+    let create = ["keys", "create", "ended", "--scope", "tenants:read"];
+    let made = ctl.json(&[&create[..], &["--expires-in", "90d"]].concat());
+    let id = made["id"].as_str().unwrap();
+    let keys = ctl.lists(&["keys", "list"], id);
+    let key = keys.iter().find(|key| key["id"] == id).unwrap();
+    let end = OffsetDateTime::parse(key["expires_at"].as_str().unwrap(), &Rfc3339).unwrap();
+    let from_now = end - OffsetDateTime::now_utc();
+    assert!((from_now - Duration::days(90)).abs() < Duration::hours(1));
+    assert!(key["last_used_at"].is_null(), "{key}");
+    let table = ctl.run(&["keys", "list"]).expect(0);
+    assert!(
+        table.out.contains("LAST USED") && table.out.contains("EXPIRES"),
+        "{}",
+        table.out
+    );
+    let end = ["--expires-at", "2999-12-31T00:00:00Z"];
+    ctl.json(&[&create[..], &end].concat());
+    let past = ["--expires-at", "1999-12-31T00:00:00Z"];
+    ctl.run(&[&create[..], &past].concat())
+        .expect(2)
+        .says("must be in the future");
+    ctl.run(&[&create[..], &["--expires-in", "soon"]].concat())
+        .expect(2)
+        .says("90s");
+    ctl.run(&[&create[..], &["--expires-in", "1d"], &end].concat())
+        .expect(2)
+        .says("cannot be used with");
 }

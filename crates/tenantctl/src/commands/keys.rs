@@ -8,6 +8,7 @@ use contract::operator::oversight::SCOPES;
 use contract::operator::upkeep::NewRotation;
 use reqwest::Method;
 use serde_json::json;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::selection::SelectionFlags;
@@ -24,6 +25,8 @@ const COLUMNS: &[Column<'_>] = &[
     plain("name", "/name"),
     plain("scopes", "/scopes"),
     time("created", "/created_at"),
+    time("last used", "/last_used_at"),
+    time("expires", "/expires_at"),
     time("revoked", "/revoked_at"),
 ];
 
@@ -46,13 +49,17 @@ const SEALING: &[Column<'_>] = &[
 pub(crate) enum Command {
     /// List operator keys, the oldest first; never their text.
     #[command(after_help = "Example:
-  tenantctl keys list")]
+  tenantctl keys list
+
+A use is noted to about a minute; `-` where none was seen.")]
     List,
     /// Make an operator key and print it, once.
     #[command(after_help = "Examples:
   tenantctl keys create 'on-call console' --scope tenants:read --scope operations:read
-  tenantctl keys create ci --scope rollouts:write > ci.key
+  tenantctl keys create ci --scope rollouts:write --expires-in 90d > ci.key
+  tenantctl keys create audit --scope audit:read --expires-at 2027-01-31T00:00:00Z
 
+Without an end a key is good until it is revoked. A key's end is never changed: make another key.
 A key allows no more than the one that makes it.")]
     Create(Create),
     /// Revoke an operator key: the next request with it is refused.
@@ -102,6 +109,12 @@ pub(crate) struct Create {
     /// What it allows; several times for several.
     #[arg(long = "scope", required = true, value_parser = values::one_of::<String>(SCOPES))]
     scopes: Vec<String>,
+    /// It ends by itself this long from now, such as 12h or 90d.
+    #[arg(long, value_name = "DURATION", value_parser = values::from_now)]
+    expires_in: Option<OffsetDateTime>,
+    /// It ends by itself at this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = values::rfc3339, conflicts_with = "expires_in")]
+    expires_at: Option<OffsetDateTime>,
 }
 
 /// A key to be revoked.
@@ -174,7 +187,8 @@ impl RotateCredentials {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let body = json!({ "name": self.name, "scopes": self.scopes });
+        let expires_at = self.expires_in.or(self.expires_at).map(values::written);
+        let body = json!({ "name": self.name, "scopes": self.scopes, "expires_at": expires_at });
         let api = context.api()?;
         let made = api.once(Method::POST, "/v1/operator-keys", &body).await?;
         match context.out.format() {

@@ -1,6 +1,6 @@
 //! What the doctor thinks of all that is not of one cluster: keys, operations, replicas.
 //!
-//! Deliberately pure, as all of its judgement. Invariant: a key is judged by its age alone, never by what
+//! Deliberately pure, as all of its judgement. Invariant: a key is judged by its times alone, never by what
 //! it is.
 
 use std::time::Duration;
@@ -9,11 +9,15 @@ use contract::operator::upkeep::{Diagnosis, Verdict};
 use time::OffsetDateTime;
 
 use super::{Said, clock, findings, listed, unless};
-use crate::doctor::facts::PlatformFacts;
+use crate::doctor::facts::{OperatorKeyFacts, PlatformFacts};
 use crate::keys::SealedWith;
 
 /// An operator key that is older should be replaced.
 const OLD_OPERATOR_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Whoever holds an operator key that ends sooner needs the next one.
+const ENDING_OPERATOR_KEY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// An operator key that nobody used for longer should be revoked.
+const UNUSED_OPERATOR_KEY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// A sealing key that is older should be replaced.
 const OLD_SEALING_KEY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A key that is due is published within a minute; this much later something is wrong.
@@ -105,17 +109,32 @@ fn age(key: &SealedWith, now: OffsetDateTime) -> String {
 }
 
 fn operator_keys(facts: &PlatformFacts) -> Said {
-    let old: Vec<String> = facts
-        .operator_keys
-        .iter()
-        .filter(|(_, made)| facts.now - *made > OLD_OPERATOR_KEY)
-        .map(|(name, _)| name.clone())
-        .collect();
+    let names = |concerns: &dyn Fn(&OperatorKeyFacts) -> bool| -> Vec<String> {
+        let keys = facts.operator_keys.iter().filter(|key| concerns(key));
+        keys.map(|key| key.name.clone()).collect()
+    };
+    let old = names(&|key| facts.now - key.made > OLD_OPERATOR_KEY);
+    let ending = names(&|key| {
+        key.ends
+            .is_some_and(|end| end - facts.now < ENDING_OPERATOR_KEY)
+    });
+    let unused = names(&|key| facts.now - key.unused_since > UNUSED_OPERATOR_KEY);
+    let replaced = old.is_empty() && ending.is_empty();
     Said {
-        verdict: unless(old.is_empty(), Verdict::Warn),
-        found: format!("older than a year: {}", listed(&old)),
-        why: "An operator key is good until it is revoked; who had one a year ago still has it.",
-        mend: "tenantctl keys create, then: tenantctl keys revoke KEY".to_owned(),
+        verdict: unless(replaced && unused.is_empty(), Verdict::Warn),
+        found: format!(
+            "older than a year: {}; ending within 14 days: {}; not used for 90 days: {}",
+            listed(&old),
+            listed(&ending),
+            listed(&unused)
+        ),
+        why: "Who had a key a year ago still has it; who has one that ends is refused from then on; one that \
+              nobody uses is of use to a thief alone.",
+        mend: match replaced {
+            true => "tenantctl keys list, then: tenantctl keys revoke KEY_ID",
+            false => "tenantctl keys create, then: tenantctl keys revoke KEY_ID",
+        }
+        .to_owned(),
     }
 }
 
