@@ -16,6 +16,7 @@ use crate::clusters;
 use crate::config::Settings;
 use crate::feed;
 use crate::operations;
+use crate::operators;
 use crate::registry::RegistryPool;
 use crate::tenants::signup::Signups;
 
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) clusters: clusters::Connections,
     /// Rings when a tenant changed.
     pub(crate) feed: feed::Bell,
+    /// Writes when operator keys were last used.
+    pub(crate) noting: operators::Noting,
     /// Limits and keys of sign-ups.
     pub(crate) signups: Signups,
     /// Cancelled when a stop is wanted: it is not ready any more, and serves until its notice is over.

@@ -145,6 +145,7 @@ impl Service {
             runner,
             clusters: clusters::Connections::new(),
             feed: feed::Bell::new(),
+            noting: operators::Noting::new(),
             signups: Signups::new(&settings.signup),
             leaving: CancellationToken::new(),
             stopping: CancellationToken::new(),

@@ -112,6 +112,34 @@ async fn no_key_ends_in_the_past() {
     assert_eq!(world.postgres().number("registry", &keys).await, 0);
 }
 
+/// Notes of a key's use, and tries to note one of any key.
+async fn noted(world: &World, id: &str) -> (i64, i64) {
+    let from = row(id).replace("registry.operator_key", "public.noted");
+    let notes = format!("select count(*) from {from}");
+    let tries = "select count(*) from public.tried where who <> current_user";
+    let postgres = world.postgres();
+    (
+        postgres.number("registry", &notes).await,
+        postgres.number("registry", tries).await,
+    )
+}
+
+/// Counts them from now on.
+async fn watch(world: &World) {
+    let count = "create table public.noted (id uuid not null);
+         create table public.tried (who name not null default current_user);
+         grant insert on public.noted, public.tried to public;
+         create function public.note() returns trigger language plpgsql as $$
+             begin insert into public.noted values (new.id); return null; end $$;
+         create function public.try() returns trigger language plpgsql as $$
+             begin insert into public.tried default values; return null; end $$;
+         create trigger note after update of last_used_at on registry.operator_key for each row
+             when (new.last_used_at > now() - interval '5 s') execute function public.note();
+         create trigger try after update of last_used_at on registry.operator_key
+             for each statement execute function public.try()";
+    world.postgres().run("registry", count).await;
+}
+
 #[tokio::test]
 async fn a_use_is_noted_once_a_minute_by_all_replicas_together() {
     let world = World::start().await;
@@ -119,85 +147,94 @@ async fn a_use_is_noted_once_a_minute_by_all_replicas_together() {
     let (id, holder) = made(&world, None).await;
     let (other_id, other) = made(&world, None).await;
     assert!(listed(&world, &id).await["last_used_at"].is_null());
-    let count = "create table public.noted (id uuid not null);
-         create function public.note() returns trigger language plpgsql security definer as $$
-             begin insert into public.noted values (new.id); return null; end $$;
-         create trigger note after update of last_used_at on registry.operator_key for each row
-             when (new.last_used_at > now() - interval '5 s') execute function public.note()";
-    world.postgres().run("registry", count).await;
-    let noted = async |id: &str| {
-        let from = row(id).replace("registry.operator_key", "public.noted");
-        let sql = format!("select count(*) from {from}");
-        world.postgres().number("registry", &sql).await
-    };
+    watch(&world).await;
+    let there = holder.clone().at(&other_replica.url());
     let uses = async || {
-        let here = [(); 8].map(|()| holder.clone());
-        let there = [(); 8].map(|()| holder.clone().at(&other_replica.url()));
-        let both: Vec<Speaker> = here.into_iter().chain(there).collect();
-        for answer in join_all(both.iter().map(|speaker| speaker.get("/v1/tenants"))).await {
-            answer.expect(200);
+        for _ in 0..8 {
+            let (here, there) = (holder.get("/v1/tenants"), there.get("/v1/tenants"));
+            for answer in join_all([here, there]).await {
+                answer.expect(200);
+            }
         }
     };
-    // Whatever earlier uses have written is there once a later one's is.
+    // Each replica finds that it is to note one, and both may write at the same moment.
+    let lock = "lock table registry.operator_key in share mode";
+    let locked = world.postgres().begin("registry", lock).await;
+    uses().await;
+    let waiting = "select count(*) from pg_stat_activity
+         where wait_event_type = 'Lock' and query like '%last_used_at%'";
+    until("both replicas wait", || async {
+        world.postgres().number("registry", waiting).await == 2
+    })
+    .await;
+    let begun = OffsetDateTime::now_utc();
+    locked.commit().await;
+    until("both have tried", || async {
+        world.postgres().number("registry", waiting).await == 0 && noted(&world, &id).await.1 >= 2
+    })
+    .await;
+    assert_eq!(noted(&world, &id).await.0, 1);
+    let last_used = at(&listed(&world, &id).await["last_used_at"]);
+    assert!((last_used - begun).abs() < Duration::minutes(1));
+
+    // Whatever earlier uses have tried is there once a later one of another key is noted.
     let others_use = async || {
         set(&world, &other_id, "last_used_at = null").await;
-        other.get("/v1/tenants").await.expect(200);
         until("the other key's use is noted", || async {
+            other.get("/v1/tenants").await.expect(200);
             !listed(&world, &other_id).await["last_used_at"].is_null()
         })
         .await;
     };
-    let begun = OffsetDateTime::now_utc();
-    uses().await;
-    until("the use is noted", || async { noted(&id).await > 0 }).await;
-    uses().await;
-    others_use().await;
-    assert_eq!(noted(&id).await, 1);
-    let last_used = at(&listed(&world, &id).await["last_used_at"]);
-    assert!((last_used - begun).abs() < Duration::minutes(1));
-
-    // Of a use that is younger than a minute nothing is written, of an older one it is.
     set(&world, &id, "last_used_at = now() - interval '50 s'").await;
+    let (_, before) = noted(&world, &id).await;
     uses().await;
     others_use().await;
-    assert_eq!(noted(&id).await, 1);
+    let (notes, tries) = noted(&world, &id).await;
+    assert_eq!(notes, 1);
+    // The other key's, and those of the key that lists.
+    assert!(tries - before < 8, "{} statements", tries - before);
     set(&world, &id, "last_used_at = now() - interval '61 s'").await;
-    uses().await;
-    until("the use is noted again", || async { noted(&id).await > 1 }).await;
-    others_use().await;
-    assert_eq!(noted(&id).await, 2);
+    until("the use is noted again", || async {
+        uses().await;
+        noted(&world, &id).await.0 == 2
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn noting_a_use_is_in_no_requests_way() {
     let world = World::start().await;
     let (id, holder) = made(&world, None).await;
-    let lock = format!("select from {} for update", row(&id));
-    let locked = world.postgres().begin("registry", &lock).await;
-    // More than there are connections for callers.
-    for _ in 0..40 {
-        holder.get("/v1/tenants").await.expect(200);
-    }
+    // More requests than there are connections for callers.
+    let use_it = async || {
+        for _ in 0..20 {
+            holder.get("/v1/tenants").await.expect(200);
+        }
+    };
+    let lock = "lock table registry.operator_key in share mode";
+    let locked = world.postgres().begin("registry", lock).await;
+    use_it().await;
     locked.commit().await;
+    set(&world, &id, "last_used_at = null").await;
     let refuse = "create function public.refuse() returns trigger language plpgsql as $$
              begin raise exception 'nothing is noted'; end $$;
          create trigger refuse before update on registry.operator_key
              for each row execute function public.refuse()";
     world.postgres().run("registry", refuse).await;
-    for _ in 0..40 {
-        holder.get("/v1/tenants").await.expect(200);
-    }
-    until("the log says so", || async {
+    let refused = async || {
         let lines = world.logs().with("was not noted");
         lines.iter().any(|line| line.contains(&id))
+    };
+    until("the log says so", || async {
+        use_it().await;
+        refused().await
     })
     .await;
-    assert!(listed(&world, &id).await["last_used_at"].is_null());
-
     let drop = "drop function public.refuse() cascade";
     world.postgres().run("registry", drop).await;
-    holder.get("/v1/tenants").await.expect(200);
-    until("the next use is noted", || async {
+    until("a later use is noted", || async {
+        use_it().await;
         !listed(&world, &id).await["last_used_at"].is_null()
     })
     .await;

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
+use tokio::sync::Semaphore;
 use utoipa::openapi::path::Operation;
 
 use self::store::{LastUse, Shown};
@@ -197,7 +198,7 @@ async fn authorize<A: Access>(
     };
     match last_use {
         LastUse::Noted => drop(connection),
-        LastUse::Unnoted => note_use(connection, operator.id),
+        LastUse::Unnoted => platform.noting.note(connection, operator.id),
     }
     if let Some(notes) = parts.extensions.get::<Arc<Notes>>() {
         notes.user(operator.id.to_string());
@@ -208,16 +209,31 @@ async fn authorize<A: Access>(
     Ok(operator)
 }
 
-/// Writes, beside the request, that its key is used. With the connection that looked the key up: no
-/// request waits for another one, and there are never more such writes than the pool has connections.
-fn note_use(connection: Held<PoolConnection<Postgres>>, id: OperatorKeyId) {
-    let mut connection = connection.apart();
-    tokio::spawn(async move {
-        if let Err(error) = store::note_use(&mut connection, id).await {
-            let error = chain(&error);
-            tracing::warn!(user.id = %id, error, "the use of an operator key was not noted");
-        }
-    });
+/// Leave to write that a key was used: one at a time, so that however long a write waits for somebody who
+/// has the table, requests have the other connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Noting(Arc<Semaphore>);
+
+impl Noting {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Writes, beside the request, that its key is used; a use that meets another one's write is noted with
+    /// the next. With the connection that looked the key up: no request waits for a further one.
+    fn note(&self, connection: Held<PoolConnection<Postgres>>, id: OperatorKeyId) {
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
+            return;
+        };
+        let mut connection = connection.apart();
+        tokio::spawn(async move {
+            if let Err(error) = store::note_use(&mut connection, id).await {
+                let error = chain(&error);
+                tracing::warn!(user.id = %id, error, "the use of an operator key was not noted");
+            }
+            drop(permit);
+        });
+    }
 }
 
 fn lacks(scope: Scope) -> Problem {

@@ -104,19 +104,14 @@ pub(crate) async fn find_by_digest(
         .transpose()
 }
 
-/// Writes that a key is used now, unless another request just did. Waits for nobody who has the row, nor
-/// for the disk: a use that a crash forgets is noted again with the next one.
+/// Writes that a key is used now, unless that was just written.
 pub(crate) async fn note_use(
     connection: &mut PgConnection,
     id: OperatorKeyId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update registry.operator_key set last_used_at = now()
-         where id = (
-             select id from registry.operator_key
-             where id = $1 and coalesce(last_used_at <= now() - $2::interval, true)
-             for no key update skip locked)
-         and set_config('synchronous_commit', 'off', true) is not null",
+         where id = $1 and coalesce(last_used_at <= now() - $2::interval, true)",
         id.uuid(),
         interval(USE_NOTED_EVERY)?,
     )

@@ -2,7 +2,10 @@
 
 use contract::Code;
 use contract::operator::upkeep::{Diagnosis, Verdict};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 use world::{World, WorldOptions, until};
 
 async fn examined(world: &World) -> Vec<Diagnosis> {
@@ -246,4 +249,36 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
     let sealing = of(&all, "sealing_keys", "platform");
     assert_eq!(sealing.verdict, Verdict::Bad, "{sealing:?}");
     assert!(sealing.found.contains("lost seals 1"), "{sealing:?}");
+}
+
+#[tokio::test]
+async fn doctor_names_the_keys_that_end_soon_and_those_that_nobody_uses() {
+    let world = World::start().await;
+    let in_days = |days| {
+        let at = OffsetDateTime::now_utc() + Duration::days(days);
+        at.format(&Rfc3339).unwrap()
+    };
+    let keys = [
+        ("idle", None, ""),
+        ("busy", None, "last_used_at = now() - interval '89 days'"),
+        ("soon", Some(in_days(13)), "watched_since = now()"),
+        ("later", Some(in_days(15)), "watched_since = now()"),
+        ("over", Some(in_days(1)), "expires_at = now()"),
+        ("revoked", Some(in_days(1)), "revoked_at = now()"),
+    ];
+    for (name, expires_at, changed) in keys {
+        let body = json!({ "name": name, "scopes": ["tenants:read"], "expires_at": expires_at });
+        let made = world.operator().post("/v1/operator-keys", body).await;
+        made.expect(201);
+        let old = "watched_since = now() - interval '91 days'";
+        for what in [old, changed].iter().filter(|what| !what.is_empty()) {
+            let sql = format!("update registry.operator_key set {what} where name = '{name}'");
+            world.postgres().run("registry", &sql).await;
+        }
+    }
+    let found = examined(&world).await;
+    let found = of(&found, "operator_keys", "platform");
+    assert_eq!(found.verdict, Verdict::Warn, "{found:?}");
+    let words = "older than a year: none; ending within 14 days: soon; not used for 90 days: idle";
+    assert_eq!(found.found, words);
 }
