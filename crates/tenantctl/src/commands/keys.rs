@@ -187,8 +187,10 @@ impl RotateCredentials {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let expires_at = self.expires_in.or(self.expires_at).map(values::written);
-        let body = json!({ "name": self.name, "scopes": self.scopes, "expires_at": expires_at });
+        let mut body = json!({ "name": self.name, "scopes": self.scopes });
+        if let Some(end) = self.expires_in.or(self.expires_at) {
+            body["expires_at"] = values::written(end).into();
+        }
         let api = context.api()?;
         let made = api.once(Method::POST, "/v1/operator-keys", &body).await?;
         match context.out.format() {
