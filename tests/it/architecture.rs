@@ -121,6 +121,40 @@ fn modules_leave_no_state_in_a_session_and_open_none() {
     assert!(looked_at >= 2, "only {looked_at} modules");
 }
 
+#[test]
+fn every_metric_is_in_the_operators_table_and_nothing_else_is() {
+    let mut measured = BTreeSet::new();
+    for package in ["app-service", "platform-service", "crates/kit"] {
+        measure(&root().join(package).join("src"), &mut measured);
+    }
+    let page = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let (_, table) = page.split_once("## What is measured").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeSet<String> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(documented, measured);
+    assert!(!measured.is_empty());
+}
+
+/// The names of what the code in a folder measures.
+fn measure(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            measure(&path, names);
+        } else if !path.ends_with("tests.rs") {
+            let code = std::fs::read_to_string(&path).unwrap();
+            for kind in ["gauge!(", "counter!(", "histogram!("] {
+                let after = code.split(kind).skip(1);
+                names.extend(after.filter_map(|text| text.split('"').nth(1).map(str::to_owned)));
+            }
+        }
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
