@@ -12,10 +12,13 @@ use contract::internal::{
 };
 use contract::{Code, DatabaseRef, SchemaVersions};
 use kit::error::Problem;
+use sqlx::Connection as _;
 
+use super::connections::{As, Server};
 use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
+use crate::rollouts;
 
 /// The services that own schemas and of which a replica lives.
 pub(crate) async fn live(platform: &Platform) -> Result<Vec<LiveService>, sqlx::Error> {
@@ -283,4 +286,61 @@ fn next_replica(error: ClientError) -> Result<Problem, Stop> {
         }
         ClientError::Credential(_) => Err(Stop::Fail(Problem::internal(error))),
     }
+}
+
+/// Brings a copy of a tenant's data to where it is served: to the newest versions, unless a migration fails
+/// on this data or a roll-out is halted; then whatever every service serves is enough. Gives the versions.
+///
+/// Whoever wants yesterday's data back wants it above all when today's migration fails.
+pub(crate) async fn bring_to_serve(
+    platform: &Platform,
+    server: &Server,
+    database: &DatabaseRef,
+) -> Result<SchemaVersions, Stop> {
+    let services = living(platform).await?;
+    if rollouts::store::is_halted(&mut *platform.registry.acquire().await?).await? {
+        let there = versions_in(platform, server, database, &services).await?;
+        if serve(&services, &there) {
+            return Ok(there);
+        }
+    }
+    match migrate(platform, &services, database).await {
+        Err(Stop::Retry(problem)) if problem.code() == Code::MigrationFailed => {
+            let there = versions_in(platform, server, database, &services).await?;
+            if !serve(&services, &there) {
+                return Err(Stop::Retry(problem));
+            }
+            let (database, error) = (&database.name, kit::error::chain(&problem));
+            tracing::warn!(%database, error, "served with an older schema: a migration fails");
+            Ok(there)
+        }
+        other => other,
+    }
+}
+
+/// Whether all services serve a tenant with these versions.
+fn serve(services: &[LiveService], versions: &SchemaVersions) -> bool {
+    let mut owned = services.iter().flat_map(|service| &service.owns);
+    owned.all(|schema| {
+        let there = versions.get(&schema.owner);
+        there.is_some_and(|there| *there >= schema.minimum)
+    })
+}
+
+/// The versions that a database has of what the services own.
+async fn versions_in(
+    platform: &Platform,
+    server: &Server,
+    database: &DatabaseRef,
+    services: &[LiveService],
+) -> Result<SchemaVersions, Stop> {
+    let mut connection = server.connect_as(platform, As::Schema, database).await?;
+    let mut versions = SchemaVersions::new();
+    for schema in services.iter().flat_map(|service| &service.owns) {
+        if let Some(version) = kit::migrate::version(&mut connection, &schema.owner).await? {
+            versions.insert(schema.owner.clone(), version);
+        }
+    }
+    connection.close().await?;
+    Ok(versions)
 }
