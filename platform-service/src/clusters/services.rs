@@ -77,8 +77,8 @@ pub(crate) async fn migrate_from(
     Ok(reached)
 }
 
-/// Makes the schemas of some owners in a database as they are at these versions; gives those that there
-/// are.
+/// Makes the schemas of some owners in a database as they are at these versions; gives what is there
+/// then, which is something else where the services do not make exactly these.
 pub(crate) async fn make_at(
     platform: &Platform,
     services: &[LiveService],
@@ -93,17 +93,44 @@ pub(crate) async fn make_at(
     };
     let mut reached = SchemaVersions::new();
     for service in services {
-        if service
-            .owns
-            .iter()
-            .any(|schema| versions.contains_key(&schema.owner))
-        {
-            // Whatever is reached is an answer: a version may not be there.
-            let any = SchemaVersions::new();
-            reached.extend(migrate_by(platform, service, &request, &any).await?);
+        let owned = service.owns.iter();
+        let wanted: SchemaVersions = owned
+            .filter_map(|schema| versions.get_key_value(&schema.owner))
+            .map(|(owner, version)| (owner.clone(), *version))
+            .collect();
+        if !wanted.is_empty() {
+            reached.extend(make_by(platform, service, &request, &wanted).await?);
         }
     }
     Ok(reached)
+}
+
+/// Asks the replicas of a service in turn until one has made exactly what is wanted. Whatever else they
+/// all made is an answer, too: a version may not be there.
+async fn make_by(
+    platform: &Platform,
+    service: &LiveService,
+    request: &MigrateRequest,
+    wanted: &SchemaVersions,
+) -> Result<SchemaVersions, Stop> {
+    let (mut made, mut last) = (None, None);
+    for url in &service.internal_urls {
+        match platform.services.migrate(url, request).await {
+            Ok(MigrateAnswer {
+                failed: Some(failed),
+                ..
+            }) => return Err(Stop::Retry(refused(&failed))),
+            Ok(answer) if answer.schema_versions == *wanted => return Ok(answer.schema_versions),
+            // A replica of another release, or one that does not know how to stop at a version.
+            Ok(answer) => made = Some(answer.schema_versions),
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    match (last, made) {
+        (Some(problem), _) => Err(Stop::Retry(problem)),
+        (None, Some(made)) => Ok(made),
+        (None, None) => Err(Stop::Retry(none_newest(service))),
+    }
 }
 
 async fn migrate_by(
