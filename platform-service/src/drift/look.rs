@@ -74,6 +74,10 @@ pub(crate) async fn compare(
             None => (report.unreachable).extend(here.into_iter().map(|one| one.tenant)),
         }
     }
+    report.unreachable.sort();
+    report
+        .not_compared
+        .sort_by(|one, next| one.tenant.cmp(&next.tenant));
     Ok(report)
 }
 

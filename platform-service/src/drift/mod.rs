@@ -33,9 +33,11 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 ///
 /// The operation's result lists what is missing, extra or different, with the statement that mends it
 /// where one does; rights, or rights and objects, are mended where that is asked for. A tenant that is
-/// behind is compared with what the migrations up to its own versions make, and stays behind. Tenants
-/// that nothing can be held against are named with the reason: they are ahead of the living services, or
-/// have a schema that none of them owns, or more than 16 combinations of versions are on their cluster.
+/// behind is compared with what the migrations up to its own versions make, and stays behind.
+/// `not_compared` names those that nothing can be held against, with the reason: `ahead` (a schema is newer
+/// than what a living service brings), `unowned` (no living service owns one of its schemas), `not_made`
+/// (the services made other versions than they were asked for), `too_many_versions` (more than 16
+/// combinations are on its cluster; those of most tenants come first), `changed` (migrated meanwhile).
 #[utoipa::path(
     post,
     path = "/v1/drift",
