@@ -1,4 +1,4 @@
-//! What the registry forgets in time (old changes, idempotency keys, operations), what it counts, and which
+//! What the registry forgets in time (old changes, idempotency keys, operations, roll-outs), what it counts, and which
 //! sealing keys it has seen.
 //!
 //! Deliberately by every replica: each statement is idempotent and small. Invariant: nothing that a
@@ -15,6 +15,7 @@ use crate::feed;
 use crate::keys;
 use crate::made_once;
 use crate::platform::Platform;
+use crate::rollouts;
 use crate::sweep;
 
 /// How often what is old is forgotten.
@@ -24,6 +25,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// Operations that are deleted in one statement: more than a minute finishes, and still short.
 const PRUNED_AT_ONCE: i64 = 5_000;
+/// Roll-outs that are deleted in one statement: each has a row for every tenant that it was about.
+const ROLLOUTS_AT_ONCE: i64 = 5;
 
 /// Forgets what is old and counts what there is, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
@@ -80,5 +83,6 @@ async fn forget(platform: &Platform) -> Result<(), sqlx::Error> {
     store::forget_idempotency_keys(&mut connection, retention).await?;
     made_once::store::forget(&mut connection, retention).await?;
     let retention = platform.settings.operations.retention.get();
-    store::prune_operations(&mut connection, retention, PRUNED_AT_ONCE).await
+    store::prune_operations(&mut connection, retention, PRUNED_AT_ONCE).await?;
+    rollouts::store::prune(&mut connection, retention, ROLLOUTS_AT_ONCE).await
 }

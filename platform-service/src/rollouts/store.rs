@@ -5,6 +5,8 @@
 
 pub(super) mod work;
 
+use std::time::Duration;
+
 use contract::internal::FailedMigration;
 use contract::operator::rollout::{
     RolloutRequest, RolloutState, RolloutTally, RolloutTenantView, RolloutView, TenantFailure,
@@ -18,7 +20,7 @@ use uuid::Uuid;
 
 use super::waves::Look;
 use crate::audit::Actor;
-use crate::registry::{json, number, parsed, to_json};
+use crate::registry::{interval, json, number, parsed, to_json};
 use crate::tenants::store::select_ids;
 
 /// Records a roll-out, under the id of its operation. Breaks `rollout_live_key` where another is
@@ -481,11 +483,25 @@ pub(crate) async fn end_again(
     finish(connection, id).await
 }
 
-/// Whether a roll-out has halted, which holds back all migrations that are not needed to serve.
-pub(crate) async fn is_halted(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select from registry.rollout where state = 'halted') as "halted!""#
+/// Deletes roll-outs that are over for this long, with what became of their tenants, at most `most` of them.
+pub(crate) async fn prune(
+    connection: &mut PgConnection,
+    retention: Duration,
+    most: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from registry.rollout where id in (
+             select id from registry.rollout
+             where finished_at < now() - $1::interval
+                 and not exists (
+                     select from registry.operation
+                     where operation.id = rollout.operation_id and operation.finished_at is null)
+             order by finished_at limit $2
+             for update skip locked)",
+        interval(retention)?,
+        most,
     )
-    .fetch_one(connection)
-    .await
+    .execute(connection)
+    .await?;
+    Ok(())
 }
