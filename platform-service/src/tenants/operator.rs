@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::operator::fleet::SchemaAge;
+use contract::operator::fleet::{SchemaAge, Selection};
 use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use kit::db::broken_constraint;
@@ -109,7 +109,8 @@ pub(crate) async fn list(
     {
         return Err(Problem::new(Code::QueryInvalid).detail("`text` has more than 100 characters."));
     }
-    let filter = store::Filter {
+    let selection = Selection {
+        ids: Vec::new(),
         status: query.status,
         tier: query.tier,
         cluster: query.cluster,
@@ -120,7 +121,7 @@ pub(crate) async fn list(
     };
     let mut connection = platform.registry.acquire().await?;
     let after = query.starting_after.as_ref();
-    let rows = store::list(&mut connection, &filter, after, query.limit.probe()).await?;
+    let rows = store::list(&mut connection, &selection, after, query.limit.probe()).await?;
     Ok(Json(Page::of(rows, query.limit).map(TenantView::from)))
 }
 

@@ -11,9 +11,6 @@ mod reports;
 mod route;
 mod select;
 
-use std::collections::BTreeMap;
-
-use contract::operator::fleet::SchemaAge;
 use contract::secret::SecretRef;
 use contract::tenant_status::TenantEvent;
 use contract::{ClusterName, SchemaVersions, TenantId, TenantStatus};
@@ -31,7 +28,7 @@ pub(crate) use reports::{
     Failed, MigrationFailureRow, migration_failures, report_failed, report_migrated,
 };
 pub(crate) use route::route;
-pub(crate) use select::{first_unknown, select_all, select_ids};
+pub(crate) use select::{first_unknown, list, select_all, select_ids};
 
 /// The columns of a tenant as they come.
 struct Columns {
@@ -338,83 +335,13 @@ pub(crate) async fn set_overrides(
     overrides: &Overrides,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update registry.tenant set overrides = $2 where id = $1",
+        "update registry.tenant set overrides = $2, generation = generation + 1 where id = $1",
         id.as_str(),
         to_json(overrides)?,
     )
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Which tenants to list.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) status: Option<TenantStatus>,
-    pub(crate) tier: Option<String>,
-    pub(crate) cluster: Option<ClusterName>,
-    pub(crate) region: Option<String>,
-    /// Found in the id, the slug, the company or the contact's address, whatever its case.
-    pub(crate) text: Option<String>,
-    pub(crate) labels: BTreeMap<String, String>,
-    /// Where it is asked for without a status: of those that are active or suspended.
-    pub(crate) schema: Option<SchemaAge>,
-}
-
-/// Up to `limit` tenants in the order of their ids, after `starting_after`.
-pub(crate) async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    starting_after: Option<&TenantId>,
-    limit: i64,
-) -> Result<Vec<TenantRow>, sqlx::Error> {
-    let text = filter
-        .text
-        .as_deref()
-        // Ids and slugs have small letters alone; the rest is compared whatever its case.
-        .map(|text| format!("%{}%", like_escaped(&text.to_lowercase())));
-    sqlx::query_as!(
-        Columns,
-        "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
-             cluster, copy, generation, schema_versions, created_at, activated_at,
-             updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
-             purge_after, purged_at, kept_name, labels
-         from registry.tenant
-         where ($1::text is null or id > $1)
-             and ($2::text is null or status = $2)
-             and ($3::text is null or tier = $3)
-             and ($4::text is null or cluster = $4)
-             and ($5::text is null or region = $5)
-             and ($6::text is null or id like $6 or slug like $6 or company ilike $6
-                 or contact_email ilike $6)
-             and labels @> $7
-             and ($8::text is null or (
-                 ($2 is not null or status in ('active', 'suspended'))
-                 and ($8 = 'behind') = exists (
-                     select from registry.schema_owner owner
-                     where coalesce((schema_versions ->> owner.name)::integer, 0) < owner.newest)))
-         order by id limit $9",
-        starting_after.map(TenantId::as_str),
-        filter.status.map(TenantStatus::as_str),
-        filter.tier.as_deref(),
-        filter.cluster.as_ref().map(ClusterName::as_str),
-        filter.region.as_deref(),
-        text,
-        to_json(&filter.labels)?,
-        filter.schema.map(SchemaAge::as_str),
-        limit,
-    )
-    .fetch_all(connection)
-    .await?
-    .into_iter()
-    .map(Columns::parse)
-    .collect()
-}
-
-fn like_escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_")
 }
 
 /// The regions that an active cluster has, the first one first.

@@ -9,11 +9,12 @@ use contract::Code;
 use futures::FutureExt as _;
 use refinery::Migration;
 use serde_json::{Value, json};
-use world::{Answer, DEADLINE, OpenTransaction, TenantHandle, World, WorldOptions, eventually};
+use world::{
+    Answer, DEADLINE, Faults, OpenTransaction, TenantHandle, World, WorldOptions, eventually, until,
+};
 
 use super::harness::{patient, reaches, roomy, run_out};
 
-mod failing;
 mod faults;
 mod load;
 mod moving;
@@ -36,17 +37,8 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// So many tenants, in the order of their ids; the new release serves none that is behind.
+    /// So many tenants, in the order of their ids.
     pub(crate) async fn with(options: WorldOptions, tenants: usize) -> Self {
-        Self::served_by(options, tenants, |ledger| ledger).await
-    }
-
-    /// The same with what else the module says of itself.
-    async fn served_by(
-        options: WorldOptions,
-        tenants: usize,
-        ledger: fn(Module) -> Module,
-    ) -> Self {
         let second = Arc::new(AtomicBool::new(false));
         let switch = Arc::clone(&second);
         let options = options
@@ -60,7 +52,7 @@ impl Fleet {
                 App::new()
                     .module(auth::module())
                     .module(entries::module())
-                    .module(ledger(Module::new("ledger", migrations)))
+                    .module(Module::new("ledger", migrations))
             });
         let world = World::with(options).await;
         let mut fleet = Vec::new();
@@ -289,6 +281,66 @@ async fn failures_past_the_share_halt_and_nobody_else_is_hurt() {
         .await
         .expect(409)
         .refused(Code::Conflict);
+}
+
+#[tokio::test]
+async fn what_a_list_shows_is_what_the_same_words_roll_out_to() {
+    let fleet = Fleet::with(WorldOptions::default(), 2).await;
+    fleet.release().await;
+    let operator = fleet.world.operator();
+    let chosen = &fleet.tenants[1];
+    // Part of the owner's address, which neither id nor company has.
+    let text = format!("NER@{}", &chosen.slug()[..chosen.slug().len() - 1]);
+    for text in [&text, chosen.slug(), chosen.email()] {
+        let path = format!("/v1/tenants?schema=behind&text={text}");
+        let list = operator.get(&path).await.expect(200).json();
+        let listed: Vec<&Value> = list["data"].as_array().unwrap().iter().collect();
+        let ids: Vec<&Value> = listed.iter().map(|tenant| &tenant["id"]).collect();
+        let request = json!({ "filter": { "text": text, "schema": "behind" } });
+        let preview = operator.post("/v1/rollouts?dry_run=true", request).await;
+        let preview = preview.expect(200).json();
+        assert_eq!(preview["waves"][0]["tenants"], json!(ids), "{text}");
+        assert!(ids.contains(&&json!(chosen.id())), "{text}: {list}");
+    }
+}
+
+#[tokio::test]
+async fn a_roll_out_is_forgotten_with_the_operations_of_its_age() {
+    let fleet = Fleet::with(WorldOptions::default(), 1).await;
+    let operator = fleet.world.operator();
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let answer = operator.post("/v1/rollouts", json!({})).await.expect(200);
+        made.push(answer.json()["id"].as_str().unwrap().to_owned());
+    }
+    let registry = fleet.world.postgres();
+    for (id, age) in made.iter().zip(["90 days 1 s", "90 days 1 s", "89 days"]) {
+        let passes = format!(
+            "update registry.rollout set finished_at = now() - interval '{age}'
+             where id = '{}'",
+            id.trim_start_matches("op_")
+        );
+        registry.run("registry", &passes).await;
+    }
+    // As if somebody had the failed tenants of the second one tried again.
+    let again = format!(
+        "update registry.operation set state = 'stuck', finished_at = null where id = '{}'",
+        made[1].trim_start_matches("op_")
+    );
+    registry.run("registry", &again).await;
+    // Whoever starts forgets at once.
+    let replica = fleet.world.platform_replica(Faults::none()).await;
+    let path = format!("/v1/rollouts/{}", made[0]);
+    until("ninety days are over", || async {
+        operator.get(&path).await.status() == 404
+    })
+    .await;
+    replica.stop().await;
+    for kept in &made[1..] {
+        assert_eq!(fleet.states(kept).await, ["skipped"]);
+    }
+    let rows = "select count(*) from registry.rollout_tenant";
+    assert_eq!(registry.number("registry", rows).await, 2);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub struct Selection {
     /// In this state of their life; left out for those that are active or suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<TenantStatus>,
-    /// What id, slug or company contain, whatever the case.
+    /// What id, slug, company or contact address contain, whatever the case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// With all of these labels.

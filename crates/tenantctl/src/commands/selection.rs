@@ -28,7 +28,7 @@ pub(crate) struct SelectionFlags {
     /// In this state of their life.
     #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
-    /// With this in their id, slug or company.
+    /// With this in their id, slug, company or contact address.
     #[arg(long)]
     text: Option<String>,
     /// With this label, name=value; several times for several.

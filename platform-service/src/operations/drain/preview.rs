@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use contract::operator::cluster::{DrainPreview, MovePreview, MoveVariant, RemainingTenant};
+use contract::operator::fleet::Selection;
 use contract::{ClusterName, Code, OperationId, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 
@@ -152,14 +153,14 @@ async fn served(
     connection: &mut sqlx::PgConnection,
     cluster: &ClusterName,
 ) -> Result<Vec<TenantRow>, sqlx::Error> {
-    let filter = tenants::store::Filter {
+    let selection = Selection {
         cluster: Some(cluster.clone()),
         ..Default::default()
     };
     let mut all: Vec<TenantRow> = Vec::new();
     loop {
         let after = all.last().map(|row| row.id.clone());
-        let page = tenants::store::list(connection, &filter, after.as_ref(), PAGE).await?;
+        let page = tenants::store::list(connection, &selection, after.as_ref(), PAGE).await?;
         let is_last = (page.len() as i64) < PAGE;
         all.extend(page);
         if is_last {
