@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use contract::internal::{MigrateAnswer, MigrateRequest, OwnershipRequest, ProvisionRequest};
+use contract::internal::{
+    MigrateAnswer, MigrateRequest, OwnershipAct, OwnershipRequest, ProvisionRequest,
+};
 use http::StatusCode;
 use kit::auth::service::ServiceCaller;
 use kit::error::Problem;
@@ -38,11 +40,14 @@ async fn migrate(
     Ok(Json(state.migrator().migrate(&request).await?))
 }
 
-/// Makes somebody the owner of a tenant, or takes that back.
+/// Makes somebody the owner of a tenant, takes that back, or says whether it could be done.
+///
+/// `give` and `take_back` are kept, and have no second effect. `look` changes nothing: whatever a module
+/// wrote to find out is rolled back.
 #[utoipa::path(
     post, path = "/internal/ownership", operation_id = "internal.ownership", tag = "internal",
     request_body = OwnershipRequest,
-    responses((status = 204, description = "Done, now or before.")),
+    responses((status = 204, description = "Done, now or before; or it could be done.")),
 )]
 async fn ownership(
     _caller: ServiceCaller,
@@ -54,7 +59,10 @@ async fn ownership(
     for hook in state.ownership_hooks() {
         hook(&mut transaction, &request).await?;
     }
-    transaction.commit().await?;
+    match request.act {
+        OwnershipAct::Look { .. } => transaction.rollback().await?,
+        OwnershipAct::Give { .. } | OwnershipAct::TakeBack => transaction.commit().await?,
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

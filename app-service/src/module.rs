@@ -25,8 +25,9 @@ use crate::state::AppState;
 pub type ProvisionHook =
     for<'c> fn(&'c mut PgConnection, &'c ProvisionRequest) -> BoxFuture<'c, Result<(), Problem>>;
 
-/// What a module does when a tenant gets another owner, in a transaction as the tenant's role. It must
-/// accept that it was done before.
+/// What a module does about a tenant's owners, in a transaction as the tenant's role: gives it another
+/// one, takes back what that change did, or looks whether it could be done, which is always rolled back.
+/// It must accept that it was done before.
 pub type OwnershipHook =
     for<'c> fn(&'c mut PgConnection, &'c OwnershipRequest) -> BoxFuture<'c, Result<(), Problem>>;
 

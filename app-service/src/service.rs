@@ -345,10 +345,10 @@ fn readiness(
         let shares = directory.usage().iter().any(|(_, usage)| usage.share > 0);
         async move {
             for (is_so, what) in [
-                (goes_on, "it is stopping"),
-                (registered, "the platform has not taken this replica in"),
-                (keys, "no signing keys yet"),
-                (shares, "no share of any cluster's connections yet"),
+                (goes_on, "It is stopping."),
+                (registered, "The platform has not taken this replica in."),
+                (keys, "It has no signing keys yet."),
+                (shares, "It has no share of any cluster's connections yet."),
             ] {
                 if !is_so {
                     return Err(Problem::new(Code::NotReady).detail(what));

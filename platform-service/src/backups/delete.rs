@@ -10,35 +10,18 @@ use contract::operator::backup::{BackupId, BackupView};
 use contract::operator::operation::OperationView;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
-use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store::BackupRow;
 use super::{found, store};
-use crate::confirm::confirmed;
-use crate::operations::begin::{Begin, Planned, Wait, begin};
+use crate::confirm::{DeleteQuery, confirmed};
+use crate::operations::begin::{Begin, Planned, begin};
 use crate::operations::{ForgetBackupPlan, Subject};
 use crate::operators::{BackupsWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
-
-/// How a backup is deleted.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct DeleteQuery {
-    /// What to wait for, for some seconds: `none`, `done` or `replicas`.
-    #[serde(default)]
-    #[param(inline)]
-    wait: Wait,
-    /// The backup's id once more.
-    confirm: Option<String>,
-    /// Answers with the backup that would go, and does nothing.
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// Delete a backup or an export.
 ///

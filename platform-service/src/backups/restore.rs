@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::store::BackupRow;
 use super::{found, living, store};
+use crate::confirm::confirmed;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::{RestorePlan, Subject};
 use crate::operators::{Operator, TenantsDestroy};
@@ -58,10 +59,9 @@ pub(crate) async fn restore(
     Query(query): Query<WaitQuery>,
     Json(new): Json<NewRestore>,
 ) -> Result<Response> {
-    if !new.dry_run && new.confirm.as_deref() != Some(tenant.as_str()) {
-        return Err(Problem::new(Code::ConfirmationMissing).detail(format!(
-            "What was written since then is no longer seen: send `confirm` with {tenant}."
-        )));
+    if !new.dry_run {
+        let said = new.confirm.as_deref();
+        confirmed("confirm", said, ("the tenant's id", tenant.as_str()))?;
     }
     let hours = new.keep_old_hours.unwrap_or(KEPT_HOURS);
     if hours > MOST_HOURS {

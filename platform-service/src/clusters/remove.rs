@@ -15,7 +15,6 @@ use contract::{ClusterName, Code, OperationId};
 use kit::db::Fault;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
-use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,7 +24,7 @@ use super::postgres::{self, Name, Whose, inventory, logins};
 use super::stock;
 use super::store::{self as clusters, ClusterRow, derived, remove as store};
 use crate::audit::{self, Action, Actor};
-use crate::confirm::confirmed;
+use crate::confirm::{RemoveQuery, confirmed};
 use crate::operations::{OperationKind, Stop};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
@@ -33,18 +32,6 @@ use crate::{psql, replicas, sweep, tenants};
 
 /// How long the server may take: each drop writes what the whole server has not written yet.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How a cluster is removed.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct RemoveQuery {
-    /// The cluster's name once more.
-    confirm: Option<String>,
-    /// Answers what would happen, and does nothing.
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// Whether a removal is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,8 +142,7 @@ impl AdoptPlan {
         let found = postgres::look(&mut *server.acquire().await?, &name).await?;
         let is_other = found.database.is_some() && self.found.name != name.to_string();
         if found.role.is_some() || is_other {
-            let detail = format!("{} has another database or role {name}.", self.cluster);
-            return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+            return Err(mark::taken(&server, &name));
         }
         let password = create::open_password(platform, head, &self.arrival.password).await?;
         let claim = Claim {

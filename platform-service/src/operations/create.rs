@@ -354,11 +354,7 @@ async fn claim_copy(
         return Ok(claimed);
     }
     if found.role.is_some() || found.database.is_some() {
-        let detail = format!(
-            "The cluster {} has a database or role {name} that this operation did not make.",
-            claimed.cluster
-        );
-        return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+        return Err(mark::taken(&server, &name));
     }
     if !stock::is_complete(&server, claimed.number, &copy) {
         stock::ensure(&server, claimed.number, claimed.template).await?;

@@ -3,7 +3,8 @@
 //! Deliberately on the role: a database's comment is its marker. Invariant: a role without such a comment
 //! was made by somebody else, and is never dropped as ours.
 
-use contract::{OperationId, TenantId};
+use contract::{Code, OperationId, TenantId};
+use kit::error::Problem;
 
 use super::{OperationState, Stop, store};
 use crate::clusters::connections::Server;
@@ -17,6 +18,15 @@ const MARK: &str = "tenantry:";
 /// The mark of an operation.
 pub(crate) fn of(operation: OperationId) -> String {
     format!("{MARK}{operation}")
+}
+
+/// What an operation says that finds something under the tenant's name that has not its mark.
+pub(super) fn taken(server: &Server, name: &Name) -> Stop {
+    let detail = format!(
+        "The cluster {} has a database or role {name} that this operation did not make.",
+        server.name()
+    );
+    Stop::Fail(Problem::new(Code::Conflict).detail(detail))
 }
 
 /// Whether a comment is the mark of some operation.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::extract::State;
 use contract::operator::upkeep::{NewPsql, PsqlAccess, PsqlLogin};
 use contract::secret::Secret;
-use contract::{ClusterName, Code, OperationId, TenantId, TenantStatus};
+use contract::{ClusterName, Code, TenantId, TenantStatus};
 use http::StatusCode;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path};
@@ -30,6 +30,7 @@ use crate::clusters::postgres::Name;
 use crate::clusters::postgres::logins::{self, NewLogin};
 use crate::clusters::postgres::wall::Wall;
 use crate::clusters::scram::Verifier;
+use crate::operations::begin::refuse_busy;
 use crate::operations::{OperationKind, Stop, Subject};
 use crate::operators::{Operator, Scope, TenantsQuery};
 use crate::platform::Platform;
@@ -37,7 +38,7 @@ use crate::tenants::TenantRow;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::place::Placed;
 use crate::tenants::rules::words;
-use crate::{made_once, operations, tenants};
+use crate::{made_once, tenants};
 
 const TTL_SECONDS: u32 = 900;
 const TTLS_SECONDS: std::ops::RangeInclusive<u32> = 60..=3_600;
@@ -165,17 +166,7 @@ async fn undisturbed(
     }
     let subject = Subject::Tenant(tenant.clone());
     // Of a tenant the kind does not matter.
-    match operations::store::live(connection, &subject, OperationKind::Change).await? {
-        None => Ok(()),
-        Some((id, kind)) => Err(disturbed(id, kind)),
-    }
-}
-
-fn disturbed(id: OperationId, kind: OperationKind) -> Problem {
-    Problem::new(Code::Conflict).detail(format!(
-        "The operation {id} ({}) is under way: ask again at its end.",
-        kind.as_str()
-    ))
+    refuse_busy(connection, &subject, OperationKind::Change).await
 }
 
 /// Makes the role of a recorded login.

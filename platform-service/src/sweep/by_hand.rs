@@ -9,7 +9,6 @@ use contract::operator::upkeep::RemovedFinding;
 use contract::{ClusterName, Code};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
-use serde::Deserialize;
 use serde_json::json;
 use sqlx::Connection as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +23,7 @@ use crate::clusters::postgres::{
     self, Name,
     orphan::{self, Orphan, Role, Use},
 };
-use crate::confirm::confirmed;
+use crate::confirm::{RemoveQuery, confirmed};
 use crate::operations::Stop;
 use crate::operators::{ClustersWrite, Operator, Scope};
 use crate::platform::Platform;
@@ -32,18 +31,6 @@ use crate::platform::Platform;
 /// How the servers say that something cannot be dropped: it is in use, or others depend on it, or it is not
 /// ours to drop.
 const REFUSALS: [&str; 4] = ["55006", "2BP01", "42501", "42809"];
-
-/// How a find is removed.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct RemoveQuery {
-    /// The name of the thing once more.
-    confirm: Option<String>,
-    /// Answers what would go, and does nothing.
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// Remove a find for good, whatever its age.
 ///

@@ -13,7 +13,6 @@ use contract::tenant_status::TenantEvent;
 use contract::{Code, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
-use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -22,9 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 use super::idempotency::MaybeIdempotencyKey;
 use super::{TenantRow, rules, store};
 use crate::clusters::postgres::Name;
-use crate::confirm::confirmed;
+use crate::confirm::{DeleteQuery, confirmed};
 use crate::operations::Subject;
-use crate::operations::begin::{Begin, Planned, Wait, WaitQuery, begin};
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::delete::DeletePlan;
 use crate::operations::resume::ResumePlan;
 use crate::operations::suspend::SuspendPlan;
@@ -156,22 +155,6 @@ pub(crate) async fn resume(
         })
     })
     .await
-}
-
-/// How a tenant is deleted.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct DeleteQuery {
-    /// What to wait for, for some seconds: `none`, `done` or `replicas`.
-    #[serde(default)]
-    #[param(inline)]
-    wait: Wait,
-    /// The tenant's id once more.
-    confirm: Option<String>,
-    /// Answers what would happen, and does nothing.
-    #[serde(default)]
-    dry_run: bool,
 }
 
 /// Delete a tenant, so that it can be restored.

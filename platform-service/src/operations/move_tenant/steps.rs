@@ -133,7 +133,7 @@ pub(super) async fn make_target(
             stock::discard(&ends.target, &ends.tenant, Whose::Marked(left)).await?;
             Role::Missing
         }
-        _ => return Err(taken(&ends)),
+        _ => return Err(mark::taken(&ends.target, &ends.tenant)),
     };
     ends.ensure_empty_copy().await?;
     let password = password(platform, head).await?;
@@ -145,15 +145,6 @@ pub(super) async fn make_target(
     };
     let mut target = ends.target.acquire().await?;
     Ok(postgres::moving::ensure_role(&mut target, &arrival, role).await?)
-}
-
-fn taken(ends: &Ends) -> Stop {
-    let detail = format!(
-        "The cluster {} has a database or role {} that this operation did not make.",
-        ends.target.name(),
-        ends.tenant
-    );
-    Stop::Fail(Problem::new(Code::Conflict).detail(detail))
 }
 
 /// The password that the tenant's role has.

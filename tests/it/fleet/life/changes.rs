@@ -1,9 +1,14 @@
 //! Another password, another owner, another slug.
 
+use app_service::{App, Module, auth, entries};
 use contract::Code;
-use futures::future::join_all;
+use contract::internal::{OwnershipAct, OwnershipRequest};
+use futures::future::{BoxFuture, join_all};
 use http::Method;
+use kit::error::Problem;
+use refinery::Migration;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use world::{World, WorldOptions};
 
 use super::{done, has_one_password, is_still_its_owners, owners, path, post, tell, with_an_entry};
@@ -72,6 +77,48 @@ async fn an_owner_is_somebody_with_an_account_or_a_first_password() {
     let mut expected = [acme.email().to_owned(), email];
     expected.sort_unstable();
     assert_eq!(owners(&world, &acme).await, expected);
+}
+
+/// Writes down whatever it is asked.
+fn note_act<'c>(
+    db: &'c mut PgConnection,
+    request: &'c OwnershipRequest,
+) -> BoxFuture<'c, Result<(), Problem>> {
+    Box::pin(async move {
+        let act = match request.act {
+            OwnershipAct::Look { .. } => "look",
+            OwnershipAct::Give { .. } => "give",
+            OwnershipAct::TakeBack => "take_back",
+        };
+        let noted = sqlx::query("insert into ledger.act (name) values ($1)").bind(act);
+        noted.execute(db).await?;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn a_look_whether_somebody_can_be_an_owner_leaves_nothing_that_a_module_wrote() {
+    let options = WorldOptions::default().app(|| {
+        let table = "create table ledger.act (name text not null);";
+        let migrations = vec![Migration::unapplied("V1__ledger", table).unwrap()];
+        App::new()
+            .module(auth::module())
+            .module(entries::module())
+            .module(Module::new("ledger", migrations).on_ownership(note_act))
+    });
+    let world = World::with(options).await;
+    let acme = with_an_entry(&world).await;
+    let email = format!("editor@{}.example", acme.slug());
+    let body = json!({ "email": email, "password": world::PASSWORD, "role": "editor" });
+    acme.owner().post("/v1/users", body).await.expect(201);
+    let operator = world.operator();
+    // Without a password it is looked first.
+    let answer = post(&operator, &acme, "/transfer", json!({ "to": email })).await;
+    done(&operator, answer).await;
+    let acts = world
+        .postgres()
+        .texts(acme.id().as_str(), "select name from ledger.act");
+    assert_eq!(acts.await, ["give"]);
 }
 
 #[tokio::test]
