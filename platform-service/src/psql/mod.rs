@@ -36,7 +36,6 @@ use crate::operators::{Operator, Scope, TenantsQuery};
 use crate::platform::Platform;
 use crate::tenants::TenantRow;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
-use crate::tenants::place::Placed;
 use crate::tenants::rules::words;
 use crate::{made_once, tenants};
 
@@ -222,11 +221,16 @@ async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
     let name = Name::Psql(login.id);
     let mut ended = logins::end(&mut *server.acquire().await?, &name).await;
     if ended.as_ref().is_err_and(logins::owns_something) {
-        let placed = Placed::find(platform, &login.tenant).await?;
-        let role = As::Platform;
-        let mut inside = server.connect_as(platform, role, &placed.database).await?;
-        logins::disown(&mut inside, &name).await?;
-        inside.close().await?;
+        // The tenant may be elsewhere by now, and what the login made in a copy that is kept.
+        let places = logins::places_of_its_own(&mut *server.acquire().await?, &name).await?;
+        for (oid, database) in &places {
+            let place = (*oid, database.as_str());
+            let mut inside = server
+                .connect_foreign(platform, As::Platform, place)
+                .await?;
+            logins::disown(&mut inside, &name).await?;
+            inside.close().await?;
+        }
         ended = logins::end(&mut *server.acquire().await?, &name).await;
     }
     ended?;

@@ -7,6 +7,7 @@
 use contract::operator::upkeep::PsqlAccess;
 use contract::tenant::{DATA_ROLE, READ_ROLE};
 use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -91,6 +92,28 @@ pub(crate) async fn end(connection: &mut PgConnection, name: &Name) -> Result<()
 /// all that a server lets it make.
 pub(crate) fn owns_something(error: &sqlx::Error) -> bool {
     refused_with(error, "2BP01")
+}
+
+/// The databases in which a login owns something: oid and name.
+pub(crate) async fn places_of_its_own(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<Vec<(u32, String)>, sqlx::Error> {
+    let places: Vec<(Oid, String)> = sqlx::query_as(
+        "select distinct database.oid, database.datname::text
+         from pg_shdepend dependency
+         join pg_roles role on role.oid = dependency.refobjid
+             and dependency.refclassid = 'pg_authid'::regclass
+         join pg_database database on database.oid = dependency.dbid
+         where dependency.deptype = 'o' and role.rolname = $1",
+    )
+    .bind(name.to_string())
+    .fetch_all(connection)
+    .await?;
+    Ok(places
+        .into_iter()
+        .map(|(oid, name)| (oid.0, name))
+        .collect())
 }
 
 /// Drops what a login made. Needs a connection to the database where it did.
