@@ -12,6 +12,7 @@ mod quick;
 mod statements;
 mod step;
 
+pub use history::{version, versions};
 pub use opening::{Applied, Opened, Opening};
 pub use quick::{Quick, QuickRun};
 
@@ -275,24 +276,6 @@ async fn apply(
         at = migration.version();
     }
     Ok(at)
-}
-
-/// The version of an owner's schema; `None` where it has none.
-pub async fn version(
-    connection: &mut PgConnection,
-    owner: &SchemaOwner,
-) -> Result<Option<i32>, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(history_table(owner))
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
-        return Ok(None);
-    }
-    let statement = format!("select max(version) from {}", history_table(owner));
-    sqlx::query_scalar(AssertSqlSafe(statement))
-        .fetch_one(connection)
-        .await
 }
 
 fn history_table(owner: &SchemaOwner) -> String {

@@ -12,10 +12,13 @@ use contract::internal::{
 };
 use contract::{Code, DatabaseRef, SchemaVersions};
 use kit::error::Problem;
+use sqlx::Connection as _;
 
+use super::connections::{As, Server};
 use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
+use crate::rollouts;
 
 /// The services that own schemas and of which a replica lives.
 pub(crate) async fn live(platform: &Platform) -> Result<Vec<LiveService>, sqlx::Error> {
@@ -74,8 +77,8 @@ pub(crate) async fn migrate_from(
     Ok(reached)
 }
 
-/// Makes the schemas of some owners in a database as they are at these versions; gives those that there
-/// are.
+/// Makes the schemas of some owners in a database as they are at these versions; gives what is there
+/// then, which is something else where the services do not make exactly these.
 pub(crate) async fn make_at(
     platform: &Platform,
     services: &[LiveService],
@@ -90,17 +93,44 @@ pub(crate) async fn make_at(
     };
     let mut reached = SchemaVersions::new();
     for service in services {
-        if service
-            .owns
-            .iter()
-            .any(|schema| versions.contains_key(&schema.owner))
-        {
-            // Whatever is reached is an answer: a version may not be there.
-            let any = SchemaVersions::new();
-            reached.extend(migrate_by(platform, service, &request, &any).await?);
+        let owned = service.owns.iter();
+        let wanted: SchemaVersions = owned
+            .filter_map(|schema| versions.get_key_value(&schema.owner))
+            .map(|(owner, version)| (owner.clone(), *version))
+            .collect();
+        if !wanted.is_empty() {
+            reached.extend(make_by(platform, service, &request, &wanted).await?);
         }
     }
     Ok(reached)
+}
+
+/// Asks the replicas of a service in turn until one has made exactly what is wanted. Whatever else they
+/// all made is an answer, too: a version may not be there.
+async fn make_by(
+    platform: &Platform,
+    service: &LiveService,
+    request: &MigrateRequest,
+    wanted: &SchemaVersions,
+) -> Result<SchemaVersions, Stop> {
+    let (mut made, mut last) = (None, None);
+    for url in &service.internal_urls {
+        match platform.services.migrate(url, request).await {
+            Ok(MigrateAnswer {
+                failed: Some(failed),
+                ..
+            }) => return Err(Stop::Retry(refused(&failed))),
+            Ok(answer) if answer.schema_versions == *wanted => return Ok(answer.schema_versions),
+            // A replica of another release, or one that does not know how to stop at a version.
+            Ok(answer) => made = Some(answer.schema_versions),
+            Err(error) => last = Some(next_replica(error)?),
+        }
+    }
+    match (last, made) {
+        (Some(problem), _) => Err(Stop::Retry(problem)),
+        (None, Some(made)) => Ok(made),
+        (None, None) => Err(Stop::Retry(none_newest(service))),
+    }
 }
 
 async fn migrate_by(
@@ -283,4 +313,61 @@ fn next_replica(error: ClientError) -> Result<Problem, Stop> {
         }
         ClientError::Credential(_) => Err(Stop::Fail(Problem::internal(error))),
     }
+}
+
+/// Brings a copy of a tenant's data to where it is served: to the newest versions, unless a migration fails
+/// on this data or a roll-out is halted; then whatever every service serves is enough. Gives the versions.
+///
+/// Whoever wants yesterday's data back wants it above all when today's migration fails.
+pub(crate) async fn bring_to_serve(
+    platform: &Platform,
+    server: &Server,
+    database: &DatabaseRef,
+) -> Result<SchemaVersions, Stop> {
+    let services = living(platform).await?;
+    if rollouts::store::is_halted(&mut *platform.registry.acquire().await?).await? {
+        let there = versions_in(platform, server, database, &services).await?;
+        if serve(&services, &there) {
+            return Ok(there);
+        }
+    }
+    match migrate(platform, &services, database).await {
+        Err(Stop::Retry(problem)) if problem.code() == Code::MigrationFailed => {
+            let there = versions_in(platform, server, database, &services).await?;
+            if !serve(&services, &there) {
+                return Err(Stop::Retry(problem));
+            }
+            let (database, error) = (&database.name, kit::error::chain(&problem));
+            tracing::warn!(%database, error, "served with an older schema: a migration fails");
+            Ok(there)
+        }
+        other => other,
+    }
+}
+
+/// Whether all services serve a tenant with these versions.
+fn serve(services: &[LiveService], versions: &SchemaVersions) -> bool {
+    let mut owned = services.iter().flat_map(|service| &service.owns);
+    owned.all(|schema| {
+        let there = versions.get(&schema.owner);
+        there.is_some_and(|there| *there >= schema.minimum)
+    })
+}
+
+/// The versions that a database has of what the services own.
+async fn versions_in(
+    platform: &Platform,
+    server: &Server,
+    database: &DatabaseRef,
+    services: &[LiveService],
+) -> Result<SchemaVersions, Stop> {
+    let mut connection = server.connect_as(platform, As::Schema, database).await?;
+    let mut versions = SchemaVersions::new();
+    for schema in services.iter().flat_map(|service| &service.owns) {
+        if let Some(version) = kit::migrate::version(&mut connection, &schema.owner).await? {
+            versions.insert(schema.owner.clone(), version);
+        }
+    }
+    connection.close().await?;
+    Ok(versions)
 }

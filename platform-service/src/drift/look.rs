@@ -1,25 +1,27 @@
-//! Looks at databases: what is expected on a cluster, and what differs in each tenant's.
+//! Looks at databases: what differs in each tenant's from what is expected of its versions.
 //!
 //! Deliberately keeps nothing: a look that is broken off begins anew. Invariants: a tenant whose
-//! migrations run at the moment is not looked at; a tenant or a cluster that cannot be reached stops no
-//! other's look.
+//! migrations run at the moment is not looked at, and one is held against what its own history says,
+//! whatever the registry believes; a tenant or a cluster that cannot be reached stops no other's look.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::operator::operation::Progress;
-use contract::operator::rollout::{DriftFinding, DriftRepair, DriftReport, DriftRequest, Repair};
+use contract::operator::rollout::{
+    DriftFinding, DriftRepair, DriftReport, DriftRequest, Incomparable, NotCompared, Repair,
+};
 use contract::{ClusterName, SchemaVersions, TenantId};
 use futures::StreamExt as _;
 use futures::stream;
 use kit::error::{Problem, chain};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::diff::{Catalog, Drifted, Kind, diff};
-use super::store::{self, Candidate};
+use super::diff::{Drifted, Kind, diff};
+use super::reference::{Expected, References, Without};
+use super::store::{self, Candidate, SaidBy};
 use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::Name;
-use crate::clusters::{services, spare};
 use crate::operations::{Head, Stop, store as operations};
 use crate::platform::Platform;
 
@@ -36,9 +38,12 @@ const SHOWN_CHARS: usize = 500;
 /// Looks between two notes of the progress.
 const NOTED_EVERY: u64 = 50;
 
-/// The database that shows what is expected.
-pub(crate) fn reference(head: &Head) -> Name {
-    Name::Scratch(head.id.uuid())
+/// A look at tenants.
+struct Look<'a> {
+    platform: &'a Platform,
+    head: &'a Head,
+    repair: DriftRepair,
+    total: u64,
 }
 
 /// Compares the selected tenants, and mends what is asked for.
@@ -51,105 +56,146 @@ pub(crate) async fn compare(
         let mut registry = platform.registry.acquire().await?;
         store::candidates(&mut registry, &request.filter).await?
     };
-    let total = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
+    let look = Look {
+        platform,
+        head,
+        repair: request.repair,
+        total: u64::try_from(candidates.len()).unwrap_or(u64::MAX),
+    };
+    let mut clusters: BTreeMap<ClusterName, Vec<Candidate>> = BTreeMap::new();
+    for one in candidates {
+        clusters.entry(one.cluster.clone()).or_default().push(one);
+    }
     let mut report = DriftReport::default();
-    let mut rest = candidates.as_slice();
-    while let Some(first) = rest.first() {
-        let same = |candidate: &Candidate| candidate.cluster == first.cluster;
-        let (here, others) = rest.split_at(rest.iter().take_while(|one| same(one)).count());
-        rest = others;
-        let Some(server) = platform.find_server(&first.cluster).await? else {
+    for (cluster, here) in clusters {
+        match platform.find_server(&cluster).await? {
+            Some(server) => visit(&look, &server, here, &mut report).await?,
             // It was removed, so they are elsewhere by now.
-            let tenants = here.iter().map(|one| one.tenant.clone());
-            report.unreachable.extend(tenants);
-            continue;
-        };
-        let expected = match expect(platform, head, (&server, first)).await {
-            Ok(expected) => expected,
-            Err(stop) if stop.is_unreachable() => {
-                leave_out(&mut report, here, &stop);
-                continue;
-            }
-            Err(stop) => return Err(stop),
-        };
-        let (current, behind): (Vec<_>, Vec<_>) = here
-            .iter()
-            .partition(|one| one.versions == expected.versions);
-        report
-            .behind
-            .extend(behind.iter().map(|one| one.tenant.clone()));
-        let looks: Vec<_> = current
-            .into_iter()
-            .map(|one| look(platform, one, &expected, request.repair))
-            .collect();
-        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
-        while let Some((tenant, looked)) = looks.next().await {
-            add(&mut report, tenant, looked);
-            if report.compared.is_multiple_of(NOTED_EVERY) {
-                note(platform, head, report.compared, total).await?;
-            }
+            None => (report.unreachable).extend(here.into_iter().map(|one| one.tenant)),
         }
     }
+    report.unreachable.sort();
+    report
+        .not_compared
+        .sort_by(|one, next| one.tenant.cmp(&next.tenant));
     Ok(report)
 }
 
-/// Names the tenants of a cluster that cannot be reached.
-fn leave_out(report: &mut DriftReport, here: &[Candidate], stop: &Stop) {
-    let cluster = here.first().map(|one| one.cluster.as_str());
-    let error = stop.words();
-    tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
-    let tenants = here.iter().map(|one| one.tenant.clone());
-    report.unreachable.extend(tenants);
+/// Looks at the tenants of a cluster, those of the same versions together.
+async fn visit(
+    look: &Look<'_>,
+    server: &Server,
+    here: Vec<Candidate>,
+    report: &mut DriftReport,
+) -> Result<(), Stop> {
+    let mut references = References::new(look.platform, look.head, server).await?;
+    let mut groups = by_versions(here);
+    let mut others = Vec::new();
+    loop {
+        let Some(group) = groups.pop() else {
+            if others.is_empty() {
+                return Ok(());
+            }
+            groups = by_versions(std::mem::take(&mut others));
+            continue;
+        };
+        let Some(first) = group.first() else { continue };
+        match references.of(&first.versions, &first.tenant).await {
+            Ok(expected) => others.extend(look_at(look, &group, expected, report).await?),
+            Err(Without::Incomparable(reason)) => {
+                let named = group
+                    .into_iter()
+                    .map(|one| not_compared(one.tenant, reason));
+                report.not_compared.extend(named);
+            }
+            Err(Without::Stop(stop)) if stop.is_unreachable() => {
+                let (cluster, error) = (first.cluster.as_str(), stop.words());
+                tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
+                let left = group.into_iter().chain(groups.into_iter().flatten());
+                let left = left.chain(others).map(|one| one.tenant);
+                report.unreachable.extend(left);
+                return Ok(());
+            }
+            Err(Without::Stop(stop)) => return Err(stop),
+        }
+    }
 }
 
-/// What is expected on a cluster.
-struct Expected {
-    cluster: ClusterName,
-    versions: SchemaVersions,
-    owners: Vec<String>,
-    catalog: Catalog,
+/// Tenants of the same versions together, the most of them last.
+fn by_versions(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let mut groups: BTreeMap<SchemaVersions, Vec<Candidate>> = BTreeMap::new();
+    for one in candidates {
+        groups.entry(one.versions.clone()).or_default().push(one);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(Vec::len);
+    groups
 }
 
-/// Makes a database with the newest schemas, looks at it and throws it away.
-async fn expect(
-    platform: &Platform,
-    head: &Head,
-    (server, first): (&Server, &Candidate),
-) -> Result<Expected, Stop> {
-    let name = reference(head);
-    spare::make_empty(platform, server, &name, (&first.tenant, head.id)).await?;
-    let database = server.database(&name, spare::copy_of(&name));
-    let services = services::living(platform).await?;
-    let versions = services::migrate(platform, &services, &database).await?;
-    let owners: Vec<String> = versions.keys().map(ToString::to_string).collect();
-    let mut connection = server.connect_as(platform, As::Schema, &database).await?;
-    let catalog = store::catalog(&mut connection, &owners).await?;
-    connection.close().await?;
-    spare::drop_now(platform, server, &name).await?;
-    Ok(Expected {
-        cluster: first.cluster.clone(),
-        versions,
-        owners,
-        catalog,
-    })
-}
-
-async fn look(
-    platform: &Platform,
-    candidate: &Candidate,
+/// Looks at tenants of the same versions; gives those that turn out to have others.
+async fn look_at(
+    look: &Look<'_>,
+    group: &[Candidate],
     expected: &Expected,
-    repair: DriftRepair,
-) -> (TenantId, Result<Vec<DriftFinding>, Stop>) {
-    let looking = look_inside(platform, candidate, expected, repair);
+    report: &mut DriftReport,
+) -> Result<Vec<Candidate>, Stop> {
+    let mut others = Vec::new();
+    let looks: Vec<_> = group
+        .iter()
+        .map(|one| look_in_time(look, one, expected))
+        .collect();
+    let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+    while let Some((one, looked)) = looks.next().await {
+        match (looked, one.said_by) {
+            (Ok(Looked::Found(findings)), _) => add(report, findings),
+            (Ok(Looked::Other(versions)), SaidBy::Registry) => others.push(Candidate {
+                versions,
+                said_by: SaidBy::Database,
+                ..one.clone()
+            }),
+            (Ok(Looked::Other(_)), SaidBy::Database) => {
+                let named = not_compared(one.tenant.clone(), Incomparable::Changed);
+                report.not_compared.push(named);
+            }
+            (Err(stop), _) => {
+                let (tenant, error) = (&one.tenant, stop.words());
+                tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
+                report.unreachable.push(tenant.clone());
+            }
+        }
+        if report.compared.is_multiple_of(NOTED_EVERY) {
+            note(look, report.compared).await?;
+        }
+    }
+    Ok(others)
+}
+
+fn not_compared(tenant: TenantId, reason: Incomparable) -> NotCompared {
+    NotCompared { tenant, reason }
+}
+
+/// What a look at a tenant showed.
+enum Looked {
+    Found(Vec<DriftFinding>),
+    /// It has other versions than what it was to be held against.
+    Other(SchemaVersions),
+}
+
+async fn look_in_time<'a>(
+    look: &Look<'_>,
+    candidate: &'a Candidate,
+    expected: &Expected,
+) -> (&'a Candidate, Result<Looked, Stop>) {
+    let looking = look_inside(look.platform, candidate, expected, look.repair);
     let late = || Stop::Fail(Problem::internal("the database did not answer in time"));
-    let limit = match repair {
+    let limit = match look.repair {
         DriftRepair::None | DriftRepair::Grants => LIMIT,
         DriftRepair::Objects => LIMIT_OF_REPAIRS,
     };
     let looked = tokio::time::timeout(limit, looking)
         .await
         .unwrap_or_else(|_| Err(late()));
-    (candidate.tenant.clone(), looked)
+    (candidate, looked)
 }
 
 async fn look_inside(
@@ -157,8 +203,8 @@ async fn look_inside(
     candidate: &Candidate,
     expected: &Expected,
     repair: DriftRepair,
-) -> Result<Vec<DriftFinding>, Stop> {
-    let server = platform.server(&expected.cluster).await?;
+) -> Result<Looked, Stop> {
+    let server = platform.server(&candidate.cluster).await?;
     let name = Name::Tenant(candidate.tenant.clone());
     let database = server.database(&name, candidate.copy);
     let mut connection = server.connect_as(platform, As::Schema, &database).await?;
@@ -166,6 +212,14 @@ async fn look_inside(
     kit::migrate::lock(&mut connection, Duration::ZERO)
         .await
         .map_err(|error| Stop::Fail(Problem::internal(error)))?;
+    // Only under the lock they stay what they are: what other versions expect would mend it to pieces.
+    let noted = kit::migrate::versions(&mut connection, &expected.histories).await?;
+    let mut versions = candidate.versions.clone();
+    versions.extend(noted);
+    if versions != candidate.versions {
+        connection.close().await?;
+        return Ok(Looked::Other(versions));
+    }
     let found = store::catalog(&mut connection, &expected.owners).await?;
     let drifted = diff(&expected.catalog, &found);
     let tried = if drifted.iter().any(|one| is_mended(one, repair)) {
@@ -174,10 +228,11 @@ async fn look_inside(
         None
     };
     connection.close().await?;
-    Ok(drifted
+    let findings = drifted
         .into_iter()
         .map(|one| finding(&candidate.tenant, one, (repair, tried.as_ref())))
-        .collect())
+        .collect();
+    Ok(Looked::Found(findings))
 }
 
 /// Whether something is mended that differs.
@@ -266,32 +321,24 @@ fn finding(
     }
 }
 
-fn add(report: &mut DriftReport, tenant: TenantId, looked: Result<Vec<DriftFinding>, Stop>) {
-    match looked {
-        Ok(findings) => {
-            report.compared += 1;
-            report.differing += u64::from(!findings.is_empty());
-            let room = MOST_FINDINGS.saturating_sub(report.findings.len());
-            let unlisted = findings.len().saturating_sub(room);
-            report.unlisted += u64::try_from(unlisted).unwrap_or(u64::MAX);
-            report.findings.extend(findings.into_iter().take(room));
-        }
-        Err(stop) => {
-            let error = stop.words();
-            tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
-            report.unreachable.push(tenant);
-        }
-    }
+fn add(report: &mut DriftReport, findings: Vec<DriftFinding>) {
+    report.compared += 1;
+    report.differing += u64::from(!findings.is_empty());
+    let room = MOST_FINDINGS.saturating_sub(report.findings.len());
+    let unlisted = findings.len().saturating_sub(room);
+    report.unlisted += u64::try_from(unlisted).unwrap_or(u64::MAX);
+    report.findings.extend(findings.into_iter().take(room));
 }
 
-async fn note(platform: &Platform, head: &Head, done: u64, total: u64) -> Result<(), Stop> {
+async fn note(look: &Look<'_>, done: u64) -> Result<(), Stop> {
     let progress = Progress {
         done,
-        total,
+        total: look.total,
         unit: "tenants".to_owned(),
         note: None,
     };
-    let mut registry = platform.registry.acquire().await?;
-    operations::note_progress(&mut registry, (head.id, head.lease), &progress).await?;
+    let mut registry = look.platform.registry.acquire().await?;
+    let lease = (look.head.id, look.head.lease);
+    operations::note_progress(&mut registry, lease, &progress).await?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Drift: how tenants' schemas differ from what the migrations make, and how that is mended.
 //!
-//! Deliberately compares with a database that was migrated for this alone, on the same server: neither
-//! an old template nor another release of PostgreSQL says what is expected. Invariants: data is never
-//! read, and nothing that holds data is taken away; what is mended is mended by the statement that the
-//! report shows.
+//! Deliberately compares with databases that were migrated for this alone, on the same server, each to
+//! the versions of the tenants that it is for: neither an old template nor another release of PostgreSQL
+//! says what is expected. Invariants: data is never read, and nothing that holds data is taken away; what
+//! is mended is mended by the statement that the report shows, and brings nobody to other versions.
 
 pub(crate) mod diff;
 pub(crate) mod look;
+pub(crate) mod reference;
 pub(crate) mod store;
 
 use axum::extract::State;
@@ -31,8 +32,12 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 /// Compare tenants' schemas with what the migrations of their versions make.
 ///
 /// The operation's result lists what is missing, extra or different, with the statement that mends it
-/// where one does; rights, or rights and objects, are mended where that is asked for. Tenants that are behind are named and
-/// not compared.
+/// where one does; rights, or rights and objects, are mended where that is asked for. A tenant that is
+/// behind is compared with what the migrations up to its own versions make, and stays behind.
+/// `not_compared` names those that nothing can be held against, with the reason: `ahead` (a schema is newer
+/// than what a living service brings), `unowned` (no living service owns one of its schemas), `not_made`
+/// (the services made other versions than they were asked for), `too_many_versions` (more than 16
+/// combinations are on its cluster; those of most tenants come first), `changed` (migrated meanwhile).
 #[utoipa::path(
     post,
     path = "/v1/drift",

@@ -13,12 +13,22 @@ use crate::registry::{json, number, parsed};
 use crate::tenants::store::select_ids;
 
 /// A tenant to compare.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) tenant: TenantId,
     pub(crate) cluster: ClusterName,
     pub(crate) copy: u32,
     pub(crate) versions: SchemaVersions,
+    pub(crate) said_by: SaidBy,
+}
+
+/// Who says which versions a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SaidBy {
+    /// As last reported: behind the database after a migration that failed half-way.
+    Registry,
+    /// As of a look before.
+    Database,
 }
 
 /// The selected tenants that have a database, those of a cluster together.
@@ -45,6 +55,7 @@ pub(crate) async fn candidates(
             cluster: parsed("tenant.cluster", &row.cluster)?,
             copy: number("tenant.copy", row.copy)?,
             versions: json("tenant.schema_versions", row.schema_versions)?,
+            said_by: SaidBy::Registry,
         })
     })
     .collect()

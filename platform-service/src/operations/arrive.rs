@@ -2,8 +2,8 @@
 //! others, a role, and the word that it is served.
 //!
 //! Deliberately no kind of its own: clones, imports and adoptions are made of it. Invariants: the data is
-//! complete, and its schemas are the newest, before a role can reach it; what this operation did not
-//! make is never touched.
+//! complete, and its schemas are such as every service serves, before a role can reach it; what this
+//! operation did not make is never touched.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) struct Arrival {
     /// Where it is placed only if nobody else takes it: it did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     silent: Option<ClusterName>,
-    /// What the database has once its schemas are the newest.
+    /// What the database has once its schemas are brought up.
     pub(super) schema_versions: SchemaVersions,
 }
 
@@ -233,10 +233,9 @@ impl Arrival {
 
     async fn migrate(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = Self::server(platform, head).await?;
-        let services = services::living(platform).await?;
         let side = Self::side(head.tenant()?);
         let database = server.database(&side, spare::copy_of(&side));
-        self.schema_versions = services::migrate(platform, &services, &database).await?;
+        self.schema_versions = services::bring_to_serve(platform, &server, &database).await?;
         Ok(())
     }
 

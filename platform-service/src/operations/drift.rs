@@ -13,7 +13,7 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::clusters::spare;
 use crate::clusters::store::kept;
-use crate::drift::{look, store};
+use crate::drift::{look, reference, store};
 use crate::platform::Platform;
 
 /// What was asked for, and what came of it.
@@ -35,7 +35,7 @@ impl DriftPlan {
 
 /// Drops what showed what is expected; what is on a server that is away goes when that is back.
 async fn drop_references(platform: &Platform, head: &Head) -> Result<(), Stop> {
-    let name = look::reference(head);
+    let name = reference::name(head);
     let clusters = {
         let mut registry = platform.registry.acquire().await?;
         store::clusters_with(&mut registry, &name).await?

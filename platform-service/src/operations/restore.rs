@@ -174,9 +174,8 @@ impl RestorePlan {
         let mut registry = platform.registry.acquire().await?;
         kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
         drop(registry);
-        let services = services::living(platform).await?;
         let database = server.database(&name, spare::copy_of(&name));
-        self.schema_versions = services::migrate(platform, &services, &database).await?;
+        self.schema_versions = services::bring_to_serve(platform, &server, &database).await?;
         Ok(())
     }
 

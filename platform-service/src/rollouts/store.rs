@@ -505,3 +505,12 @@ pub(crate) async fn prune(
     .await?;
     Ok(())
 }
+
+/// Whether a roll-out has halted, which holds back all migrations that are not needed to serve.
+pub(crate) async fn is_halted(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from registry.rollout where state = 'halted') as "halted!""#
+    )
+    .fetch_one(connection)
+    .await
+}

@@ -29,12 +29,7 @@ pub(crate) struct Keeping {
 
 impl Keeping {
     pub(crate) async fn start(options: WorldOptions) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        std::fs::create_dir(place("work")).unwrap();
-        let options = options
-            .platform_setting("objects.folder", &place("objects"))
-            .platform_setting("objects.work_dir", &place("work"));
+        let (options, folder) = keeping(options);
         let world = World::with(options).await;
         Self { world, folder }
     }
@@ -54,6 +49,17 @@ impl Keeping {
         found.sort();
         found
     }
+}
+
+/// Options of a world that keeps objects in a folder.
+pub(crate) fn keeping(options: WorldOptions) -> (WorldOptions, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(place("work")).unwrap();
+    let options = options
+        .platform_setting("objects.folder", &place("objects"))
+        .platform_setting("objects.work_dir", &place("work"));
+    (options, folder)
 }
 
 /// Rows and hashes of every table of a tenant.

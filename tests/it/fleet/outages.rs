@@ -142,7 +142,7 @@ async fn with_a_cluster_down_others_go_on_and_what_waits_for_it_ends_when_it_is_
     let mut unreachable = [far.id(), behind.id()];
     unreachable.sort();
     assert_eq!(drift["result"]["unreachable"], json!(unreachable));
-    assert_eq!(drift["result"]["behind"], json!([near.id()]), "{drift:#}");
+    assert_eq!(drift["result"]["compared"], 1, "{drift:#}");
     // Nor does a tenant wait for where it was to go.
     let to_second = json!({ "to": "second" });
     let moving = format!("/v1/tenants/{}/move?wait=none", near.id());

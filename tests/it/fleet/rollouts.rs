@@ -15,6 +15,7 @@ use world::{
 
 use super::harness::{patient, reaches, roomy, run_out};
 
+mod failing;
 mod faults;
 mod load;
 mod moving;
@@ -37,8 +38,17 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// So many tenants, in the order of their ids.
+    /// So many tenants, in the order of their ids; the new release serves none that is behind.
     pub(crate) async fn with(options: WorldOptions, tenants: usize) -> Self {
+        Self::served_by(options, tenants, |ledger| ledger).await
+    }
+
+    /// The same with what else the module says of itself.
+    async fn served_by(
+        options: WorldOptions,
+        tenants: usize,
+        ledger: fn(Module) -> Module,
+    ) -> Self {
         let second = Arc::new(AtomicBool::new(false));
         let switch = Arc::clone(&second);
         let options = options
@@ -52,7 +62,7 @@ impl Fleet {
                 App::new()
                     .module(auth::module())
                     .module(entries::module())
-                    .module(Module::new("ledger", migrations))
+                    .module(ledger(Module::new("ledger", migrations)))
             });
         let world = World::with(options).await;
         let mut fleet = Vec::new();

@@ -356,12 +356,41 @@ pub struct DriftReport {
     pub differing: u64,
     /// Tenants whose database, or whose whole cluster, could not be looked at.
     pub unreachable: Vec<TenantId>,
-    /// Tenants of other versions than the newest: bring them up to date first.
-    pub behind: Vec<TenantId>,
+    /// Tenants that nothing could be held against, and why. One that is merely behind is compared with
+    /// what the migrations of its own versions make.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub not_compared: Vec<NotCompared>,
     /// What differs, up to 1000 of it.
     pub findings: Vec<DriftFinding>,
     /// How much more differs than is listed.
     pub unlisted: u64,
+}
+
+/// A tenant whose schemas were not compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NotCompared {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Why.
+    pub reason: Incomparable,
+}
+
+/// Why nothing can be held against a tenant's schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Incomparable {
+    /// A schema of it is newer than the newest that a living service brings.
+    Ahead,
+    /// It has a schema that no living service owns.
+    Unowned,
+    /// The living services did not make schemas of exactly its versions: a replica of another release
+    /// answered, or a migration is no longer there.
+    NotMade,
+    /// Its cluster has tenants of too many combinations of versions; those of most tenants come first.
+    TooManyVersions,
+    /// It was migrated meanwhile: ask again.
+    Changed,
 }
 
 /// Something that differs in a tenant's schemas.

@@ -3,7 +3,7 @@
 //! Deliberately judges only the usual case: the history is the beginning of the files. Invariant: a
 //! history that contradicts the files in any way is nobody's usual case.
 
-use contract::SchemaOwner;
+use contract::{SchemaOwner, SchemaVersions};
 use refinery_core::Migration;
 use refinery_core::traits::r#async::AsyncMigrate;
 use sqlx::postgres::PgRow;
@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Session, history_table};
+use super::{HISTORY_TABLE, Session, history_table};
 
 /// SQLSTATE of a table and of a schema that is not there.
 const UNDEFINED: [&str; 2] = ["42P01", "3F000"];
@@ -66,6 +66,67 @@ pub(super) fn parse(rows: &[PgRow]) -> Result<Vec<Migration>, sqlx::Error> {
             ))
         })
         .collect()
+}
+
+/// The version of an owner's schema; `None` where it has none.
+pub async fn version(
+    connection: &mut PgConnection,
+    owner: &SchemaOwner,
+) -> Result<Option<i32>, sqlx::Error> {
+    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(history_table(owner))
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    let statement = format!("select max(version) from {}", history_table(owner));
+    sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_one(connection)
+        .await
+}
+
+/// The versions that the histories of these owners say; one that is not there, is empty or may not be
+/// read says nothing.
+pub async fn versions(
+    connection: &mut PgConnection,
+    owners: &[SchemaOwner],
+) -> Result<SchemaVersions, sqlx::Error> {
+    let names: Vec<&str> = owners.iter().map(SchemaOwner::as_str).collect();
+    let there: Vec<String> = sqlx::query_scalar(
+        "select space.nspname::text
+         from pg_class history join pg_namespace space on space.oid = history.relnamespace
+         where space.nspname = any($1) and history.relname = $2
+             and has_schema_privilege(space.oid, 'usage')
+             and has_table_privilege(history.oid, 'select')",
+    )
+    .bind(&names)
+    .bind(HISTORY_TABLE)
+    .fetch_all(&mut *connection)
+    .await?;
+    let questions: Vec<String> = owners
+        .iter()
+        .filter(|owner| there.iter().any(|there| there == owner.as_str()))
+        .map(|owner| {
+            let table = history_table(owner);
+            format!("select '{owner}' as owner, max(version) as version from {table}")
+        })
+        .collect();
+    if questions.is_empty() {
+        return Ok(SchemaVersions::new());
+    }
+    let rows = sqlx::raw_sql(AssertSqlSafe(questions.join(" union all ")))
+        .fetch_all(connection)
+        .await?;
+    let mut versions = SchemaVersions::new();
+    for row in rows {
+        let owner: String = row.try_get("owner")?;
+        let owner = owners.iter().find(|one| one.as_str() == owner);
+        if let (Some(owner), Some(version)) = (owner, row.try_get("version")?) {
+            versions.insert(owner.clone(), version);
+        }
+    }
+    Ok(versions)
 }
 
 /// What is to be run, in order, where every file up to the newest applied version was applied as it

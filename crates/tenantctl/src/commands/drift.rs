@@ -1,7 +1,7 @@
 //! Drift: how tenants' schemas differ from what the migrations make.
 //!
 //! Deliberately mends nothing that it is not asked for. Invariant: the exit code is 1 when
-//! something still differs.
+//! something still differs, or was not compared.
 
 use clap::Args;
 use contract::operator::rollout::{DriftRepair, DriftRequest};
@@ -18,9 +18,10 @@ const FIELDS: &[Column<'_>] = &[
     plain("compared", "/compared"),
     plain("differing", "/differing"),
     plain("not looked at", "/unreachable"),
-    plain("behind", "/behind"),
     plain("not listed", "/unlisted"),
 ];
+
+const NOT_COMPARED: &[Column<'_>] = &[plain("tenant", "/tenant"), plain("why", "/reason")];
 
 const FINDINGS: &[Column<'_>] = &[
     plain("tenant", "/tenant"),
@@ -33,7 +34,7 @@ const FINDINGS: &[Column<'_>] = &[
     plain("mend", "/mend"),
 ];
 
-/// Compare tenants' schemas with what their migrations make, and mend what differs.
+/// Compare tenants' schemas with what the migrations of their versions make, and mend what differs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl drift
@@ -41,8 +42,12 @@ const FINDINGS: &[Column<'_>] = &[
   tenantctl drift --tenant t_acme --repair-objects
   tenantctl drift --tier premium -o json
 
-Tenants that are behind are named and not compared: bring them up to date with a roll-out. Exit code 1
-says that something differs; the statement that mends it stands beside it, where there is one.")]
+A tenant that is behind is compared with what the migrations up to its own versions make, and stays
+behind. Who cannot be compared is named with the reason: `ahead` of every living service, `unowned` by
+all of them, `not_made` by them in exactly these versions, `too_many_versions` on its cluster (the 16
+combinations with the most tenants are compared), or `changed` meanwhile. Exit code 1 says that something
+differs, or that somebody could not be looked at or compared; the statement that mends a difference
+stands beside it, where there is one.")]
 pub(crate) struct Drift {
     /// Mend rights on schemas, tables, columns, sequences and functions.
     #[arg(long)]
@@ -78,12 +83,16 @@ impl Drift {
             return follow::shown(context, &view);
         }
         let report = &view["result"];
-        let findings = report["findings"].as_array().map_or(&[][..], Vec::as_slice);
+        let findings = list(report, "findings");
         match context.out.format() {
             Format::Ndjson => context.out.list(&[], findings)?,
             Format::Table | Format::Json => context.out.item(FIELDS, report)?,
         }
         context.out.part("what differs", FINDINGS, findings)?;
+        let not_compared = list(report, "not_compared");
+        context
+            .out
+            .part("not compared", NOT_COMPARED, not_compared)?;
         let left = findings
             .iter()
             .filter(|one| one["repair"] != "mended")
@@ -92,13 +101,17 @@ impl Drift {
     }
 }
 
+fn list<'a>(report: &'a Value, part: &str) -> &'a [Value] {
+    report[part].as_array().map_or(&[], Vec::as_slice)
+}
+
 fn judge(left: usize, report: &Value) -> Result<(), Failure> {
-    let away = report["unreachable"].as_array().map_or(0, Vec::len);
+    let away = list(report, "unreachable").len() + list(report, "not_compared").len();
     if left == 0 && away == 0 {
         return Ok(());
     }
     Err(Failure::Found {
-        what: format!("{left} things differ, and {away} tenants could not be looked at"),
+        what: format!("{left} things differ, and {away} tenants could not be compared"),
         next: vec![
             "--repair-grants mends rights, --repair-objects objects too; for the rest see the statements"
                 .to_owned(),
