@@ -150,7 +150,7 @@ pub(crate) async fn settled(context: &Context, view: Value) -> Result<Value, Fai
 
 /// Shows an operation, and how to follow it where it goes on.
 pub(crate) fn shown(context: &Context, view: &Value) -> Result<(), Failure> {
-    context.out.item(operations::FIELDS, view)?;
+    operations::show(context, view)?;
     say_how_to_follow(context, view);
     Ok(())
 }

@@ -1,8 +1,12 @@
-//! What a tenant's database holds at one moment: rows and hashes of tables, versions of schemas. SQL.
+//! What a tenant's database holds: rows and hashes of tables, versions of schemas at one moment; rows alone,
+//! counted beside those who work there. SQL.
 //!
 //! Deliberately the second place with dynamic SQL on a cluster: the names of tables have no bind place,
-//! and the server quotes them itself. Invariant: the hash of a table says the same on every server,
-//! whatever the order of its rows, and whatever the server's settings are.
+//! and the server quotes them itself. Invariants: the hash of a table says the same on every server,
+//! whatever the order of its rows, and whatever the server's settings are; a count has its table no longer
+//! than it may take, and waits for nobody who wants it for themselves.
+
+use std::time::Duration;
 
 use contract::SchemaVersions;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -26,8 +30,17 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<String, sqlx:
         .await
 }
 
-/// All of it.
-pub(super) async fn of(connection: &mut PgConnection) -> Result<Facts, sqlx::Error> {
+/// A table of a database.
+pub(super) struct Table {
+    /// Its schema, a dot, its own name.
+    pub(super) name: String,
+    schema: String,
+    is_history: bool,
+    quoted: String,
+}
+
+/// Every table that belongs to no extension, by its name.
+pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, sqlx::Error> {
     let found = sqlx::query(
         "select schema.nspname || '.' || class.relname as name,
              schema.nspname::text as schema,
@@ -40,24 +53,70 @@ pub(super) async fn of(connection: &mut PgConnection) -> Result<Facts, sqlx::Err
                  where classid = 'pg_class'::regclass and objid = class.oid and deptype = 'e')
          order by 1",
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
+    let tables = found.into_iter().map(|row| {
+        Ok(Table {
+            name: row.try_get("name")?,
+            schema: row.try_get("schema")?,
+            is_history: row.try_get("is_history")?,
+            quoted: row.try_get("quoted")?,
+        })
+    });
+    tables.collect()
+}
+
+/// All of it.
+pub(super) async fn of(connection: &mut PgConnection) -> Result<Facts, sqlx::Error> {
     let mut tables = Tables::new();
     let mut schema_versions = SchemaVersions::new();
-    for row in found {
-        let quoted: String = row.try_get("quoted")?;
-        let facts = table(connection, &quoted).await?;
-        tables.insert(row.try_get("name")?, facts);
-        if row.try_get("is_history")? {
-            let owner: String = row.try_get("schema")?;
-            let version = version(connection, &quoted).await?;
-            schema_versions.insert(parsed("owner", &owner)?, version);
+    for found in self::tables(connection).await? {
+        let facts = table(connection, &found.quoted).await?;
+        if found.is_history {
+            let version = version(connection, &found.quoted).await?;
+            schema_versions.insert(parsed("owner", &found.schema)?, version);
         }
+        tables.insert(found.name, facts);
     }
     Ok(Facts {
         tables,
         schema_versions,
     })
+}
+
+/// Makes a session one that counts: a statement takes so long at most and waits a second for a lock.
+pub(super) async fn begin_counting(
+    connection: &mut PgConnection,
+    longest: Duration,
+) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "set statement_timeout = {}; set lock_timeout = '1s'; set search_path = pg_catalog;
+         set max_parallel_workers_per_gather = 0; set default_transaction_read_only = on",
+        longest.as_millis()
+    );
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The rows of a table now; none where the server did not count them, in time or at all.
+pub(super) async fn count(
+    connection: &mut PgConnection,
+    table: &Table,
+) -> Result<Option<u64>, sqlx::Error> {
+    let statement = format!("select count(*) from only {}", table.quoted);
+    let counted = sqlx::query_scalar::<_, i64>(AssertSqlSafe(statement))
+        .fetch_one(connection)
+        .await;
+    match counted {
+        Ok(rows) => Ok(Some(number("count", rows)?)),
+        Err(sqlx::Error::Database(refused)) => {
+            tracing::debug!(table = table.name, %refused, "a table was not counted");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn table(connection: &mut PgConnection, quoted: &str) -> Result<TableFacts, sqlx::Error> {

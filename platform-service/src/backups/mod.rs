@@ -5,6 +5,7 @@
 //! and checksum are recorded; what is removed is marked first.
 
 pub(crate) mod archive;
+pub(crate) mod changes;
 mod delete;
 pub(crate) mod discard;
 mod facts;
@@ -288,7 +289,9 @@ pub(crate) async fn create(
 /// Restore a backup to see that it can be.
 ///
 /// It is loaded into a database of its own, which is dropped afterwards, and every table is compared
-/// with what was recorded when the backup was made.
+/// with what was recorded when the backup was made. `changes` of the result says what a restore over the
+/// tenant would change: `tables` (the 50 that differ most) with `rows_now` and `rows_then`, which are `null`
+/// where they could not be counted in time, and how many more are `unlisted`.
 #[utoipa::path(
     post,
     path = "/v1/backups/{id}/verify",

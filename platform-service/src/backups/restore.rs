@@ -34,10 +34,13 @@ const MOST_HOURS: u32 = 2160;
 /// Bring a tenant back to a backup, or to the database that the last restore replaced.
 ///
 /// The backup is loaded beside the tenant's database, compared and brought to the newest schema while
-/// the tenant is served; then requests wait for about a tenth of a second while names change. What was
-/// written since the backup is no longer seen, but kept for a time: `from: "previous"` brings it back.
+/// the tenant is served, and the rows of both are counted; then requests wait for about a tenth of a second
+/// while names change. What was written since the backup is no longer seen, but kept for a time: `from:
+/// "previous"` brings it back. `changes` of the result says what differs: `tables` (the 50 that differ most)
+/// with `rows_now`, just before the change, and `rows_then`, of what was brought back, which are `null` where
+/// they could not be counted in time, and how many more are `unlisted`.
 /// With `dry_run` nothing is done: it is said whether it could be, and since when what was written would no
-/// longer be seen. To look at a backup beside the tenant, make a new tenant of it:
+/// longer be seen; `POST /v1/backups/{id}/verify` says which tables' rows differ. To look at a backup beside the tenant, make a new tenant of it:
 /// `POST /v1/tenants/{id}/clones` with `backup`.
 #[utoipa::path(
     post,

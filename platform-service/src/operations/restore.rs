@@ -17,6 +17,7 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, hold, lease};
 use crate::backups::archive::{self, Archive, Tables};
+use crate::backups::changes::{self, Changes};
 use crate::backups::store::{self, BackupRow};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{self, Wall, Who};
@@ -48,6 +49,9 @@ pub(crate) struct RestorePlan {
     replaced: Replaced,
     #[serde(default)]
     requests: Requests,
+    /// Known once the rows of both are counted.
+    #[serde(default)]
+    changes: Option<Changes>,
 }
 
 /// What becomes of the tenant's requests.
@@ -129,6 +133,7 @@ impl RestorePlan {
             schema_versions: SchemaVersions::new(),
             replaced: Replaced::Kept,
             requests: Requests::Served,
+            changes: None,
         })
     }
 
@@ -176,6 +181,16 @@ impl RestorePlan {
         drop(registry);
         let database = server.database(&name, spare::copy_of(&name));
         self.schema_versions = services::bring_to_serve(platform, &server, &database).await?;
+        Ok(())
+    }
+
+    /// Counts what goes and what comes, while the tenant is served from the one and nobody from the other.
+    async fn count(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
+        let server = platform.server(&self.cluster).await?;
+        let (now, then) = (Name::Tenant(tenant.clone()), self.coming(tenant));
+        let (now, then) = ((&now, self.from_copy), (&then, spare::copy_of(&then)));
+        self.changes = changes::to_database(platform, &server, now, then).await;
         Ok(())
     }
 
@@ -350,13 +365,20 @@ impl RestorePlan {
 }
 
 /// From a database that was replaced; there is nothing to load and to compare.
-const FROM_PREVIOUS: &[Step] = &[Step::Schema, Step::Hold, Step::Wall, Step::Swap];
+const FROM_PREVIOUS: &[Step] = &[
+    Step::Schema,
+    Step::Count,
+    Step::Hold,
+    Step::Wall,
+    Step::Swap,
+];
 
 impl Saga for RestorePlan {
     const STEPS: &'static [Step] = &[
         Step::Load,
         Step::Compare,
         Step::Schema,
+        Step::Count,
         Step::Hold,
         Step::Wall,
         Step::Swap,
@@ -386,6 +408,7 @@ impl Saga for RestorePlan {
             Step::Load => self.load(platform, head).await,
             Step::Compare => self.compare(platform, head).await,
             Step::Schema => self.migrate(platform, head).await,
+            Step::Count => self.count(platform, head).await,
             Step::Hold => self.hold(platform, head).await,
             Step::Wall => self.lock_out(platform, head).await,
             _ => self.swap(platform, head).await,
@@ -442,7 +465,7 @@ impl Saga for RestorePlan {
             RestoreSource::Backup { id, .. } => json!(id),
             RestoreSource::Previous { copy } => json!({ "copy": copy }),
         };
-        let mut result = json!({ "from": from, "copy": self.to_copy });
+        let mut result = json!({ "from": from, "copy": self.to_copy, "changes": self.changes });
         if self.replaced == Replaced::Kept {
             result["kept_copy"] = json!(self.from_copy);
             result["kept_hours"] = json!(self.keep_old.as_secs() / 3600);

@@ -85,6 +85,8 @@ steps! {
     Load = "load";
     /// What was loaded is what was written.
     Compare = "compare";
+    /// It is known how the rows differ.
+    Count = "count";
     /// Requests of the tenant wait.
     Hold = "hold";
     /// The tenant's name is on another database.

@@ -1,4 +1,5 @@
-//! Trying a backup: loaded into a database of its own, compared, thrown away.
+//! Trying a backup: loaded into a database of its own, compared, thrown away; and what a restore of it over
+//! the tenant would change.
 //!
 //! Deliberately on the tenant's own cluster, where it would be restored. Invariant: a backup that
 //! cannot be restored says so in its row, and nothing of the try is left.
@@ -14,11 +15,13 @@ use sqlx::PgConnection;
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Archive, Tables};
+use crate::backups::changes::{self, Changes};
 use crate::backups::store::{self, BackupRow};
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
 use crate::platform::Platform;
 use crate::tenants::TenantRow;
+use crate::tenants::place::Placed;
 
 /// What was chosen before the first step.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub(crate) struct VerifyBackupPlan {
     archive: Archive,
     tables: Tables,
     cluster: ClusterName,
+    /// Known once the tenant's rows are counted.
+    #[serde(default)]
+    changes: Option<Changes>,
 }
 
 impl VerifyBackupPlan {
@@ -42,7 +48,17 @@ impl VerifyBackupPlan {
             archive: row.archive()?,
             tables: row.tables.clone(),
             cluster: cluster.ok_or_else(|| Problem::internal("the tenant is not placed"))?,
+            changes: None,
         })
+    }
+
+    /// The backup's rows are those that were recorded: only the tenant's are counted.
+    async fn count(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let placed = Placed::find(platform, head.tenant()?).await?;
+        let now = Name::Tenant(placed.row.id.clone());
+        let now = (&now, placed.row.copy);
+        self.changes = changes::to_tables(platform, &placed.server, now, &self.tables).await;
+        Ok(())
     }
 
     async fn drop_scratch(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
@@ -56,7 +72,7 @@ fn scratch(head: &Head) -> Name {
 }
 
 impl Saga for VerifyBackupPlan {
-    const STEPS: &'static [Step] = &[Step::Load, Step::Compare, Step::Drop];
+    const STEPS: &'static [Step] = &[Step::Load, Step::Compare, Step::Count, Step::Drop];
 
     fn point_of_no_return(&self) -> Step {
         Step::Compare
@@ -79,6 +95,7 @@ impl Saga for VerifyBackupPlan {
                 archive::compare(platform, &server, &name, &self.tables).await?;
                 Ok(())
             }
+            Step::Count => self.count(platform, head).await,
             _ => self.drop_scratch(platform, head).await,
         }
     }
@@ -113,6 +130,7 @@ impl Saga for VerifyBackupPlan {
     fn result(&self) -> Option<Value> {
         Some(json!({
             "backup": self.backup, "tables": self.tables.len(), "rows": archive::rows(&self.tables),
+            "changes": self.changes,
         }))
     }
 }

@@ -65,7 +65,12 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     assert_eq!(titles(&keeping, id).await, ["kept", "later"]);
     let previous = ["tenants", "restore-backup", id, "previous", "--yes"];
     ctl.run(&previous).expect(3);
-    ctl.run(&[&restore[..], &["--yes"]].concat()).expect(0);
+    preview.says(&format!("tenantctl backups verify {backup}"));
+    let done = ctl.run(&[&restore[..], &["--yes"]].concat()).expect(0);
+    for shown in ["tables whose rows differ", "ROWS NOW", "entries.entry"] {
+        assert!(done.out.contains(shown), "{shown}: {}", done.out);
+    }
+    assert!(!done.out.contains("changes="), "{}", done.out);
     assert_eq!(titles(&keeping, id).await, ["kept"]);
     assert_eq!(ctl.json(&previous_dry)["from"], "previous");
     assert_eq!(titles(&keeping, id).await, ["kept"]);

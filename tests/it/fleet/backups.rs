@@ -15,6 +15,7 @@ use super::harness;
 use crate::support::entry;
 
 mod beside;
+mod changes;
 mod faults;
 mod held;
 mod restores;

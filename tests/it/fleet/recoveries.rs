@@ -48,6 +48,11 @@ async fn a_database_dropped_behind_our_back_comes_back_from_its_backup() {
         Value::Null,
         "nothing was replaced"
     );
+    let changes = done["result"]["changes"]["tables"].as_array().unwrap();
+    assert!(
+        changes.iter().all(|table| table["rows_now"] == 0),
+        "{done:#}"
+    );
     served(&acme).await;
     assert_eq!(hashes(world, acme.id().as_str()).await, before);
     write(&acme, &["three"]).await;

@@ -86,7 +86,10 @@ makes a new tenant of it. Other backups stay where they are.")]
     Fetch(Fetch),
     /// Restore a backup into a database on the side, compare it, and drop it again.
     #[command(after_help = "Example:
-  tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
+  tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
+
+It is loaded into a database of its own, which is dropped afterwards, and compared with what was backed up.
+Then shows the tables in which the tenant has more or fewer rows now: what a restore over it would change.")]
     Verify(Named),
     /// Make a new tenant of a backup, beside the one that it is of.
     #[command(after_help = "Examples:

@@ -14,7 +14,7 @@ use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, plain, state, time};
+use crate::output::{Column, Format, plain, state, time};
 use crate::values;
 
 const COLUMNS: &[Column<'_>] = &[
@@ -54,6 +54,13 @@ pub(crate) fn fields_but_result() -> Vec<Column<'static>> {
     let fields = FIELDS.iter().copied();
     fields.filter(|field| !field.shows("/result")).collect()
 }
+
+/// What a restore changes.
+const CHANGES: &[Column<'_>] = &[
+    plain("table", "/table"),
+    plain("rows now", "/rows_now"),
+    plain("rows then", "/rows_then"),
+];
 
 const LOG: &[Column<'_>] = &[
     time("at", "/at"),
@@ -148,7 +155,7 @@ impl Command {
             Self::List(list) => list.run(context).await,
             Self::Show(named) => {
                 let view = context.api()?.operation(named.id).await?;
-                context.out.item(FIELDS, &view)?;
+                show(context, &view)?;
                 context.out.part("log", LOG, entries(&view))
             }
             Self::Watch(named) => {
@@ -170,6 +177,33 @@ pub(crate) async fn rows(context: &Context, id: OperationId) -> Result<Vec<Value
         .api()?
         .items(&path, &Query::new(), 0, "/number")
         .await
+}
+
+/// Shows an operation; what a restore changes, table by table.
+pub(crate) fn show(context: &Context, view: &Value) -> Result<(), Failure> {
+    let out = &context.out;
+    let Some(changes) = view
+        .pointer("/result/changes")
+        .filter(|one| one.is_object())
+    else {
+        return out.item(FIELDS, view);
+    };
+    if out.format() != Format::Table {
+        return out.item(FIELDS, view);
+    }
+    let mut rest = view.clone();
+    rest["result"]["changes"] = Value::Null;
+    out.item(FIELDS, &rest)?;
+    let tables = changes["tables"].as_array().map_or(&[][..], Vec::as_slice);
+    out.part("tables whose rows differ", CHANGES, tables)?;
+    match (tables, changes["unlisted"].as_u64().unwrap_or(0)) {
+        ([], _) => out.note("Every table has as many rows as then."),
+        (_, 0) => {}
+        (_, more) => out.note(&format!(
+            "{more} further tables differ or were not counted."
+        )),
+    }
+    Ok(())
 }
 
 fn entries(view: &Value) -> &[Value] {

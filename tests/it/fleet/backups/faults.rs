@@ -66,7 +66,7 @@ pub(crate) fn cases() -> Vec<Case> {
         },
         Case {
             kind: OperationKind::VerifyBackup,
-            steps: &[Step::Load, Step::Compare, Step::Drop],
+            steps: &[Step::Load, Step::Compare, Step::Count, Step::Drop],
             point_of_no_return: Step::Compare,
             prepare: |world| with_backup(world).boxed(),
             begin: |operator, tenant| {
@@ -139,6 +139,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 Step::Load,
                 Step::Compare,
                 Step::Schema,
+                Step::Count,
                 Step::Hold,
                 Step::Wall,
                 Step::Swap,

@@ -241,6 +241,11 @@ impl RestoreBackup {
             context
                 .out
                 .note(&format!("This {consequence}. Nothing was changed."));
+            if let RestoreFrom::Backup(backup) = self.from {
+                context.out.note(&format!(
+                    "`tenantctl backups verify {backup}` loads it beside the tenant and shows which tables' rows differ."
+                ));
+            }
             return Ok(());
         }
         confirm::destroy(context, id.as_str(), &consequence)?;

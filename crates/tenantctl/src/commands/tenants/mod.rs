@@ -187,8 +187,9 @@ Somebody who has no account in the tenant yet needs a first password; who has on
   tenantctl tenants restore-backup t_acme bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
   tenantctl tenants restore-backup t_acme previous --yes
 
-Requests wait for a moment. The replaced database is kept for a time: `previous` brings it back. To look at
-a backup beside the tenant, see `tenantctl backups restore --to-new`.")]
+Requests wait for a moment. The replaced database is kept for a time: `previous` brings it back. Shows the
+tables whose rows differ in number; before, `tenantctl backups verify` shows them too. To look at a backup
+beside the tenant, see `tenantctl backups restore --to-new`.")]
     RestoreBackup(data::RestoreBackup),
     /// Copy a tenant to a new one, for staging or a look at a problem.
     #[command(after_help = "Examples:
