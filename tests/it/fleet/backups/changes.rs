@@ -63,7 +63,9 @@ async fn what_cannot_be_counted_in_time_is_said_and_stops_nothing() {
          alter table entries.slow owner to tn_schema;
          alter table entries.slow enable row level security;
          alter table entries.slow force row level security;
-         create policy slow on entries.slow using (pg_sleep(60) is not null)";
+         create policy slow on entries.slow using (pg_sleep(60) is not null);
+         create table entries.tail (id int); insert into entries.tail values (1);
+         alter table entries.tail owner to tn_schema";
     let database = acme.id().as_str();
     world.postgres().run(database, slow).await;
     write(&acme, &["two"]).await;
@@ -74,7 +76,10 @@ async fn what_cannot_be_counted_in_time_is_said_and_stops_nothing() {
     let nothing = &Value::Null;
     assert_eq!(rows(&done, "entries.entry"), Some((nothing, &json!(1))));
     assert_eq!(rows(&done, "entries.slow"), Some((nothing, &json!(0))));
-    // The next one is counted.
+    // It keeps no other from being counted, nor itself the next time.
+    let (one, none) = (json!(1), json!(0));
+    let tail = Some((&one, &none));
+    assert_eq!(rows(&done, "entries.tail"), tail);
     let drop = "drop table entries.slow";
     world.postgres().run(database, drop).await;
     let done = post(&operator, &verify).await.expect(200).json();
