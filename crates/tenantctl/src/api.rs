@@ -38,17 +38,22 @@ impl Route {
         Self::new(Method::GET, path)
     }
 
+    /// What a method does to a path, whatever its query says.
     pub(crate) fn new(method: Method, path: &str) -> Self {
-        let path = path.to_owned();
+        let path = path.split('?').next().unwrap_or_default().to_owned();
         Self { method, path }
     }
 
     /// The tenant that the path names.
     pub(crate) fn tenant(&self) -> Option<&str> {
         let id = self.path.strip_prefix("/v1/tenants/")?;
-        id.split(['/', '?'])
-            .next()
-            .filter(|id| id.starts_with("t_"))
+        id.split('/').next().filter(|id| id.starts_with("t_"))
+    }
+
+    /// Whether its path ends in one of these words.
+    pub(crate) fn ends_in(&self, words: &[&str]) -> bool {
+        let last = self.path.rsplit('/').next();
+        last.is_some_and(|last| words.contains(&last))
     }
 }
 

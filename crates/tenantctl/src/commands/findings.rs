@@ -146,7 +146,7 @@ impl Sweep {
 impl Remove {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let api = context.api()?;
-        let path = format!("/v1/findings/{}", encoded(&self.find.id));
+        let path = self.find.path();
         // What is refused is refused before the name is asked for.
         let dry = format!("{path}?dry_run=true");
         let seen = api.unhurried(Method::DELETE, &dry, None).await?;
@@ -169,12 +169,18 @@ impl Remove {
 }
 
 impl Named {
+    fn path(&self) -> String {
+        format!("/v1/findings/{}", encoded(&self.id))
+    }
+
     async fn keep(self, context: &Context, kept: bool) -> Result<(), Failure> {
+        let path = self.path();
         let body = KeepFinding { id: self.id, kept };
         let find = context
             .api()?
             .once(Method::POST, "/v1/findings/keep", &body)
-            .await?;
+            .await
+            .map_err(|failure| failure.about(&path))?;
         context.out.item(COLUMNS, &find)
     }
 }

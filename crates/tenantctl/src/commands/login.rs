@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use contract::TenantId;
+use contract::{Code, TenantId};
 use serde_json::{Value, json};
 
 use super::tenants;
@@ -121,7 +121,7 @@ impl Login {
 async fn works(api: &Api) -> Result<(), Failure> {
     let query: Query = vec![("limit", "1".to_owned())];
     match api.get("/v1/tenants", &query).await {
-        Err(Failure::Refused { refusal, .. }) if refusal.code == "permission-missing" => Ok(()),
+        Err(failure) if failure.has_code(Code::PermissionMissing) => Ok(()),
         Err(failure) => Err(failure),
         Ok(_) => Ok(()),
     }

@@ -10,7 +10,7 @@ mod owner;
 
 use clap::{Args, Subcommand};
 use contract::operator::fleet::SchemaAge;
-use contract::{ClusterName, Slug, TenantId, TenantStatus};
+use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -494,12 +494,11 @@ pub(crate) async fn propose(context: &Context, failure: Failure) -> Failure {
     let Failure::Refused { route, refusal, .. } = &failure else {
         return failure;
     };
-    let (Some(wanted), "not-found", None) =
-        (route.tenant(), refusal.code.as_str(), &refusal.detail)
-    else {
+    // A detail says that something else of the tenant is missing.
+    if !refusal.is(Code::NotFound) || refusal.detail.is_some() {
         return failure;
-    };
-    let Ok(api) = context.api() else {
+    }
+    let (Some(wanted), Ok(api)) = (route.tenant(), context.api()) else {
         return failure;
     };
     let Ok(known) = api

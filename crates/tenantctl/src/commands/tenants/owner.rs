@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use contract::Secret;
+use contract::{Code, Secret};
 use serde_json::Value;
 
 use crate::confirm::{Source, secret};
@@ -113,7 +113,7 @@ fn is_refused(failure: &Failure) -> bool {
     let Failure::Refused { refusal, .. } = failure else {
         return false;
     };
-    let is_about_now = refusal.status == 429 || refusal.code == "idempotency-key-in-progress";
+    let is_about_now = refusal.status == 429 || refusal.is(Code::IdempotencyKeyInProgress);
     (400..500).contains(&refusal.status) && !is_about_now
 }
 

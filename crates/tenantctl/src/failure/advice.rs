@@ -1,0 +1,121 @@
+//! What helps against a refusal, by its code.
+//!
+//! Deliberately silent where nothing helps but what the refusal itself says. Invariant: advice hangs on a
+//! code of the contract and on the route, never on words that people read.
+
+use contract::Code;
+
+use super::{Refusal, noun};
+use crate::api::Route;
+
+/// What to do after a refusal; `close` are names that come close to the one that is not known.
+pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<String> {
+    let mut next: Vec<String> = close
+        .iter()
+        .map(|name| format!("did you mean {name}?"))
+        .collect();
+    if let Some(proposal) = &refusal.proposal {
+        next.push(format!("{proposal} would be accepted"));
+    }
+    let operation = refusal.operation();
+    match (refusal.known_code(), operation) {
+        (Some(Code::NotFound), _) if close.is_empty() && refusal.detail.is_none() => {
+            let list = noun::list_of(&route.path);
+            next.extend(list.map(|list| format!("see what there is: `{list}`")));
+        }
+        (Some(Code::Conflict), Some(id)) => {
+            next.push(format!("wait for it: `tenantctl operations watch {id}`"));
+        }
+        (Some(code), _) => next.extend(about_tenant(code, route).or_else(|| {
+            let advice = by_route(code, route).or_else(|| by_code(code))?;
+            Some(advice.to_owned())
+        })),
+        (None, _) => {}
+    }
+    if let Some(id) = operation.filter(|_| !refusal.is(Code::Conflict)) {
+        next.push(format!(
+            "see what happened: `tenantctl operations show {id}`"
+        ));
+    }
+    next
+}
+
+/// What helps the tenant that the path names.
+fn about_tenant(code: Code, route: &Route) -> Option<String> {
+    let id = route.tenant()?;
+    match code {
+        Code::TenantDeleted if route.ends_in(&["restore", "purge"]) => Some(format!(
+            "what was destroyed: `tenantctl tenants certificate {id}`"
+        )),
+        Code::TenantDeleted => Some(format!(
+            "within its retention `tenantctl tenants restore {id}` brings it back"
+        )),
+        Code::TenantSuspended | Code::TenantReadOnly => {
+            Some(format!("`tenantctl tenants resume {id}` lets it go on"))
+        }
+        _ => None,
+    }
+}
+
+/// What helps against a code that means something of its own on some routes.
+fn by_route(code: Code, route: &Route) -> Option<&'static str> {
+    match code {
+        Code::ConfirmationMissing if route.ends_in(&["purge"]) => {
+            Some("--force destroys it before its retention is over")
+        }
+        Code::ClusterFull if route.ends_in(&["tenants"]) => Some(
+            "`tenantctl clusters list` shows regions, tiers, labels and room; ask for what one of them has, or add a cluster",
+        ),
+        Code::ArchiveCorrupt if route.ends_in(&["restore-backup", "clones"]) => Some(
+            "use another backup: `tenantctl backups list`; `tenantctl backups verify` tries one",
+        ),
+        _ => None,
+    }
+}
+
+/// What helps against a code wherever it comes from.
+fn by_code(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::OperatorKeyInvalid => "log in again: `tenantctl login --key-stdin < file`",
+        Code::PermissionMissing => {
+            "use a key that has this scope; `tenantctl keys list` shows who has what"
+        }
+        Code::RouteNotFound | Code::MethodNotAllowed => concat!(
+            "is the platform as new as this program, ",
+            env!("CARGO_PKG_VERSION"),
+            "?"
+        ),
+        Code::VersionStale | Code::IfMatchMissing => {
+            "somebody changed it meanwhile: look at it, then give the command again"
+        }
+        Code::ClusterFull => {
+            "`tenantctl clusters list` shows the room; add a cluster or name another one with --to"
+        }
+        Code::RegionLeft => {
+            "`tenantctl clusters list` shows the regions; choose a cluster of the tenant's own"
+        }
+        Code::DowngradeRefused => {
+            "choose a cluster whose PostgreSQL is not older: `tenantctl clusters list`"
+        }
+        Code::ToolsMissing => {
+            "install the PostgreSQL client programs of that version on the platform's host, or set tools.bin_dir"
+        }
+        Code::ObjectStoreUnavailable => {
+            "look at the objects.* settings and at the room in the store, then give the command again"
+        }
+        Code::ArchiveCorrupt => {
+            "fetch the archive again, or use another backup: `tenantctl backups list`"
+        }
+        Code::RolloutHalted => "`tenantctl rollouts list` shows which one, and why",
+        Code::IdempotencyKeyInProgress
+        | Code::RateLimited
+        | Code::Overloaded
+        | Code::Timeout
+        | Code::DatabaseUnavailable
+        | Code::PlatformUnavailable => "give the command again in a moment",
+        Code::DatabaseExhausted => "make room on the database server, then give the command again",
+        Code::NotReady => "`tenantctl doctor` shows what is missing",
+        Code::Internal => "search the platform's log for the request",
+        _ => return None,
+    })
+}
