@@ -330,6 +330,11 @@ impl Settings {
                 !self.registry.url.expose().is_empty(),
             ),
             (
+                "registry.max_connections",
+                "must be at least 2: one of them listens",
+                self.registry.max_connections > 1,
+            ),
+            (
                 "registry.public_connections",
                 "must be at least 1",
                 self.registry.public_connections > 0,
@@ -359,6 +364,11 @@ impl Settings {
                 "operations.wait",
                 "must be less than public.deadline",
                 self.operations.wait.get() < self.public.deadline.get(),
+            ),
+            (
+                "signup.wait",
+                "must be less than public.deadline",
+                self.signup.wait.get() < self.public.deadline.get(),
             ),
             (
                 "purge.at_once",

@@ -23,6 +23,7 @@ mod operators;
 mod platform;
 mod psql;
 mod query;
+mod readiness;
 mod registry;
 mod replicas;
 mod rollouts;

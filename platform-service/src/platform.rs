@@ -17,7 +17,9 @@ use crate::config::Settings;
 use crate::feed;
 use crate::operations;
 use crate::operators;
+use crate::readiness::Readiness;
 use crate::registry::RegistryPool;
+use crate::replicas;
 use crate::tenants::signup::Signups;
 
 /// The state of every handler and background task; clones share it.
@@ -38,6 +40,10 @@ pub(crate) struct Inner {
     /// The platform's own secrets, sealed whatever the tenants' store is: cluster passwords,
     /// signing keys, what an operation keeps in its plan.
     pub(crate) seal: SecretStore,
+    /// What the last look at the registry said.
+    pub(crate) readiness: Readiness,
+    /// The turns of heartbeats at the shares.
+    pub(crate) sharing: replicas::Sharing,
     /// Calls services that own schemas.
     pub(crate) services: ServiceClient,
     /// Verifies services that call.

@@ -14,14 +14,22 @@ use sqlx::{PgConnection, PgPool};
 use crate::config::Settings;
 
 const APPLICATION: &str = "platform-service";
+/// How long a session may say nothing in a transaction, and how long it waits for a lock. Nobody but a process
+/// that stands still, or is cut off, is silent for so long while it holds a lock that others need: what waits
+/// for a server or a store meanwhile asks for longer with [`kit::db::may_idle`].
+const BOUNDS: [(&str, &str); 2] = [
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("lock_timeout", "10s"),
+];
 
 /// A pool of at most `most` connections to the registry; nothing is connected yet.
 pub(crate) fn registry(settings: &Settings, most: u32) -> anyhow::Result<PgPool> {
     // The parser's words may repeat the URL, which holds a password.
     let options = PgConnectOptions::from_str(settings.registry.url.expose())
         .map_err(|_| anyhow::anyhow!("registry.url is not a PostgreSQL URL"))?
-        .application_name(APPLICATION);
-    Ok(kit::db::pool(options, most))
+        .application_name(APPLICATION)
+        .options(BOUNDS);
+    Ok(kit::db::pool(kit::db::kept_alive(options), most))
 }
 
 fn owner() -> Result<SchemaOwner, sqlx::Error> {

@@ -10,14 +10,10 @@ use std::time::Duration;
 use adapters::secret_store::{KeyRing, SealedStore, SecretStore};
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
-use contract::Code;
 use contract::client::ServiceClient;
 use contract::credential::{ServiceIdentity, ServiceSigner};
 use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
-use kit::error::Problem;
 use kit::http::Layers;
 use kit::passwords::Hasher;
 use kit::serve::{Drain, DrainEnd, Listener};
@@ -35,8 +31,8 @@ use crate::registry::RegistryPool;
 use crate::tenants::signup::Signups;
 use crate::{
     adoption, archives, audit, backups, clusters, doctor, drift, feed, housekeeping, keys,
-    operations, operators, psql, query, replicas, rollouts, schema, signing_keys, sweep, tenants,
-    tiers,
+    operations, operators, psql, query, readiness, replicas, rollouts, schema, signing_keys, sweep,
+    tenants, tiers,
 };
 
 const PUBLIC: Title = Title {
@@ -147,6 +143,8 @@ impl Service {
             feed: feed::Bell::new(),
             noting: operators::Noting::new(),
             signups: Signups::new(&settings.signup),
+            sharing: replicas::Sharing::default(),
+            readiness: readiness::Readiness::default(),
             leaving: CancellationToken::new(),
             stopping: CancellationToken::new(),
             registry: RegistryPool::new(registry),
@@ -155,7 +153,7 @@ impl Service {
         });
         signing_keys::ensure(&platform).await?;
         operators::ensure_first_key(&platform).await?;
-        let readiness = readiness(&platform);
+        let readiness = readiness::router(&platform);
         Ok(Self {
             public_api: api(public_routes(), PUBLIC, &platform, Router::new()),
             internal_api: api(
@@ -357,33 +355,6 @@ fn api(
     let (router, document) = routes.split_for_parts();
     let document = docs::complete(document, title);
     (router.with_state(platform.clone()).merge(more), document)
-}
-
-/// `/livez`, and `/readyz`: the registry answers and has the schema of this code.
-fn readiness(platform: &Platform) -> Router {
-    let ready = Router::new()
-        .route("/readyz", get(ready))
-        .with_state(platform.clone());
-    kit::http::liveness().merge(ready)
-}
-
-async fn ready(State(platform): State<Platform>) -> Result<&'static str, Problem> {
-    let not_ready = |detail: &'static str| Problem::new(Code::NotReady).detail(detail);
-    if platform.leaving.is_cancelled() {
-        return Err(not_ready("It is stopping."));
-    }
-    if !platform.runner.is_alive() {
-        return Err(not_ready("The runner of operations has died."));
-    }
-    let unreachable = |error| not_ready("The registry does not answer.").caused_by(error);
-    let mut connection = platform.registry.acquire().await.map_err(unreachable)?;
-    if !schema::is_current(&mut connection)
-        .await
-        .map_err(unreachable)?
-    {
-        return Err(not_ready("The registry's schema is older than this code."));
-    }
-    Ok("ready")
 }
 
 fn public_layers(settings: &Settings) -> Layers {

@@ -28,6 +28,7 @@ mod documents;
 mod entries;
 mod faults;
 mod fleet;
+mod frozen;
 mod headers;
 mod isolation;
 mod limits;

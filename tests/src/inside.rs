@@ -154,10 +154,20 @@ impl Inner {
 
     /// How the platform reaches a registry on the world's server.
     pub(crate) fn registry_url(&self, database: &str) -> String {
-        let superuser = self.postgres.superuser();
+        self.registry_url_over(self.postgres.address(), database)
+    }
+
+    fn registry_url_over(&self, address: SocketAddr, database: &str) -> String {
         let password = &self.keys.registry_password;
-        let (host, port) = (superuser.host, superuser.port);
-        format!("postgres://platform:{password}@{host}:{port}/{database}")
+        format!("postgres://platform:{password}@{address}/{database}")
+    }
+
+    /// A replica of platform-service that reaches its registry over a link.
+    pub(crate) async fn start_platform_over(&self, link: &FaultProxy) -> PlatformReplica {
+        let mut settings = self.platform_settings();
+        settings.registry.url = Secret::new(self.registry_url_over(link.address(), REGISTRY));
+        let replica = PlatformReplica::start(settings, Faults::none()).await;
+        replica.expect("platform-service starts")
     }
 
     fn platform_settings(&self) -> platform_service::config::Settings {

@@ -278,6 +278,12 @@ impl World {
         self.inner.start_platform(faults).await
     }
 
+    /// The same with a link to the registry that can be broken.
+    pub async fn platform_replica_over_link(&self) -> (PlatformReplica, FaultProxy) {
+        let link = self.inner.link_to(self.inner.postgres.address()).await;
+        (self.inner.start_platform_over(&link).await, link)
+    }
+
     /// Changes a tenant's status as a later operation of the platform will: the row, its generation
     /// and the change feed in one transaction.
     pub async fn set_status(&self, tenant: &TenantId, status: &str) {

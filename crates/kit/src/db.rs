@@ -10,13 +10,22 @@ use contract::Code;
 use contract::secret::Secret;
 use contract::tenant::TlsMode;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::error::Problem;
 use crate::extract::NO_NUL;
 
 /// So much of a server's message is kept.
 const SAID_CHARS: usize = 300;
+/// By these a server sees within half a minute that the machine of a client is gone, also where that one could
+/// not say so; its own defaults are more than two hours. They are a session's to set, and mean nothing on a
+/// Unix socket.
+const KEEPALIVES: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "15s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+];
 
 /// Where a server is, without who logs in.
 #[derive(Debug, Clone, Copy)]
@@ -49,14 +58,33 @@ pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions
         TlsMode::Require => PgSslMode::Require,
         TlsMode::VerifyFull => PgSslMode::VerifyFull,
     };
-    PgConnectOptions::new_without_pgpass()
+    let options = PgConnectOptions::new_without_pgpass()
         .host(server.host)
         .port(server.port)
         .ssl_mode(tls)
         .username(login.role)
         .password(login.password.expose())
         .database(login.database)
-        .application_name(login.application)
+        .application_name(login.application);
+    kept_alive(options)
+}
+
+/// The same for a server that is to end the session soon after our machine has gone.
+pub fn kept_alive(options: PgConnectOptions) -> PgConnectOptions {
+    options.options(KEEPALIVES)
+}
+
+/// Lets this transaction say nothing for so long, because it waits for somebody else than its server.
+pub async fn may_idle(
+    transaction: &mut PgConnection,
+    longest: Duration,
+) -> Result<(), sqlx::Error> {
+    let milliseconds = longest.as_millis();
+    let statement = format!("set local idle_in_transaction_session_timeout = {milliseconds}");
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(transaction)
+        .await?;
+    Ok(())
 }
 
 /// A pool for one database of our own; never for tenants, whose connections have a budget.

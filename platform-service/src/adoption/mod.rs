@@ -240,6 +240,8 @@ async fn looked(
         let detail = "No service that owns schemas is registered.";
         return Err(Problem::new(Code::NotReady).detail(detail));
     }
+    // It waits for the server, for as long as the request may take.
+    kit::db::may_idle(&mut *db, platform.settings.public.deadline.get()).await?;
     let server = platform
         .server(&cluster.name)
         .await

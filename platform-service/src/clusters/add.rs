@@ -84,6 +84,8 @@ pub(super) async fn add(
     check(&new)?;
     let registry_database = roles::registry_database(&platform.registry).await?;
     let mut transaction = platform.registry.begin().await?;
+    // It waits for the server, for as long as the request may take.
+    kit::db::may_idle(&mut transaction, platform.settings.public.deadline.get()).await?;
     store::lock_adding(&mut transaction).await?;
     check_new(&mut transaction, &new).await?;
     for tier in new.tiers.iter().flatten() {

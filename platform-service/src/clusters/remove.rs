@@ -296,6 +296,7 @@ async fn clear_alone(
     (mode, cleared): (Mode, &mut Cleared),
 ) -> Result<(), Stop> {
     let mut adding = platform.registry.begin().await?;
+    kit::db::may_idle(&mut adding, PATIENCE).await?;
     clusters::lock_adding(&mut adding).await?;
     if mode == Mode::Remove
         && let Some(again) = clusters::at_address(&mut adding, &row.host, row.port).await?

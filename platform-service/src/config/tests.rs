@@ -59,3 +59,17 @@ fn no_secret_is_shown() {
         assert!(!shown.contains(value), "{variable}");
     }
 }
+
+#[test]
+fn a_setting_with_which_nothing_would_work_is_refused() {
+    for (variable, value) in [
+        ("PLATFORM__REGISTRY__MAX_CONNECTIONS", "0"),
+        ("PLATFORM__REGISTRY__MAX_CONNECTIONS", "1"),
+        ("PLATFORM__SIGNUP__WAIT", "30s"),
+    ] {
+        let mut given = NEEDED.to_vec();
+        given.push((variable, value));
+        let refused = load(&given).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains(variable), "{variable}={value}: {refused}");
+    }
+}

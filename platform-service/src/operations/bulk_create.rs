@@ -3,6 +3,8 @@
 //! Deliberately a few at once, so that sign-ups go on. Invariants: a row is begun once; a row that fails
 //! says why and stops no other.
 
+use std::time::Duration;
+
 use adapters::secret_store::SecretSubject;
 use contract::secret::SecretRef;
 use contract::{Code, OperationId};
@@ -22,6 +24,8 @@ use crate::tenants::intake::{self, NewSignup};
 
 /// Tenants that are made at once.
 const AT_ONCE: u64 = 8;
+/// How long hashing one password may take, with the wait for its turn.
+const HASHING: Duration = Duration::from_secs(60);
 
 /// The rows until they are recorded, then how many stand where.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,6 +120,8 @@ async fn begin_rows(
     parent: OperationId,
     room: u64,
 ) -> Result<u64, Stop> {
+    // Passwords are hashed in between, in one queue with those of sign-ups.
+    kit::db::may_idle(&mut *connection, HASHING).await?;
     // One more than there is room for shows whether any is left.
     let limit = i64::try_from(room + 1).unwrap_or(i64::MAX);
     let rows = store::pending(&mut *connection, parent, limit).await?;

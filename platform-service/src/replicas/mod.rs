@@ -9,6 +9,7 @@ pub(crate) mod silence;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use contract::internal::{Heartbeat, HeartbeatAnswer, OwnedSchema, ReplicaPhase};
@@ -17,7 +18,10 @@ use kit::auth::service::ServiceCaller;
 use kit::error::{Problem, Result};
 use kit::extract::Json;
 use sqlx::PgConnection;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
 
 use crate::feed;
 use crate::platform::Platform;
@@ -26,6 +30,9 @@ use shares::{Share, grants};
 /// A service has at most this many owners.
 const MAX_OWNERS: usize = 100;
 const MAX_URL_BYTES: usize = 300;
+/// How long a heartbeat waits for its turn at the shares; together with the lock's [`store::wait_briefly`] less
+/// than a replica waits for its answer.
+const TURN: Duration = Duration::from_secs(2);
 /// PostgreSQL keeps this much of an application's name.
 const APPLICATION_NAME_BYTES: usize = 63;
 
@@ -113,25 +120,12 @@ pub(crate) async fn heartbeat(
 ) -> Result<Json<HeartbeatAnswer>> {
     check(&heartbeat)?;
     let timing = &platform.settings.replicas;
-    let mut transaction = platform.registry.begin().await?;
-    let mut claims = Claims::Settled;
+    // By itself, so that a replica lives also where its share has to wait.
+    let epoch = register(&platform, &heartbeat).await?;
     let shares = match heartbeat.phase {
-        ReplicaPhase::Gone => {
-            store::delete(&mut transaction, heartbeat.replica).await?;
-            BTreeMap::new()
-        }
-        ReplicaPhase::Serving => {
-            store::register(&mut transaction, &heartbeat, timing.silent_after.get()).await?;
-            claims = claim_owners(&mut transaction, &heartbeat).await?;
-            share(&mut transaction, &heartbeat).await?
-        }
+        ReplicaPhase::Gone => BTreeMap::new(),
+        ReplicaPhase::Serving => platform.sharing.share(&platform, &heartbeat).await?,
     };
-    let epoch = feed::store::epoch(&mut transaction).await?;
-    transaction.commit().await?;
-    if claims == Claims::New {
-        // New schemas want a new template.
-        platform.clusters.nudge();
-    }
     let interval = timing.heartbeat_every.get().as_millis();
     Ok(Json(HeartbeatAnswer {
         epoch,
@@ -143,6 +137,30 @@ pub(crate) async fn heartbeat(
 
 pub(crate) fn internal_router() -> OpenApiRouter<Platform> {
     kit::operations!(heartbeat)
+}
+
+/// Writes that a replica lives and what it owns, or that it is gone; gives the feed's epoch.
+async fn register(platform: &Platform, heartbeat: &Heartbeat) -> Result<Uuid> {
+    let silent_after = platform.settings.replicas.silent_after.get();
+    let mut transaction = platform.registry.begin().await?;
+    store::wait_briefly(&mut transaction).await?;
+    let claims = match heartbeat.phase {
+        ReplicaPhase::Gone => {
+            store::delete(&mut transaction, heartbeat.replica).await?;
+            Claims::Settled
+        }
+        ReplicaPhase::Serving => {
+            store::register(&mut transaction, heartbeat, silent_after).await?;
+            claim_owners(&mut transaction, heartbeat).await?
+        }
+    };
+    let epoch = feed::store::epoch(&mut transaction).await?;
+    transaction.commit().await?;
+    if claims == Claims::New {
+        // New schemas want a new template.
+        platform.clusters.nudge();
+    }
+    Ok(epoch)
 }
 
 fn check(heartbeat: &Heartbeat) -> Result<()> {
@@ -214,6 +232,27 @@ async fn claim_owners(connection: &mut PgConnection, heartbeat: &Heartbeat) -> R
         store::set_owner(connection, &heartbeat.service, schema).await?;
     }
     Ok(Claims::New)
+}
+
+/// The turns of this process at the shares. However many replicas speak while somebody holds the shares' lock,
+/// only one connection waits for it: the others are left to the work.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing(Mutex<()>);
+
+impl Sharing {
+    async fn share(
+        &self,
+        platform: &Platform,
+        heartbeat: &Heartbeat,
+    ) -> Result<BTreeMap<ClusterName, u32>> {
+        let turn = timeout(TURN, self.0.lock()).await;
+        let _turn = turn.map_err(|_| Problem::new(Code::Overloaded))?;
+        let mut transaction = platform.registry.begin().await?;
+        store::wait_briefly(&mut transaction).await?;
+        let shares = share(&mut transaction, heartbeat).await?;
+        transaction.commit().await?;
+        Ok(shares)
+    }
 }
 
 /// Confirms what the replica keeps to and grants all replicas anew.

@@ -21,6 +21,14 @@ const OWNERS_LOCK: i64 = 0x6f77_6e65_7273;
 /// Serialises the sharing of budgets: an arbitrary number, too.
 const SHARES_LOCK: i64 = 0x7368_6172_6573;
 
+/// Until the transaction ends a lock is waited for as long as a heartbeat has time.
+pub(crate) async fn wait_briefly(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("set local lock_timeout = '2s'")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Stores that a replica lives, and what it says.
 pub(crate) async fn register(
     connection: &mut PgConnection,

@@ -208,7 +208,7 @@ impl Stage {
                 ("operators.first_key", self.keys.operator.expose()),
                 ("signup.per_address", "1000000/1s"),
                 ("signup.overall", "1000000/1s"),
-                ("signup.wait", "30s"),
+                ("signup.wait", "25s"),
                 ("stock.level", &stock.to_string()),
                 ("objects.folder", &self.objects.path().to_string_lossy()),
                 ("tools.bin_dir", &self.programs.to_string_lossy()),
