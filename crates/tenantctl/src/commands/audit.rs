@@ -9,17 +9,19 @@ use time::OffsetDateTime;
 use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Column, plain, time};
+use crate::output::{columns, plain, time};
 use crate::values;
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    time("at", "/at"),
-    plain("who", "/actor_name").or("/actor"),
-    plain("action", "/action"),
-    plain("tenant", "/tenant"),
-    plain("detail", "/detail"),
-];
+columns! {
+    const COLUMNS: "AuditEntry" = [
+        plain("id", "/id"),
+        time("at", "/at"),
+        plain("who", "/actor_name").or("/actor"),
+        plain("action", "/action"),
+        plain("tenant", "/tenant"),
+        plain("detail", "/detail"),
+    ];
+}
 
 /// What can be done with the audit.
 #[derive(Debug, Subcommand)]

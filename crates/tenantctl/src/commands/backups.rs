@@ -22,47 +22,49 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
-use crate::output::{Column, bytes, plain, state, time};
+use crate::output::{bytes, columns, plain, state, time};
 use crate::values;
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("tenant", "/tenant"),
-    plain("kind", "/kind"),
-    state("state", "/state"),
-    bytes("size", "/size_bytes"),
-    plain("rows", "/rows"),
-    plain("key", "/encryption"),
-    time("made", "/created_at"),
-    time("verified", "/verified_at"),
-    time("expires", "/expires_at"),
-];
+columns! {
+    const COLUMNS: "BackupView" = [
+        plain("id", "/id"),
+        plain("tenant", "/tenant"),
+        plain("kind", "/kind"),
+        state("state", "/state"),
+        bytes("size", "/size_bytes"),
+        plain("rows", "/rows"),
+        plain("key", "/encryption"),
+        time("made", "/created_at"),
+        time("verified", "/verified_at"),
+        time("expires", "/expires_at"),
+    ];
 
-const FIELDS: &[Column<'_>] = &[
-    plain("backup", "/id"),
-    plain("tenant", "/tenant"),
-    plain("kind", "/kind"),
-    state("state", "/state"),
-    plain("encryption", "/encryption"),
-    bytes("size", "/size_bytes"),
-    plain("sha256", "/sha256"),
-    plain("tables", "/tables"),
-    plain("rows", "/rows"),
-    plain("schemas", "/schema_versions"),
-    plain("server", "/server_version"),
-    plain("of copy", "/copy"),
-    time("asked for", "/created_at"),
-    time("complete", "/finished_at"),
-    time("verified", "/verified_at"),
-    time("expires", "/expires_at"),
-];
+    const FIELDS: "BackupView" = [
+        plain("backup", "/id"),
+        plain("tenant", "/tenant"),
+        plain("kind", "/kind"),
+        state("state", "/state"),
+        plain("encryption", "/encryption"),
+        bytes("size", "/size_bytes"),
+        plain("sha256", "/sha256"),
+        plain("tables", "/tables"),
+        plain("rows", "/rows"),
+        plain("schemas", "/schema_versions"),
+        plain("server", "/server_version"),
+        plain("of copy", "/copy"),
+        time("asked for", "/created_at"),
+        time("complete", "/finished_at"),
+        time("verified", "/verified_at"),
+        time("expires", "/expires_at"),
+    ];
 
-const SCHEDULE: &[Column<'_>] = &[
-    plain("minutes between two", "/every_minutes"),
-    plain("kept of a tenant", "/keep"),
-    plain("kept for days", "/keep_days"),
-    plain("encryption", "/encryption"),
-];
+    const SCHEDULE: "BackupSchedule" = [
+        plain("minutes between two", "/every_minutes"),
+        plain("kept of a tenant", "/keep"),
+        plain("kept for days", "/keep_days"),
+        plain("encryption", "/encryption"),
+    ];
+}
 
 /// What can be done with backups.
 #[derive(Debug, Subcommand)]

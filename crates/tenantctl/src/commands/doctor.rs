@@ -10,14 +10,16 @@ use serde_json::Value;
 use crate::api::Query;
 use crate::context::Context;
 use crate::failure::{Failure, text};
-use crate::output::{Column, Format, plain, state};
+use crate::output::{Format, columns, plain, state};
 
-const COLUMNS: &[Column<'_>] = &[
-    state("verdict", "/verdict"),
-    plain("where", "/place"),
-    plain("check", "/check"),
-    plain("found", "/found"),
-];
+columns! {
+    const COLUMNS: "Diagnosis" = [
+        state("verdict", "/verdict"),
+        plain("where", "/place"),
+        plain("check", "/check"),
+        plain("found", "/found"),
+    ];
+}
 
 /// Check the platform and every cluster, and say what mends what is wrong.
 #[derive(Debug, Args)]

@@ -12,27 +12,32 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, Format, plain, state};
+use crate::output::{Format, columns, plain, state};
 
-const FIELDS: &[Column<'_>] = &[
-    plain("compared", "/compared"),
-    plain("differing", "/differing"),
-    plain("not looked at", "/unreachable"),
-    plain("not listed", "/unlisted"),
-];
+columns! {
+    const FIELDS: "DriftReport" = [
+        plain("compared", "/compared"),
+        plain("differing", "/differing"),
+        plain("not looked at", "/unreachable"),
+        plain("not listed", "/unlisted"),
+    ];
 
-const NOT_COMPARED: &[Column<'_>] = &[plain("tenant", "/tenant"), plain("why", "/reason")];
+    const NOT_COMPARED: "NotCompared" = [
+        plain("tenant", "/tenant"),
+        plain("why", "/reason"),
+    ];
 
-const FINDINGS: &[Column<'_>] = &[
-    plain("tenant", "/tenant"),
-    plain("object", "/object"),
-    state("difference", "/difference"),
-    state("repair", "/repair"),
-    plain("expected", "/expected"),
-    plain("found", "/found"),
-    plain("why", "/reason"),
-    plain("mend", "/mend"),
-];
+    const FINDINGS: "DriftFinding" = [
+        plain("tenant", "/tenant"),
+        plain("object", "/object"),
+        state("difference", "/difference"),
+        state("repair", "/repair"),
+        plain("expected", "/expected"),
+        plain("found", "/found"),
+        plain("why", "/reason"),
+        plain("mend", "/mend"),
+    ];
+}
 
 /// Compare tenants' schemas with what the migrations of their versions make, and mend what differs.
 #[derive(Debug, Args)]

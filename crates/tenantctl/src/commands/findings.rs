@@ -12,30 +12,32 @@ use crate::api::{Query, encoded};
 use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
-use crate::output::{Column, bytes, plain, time};
+use crate::output::{bytes, columns, plain, time};
 use crate::values;
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("detail", "/detail"),
-    plain("kept", "/kept"),
-    time("first seen", "/first_seen_at"),
-    time("last seen", "/last_seen_at"),
-    time("removed after", "/removed_after"),
-];
+columns! {
+    const COLUMNS: "FindingView" = [
+        plain("id", "/id"),
+        plain("detail", "/detail"),
+        plain("kept", "/kept"),
+        time("first seen", "/first_seen_at"),
+        time("last seen", "/last_seen_at"),
+        time("removed after", "/removed_after"),
+    ];
 
-const REPORT: &[Column<'_>] = &[
-    plain("found", "/found"),
-    plain("removed", "/removed"),
-    plain("failed", "/failed"),
-];
+    const REPORT: "SweepReport" = [
+        plain("found", "/found"),
+        plain("removed", "/removed"),
+        plain("failed", "/failed"),
+    ];
 
-const REMOVED: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("detail", "/detail"),
-    plain("marker", "/marker"),
-    bytes("size", "/size_bytes"),
-];
+    const REMOVED: "RemovedFinding" = [
+        plain("id", "/id"),
+        plain("detail", "/detail"),
+        plain("marker", "/marker"),
+        bytes("size", "/size_bytes"),
+    ];
+}
 
 /// What can be done with finds.
 #[derive(Debug, Subcommand)]

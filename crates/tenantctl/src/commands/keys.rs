@@ -17,32 +17,34 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
-use crate::output::{Column, Format, plain, state, time};
+use crate::output::{Format, columns, plain, state, time};
 use crate::values;
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("name", "/name"),
-    plain("scopes", "/scopes"),
-    time("created", "/created_at"),
-    time("last used", "/last_used_at"),
-    time("expires", "/expires_at"),
-    time("revoked", "/revoked_at"),
-];
+columns! {
+    const COLUMNS: "OperatorKeyView" = [
+        plain("id", "/id"),
+        plain("name", "/name"),
+        plain("scopes", "/scopes"),
+        time("created", "/created_at"),
+        time("last used", "/last_used_at"),
+        time("expires", "/expires_at"),
+        time("revoked", "/revoked_at"),
+    ];
 
-const SIGNING: &[Column<'_>] = &[
-    plain("signing key", "/kid"),
-    state("state", "/state"),
-    time("signs from", "/signs_from"),
-    time("good until", "/verifies_until"),
-];
+    const SIGNING: "SigningKeyView" = [
+        plain("signing key", "/kid"),
+        state("state", "/state"),
+        time("signs from", "/signs_from"),
+        time("good until", "/verifies_until"),
+    ];
 
-const SEALING: &[Column<'_>] = &[
-    plain("sealing key", "/id"),
-    state("state", "/state"),
-    plain("secrets", "/secrets"),
-    time("known since", "/known_since"),
-];
+    const SEALING: "SealingKeyView" = [
+        plain("sealing key", "/id"),
+        state("state", "/state"),
+        plain("secrets", "/secrets"),
+        time("known since", "/known_since"),
+    ];
+}
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::output::{Column, plain};
 use crate::profile::{self, Profile, Profiles};
 
+/// What is shown of a profile, which no server knows.
 const COLUMNS: &[Column<'_>] = &[
     plain("name", "/name"),
     plain("current", "/current"),

@@ -14,40 +14,42 @@ use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, Format, plain, state, time};
+use crate::output::{Column, Format, columns, plain, state, time};
 use crate::values;
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("kind", "/kind"),
-    plain("about", "/tenant").or("/cluster"),
-    state("state", "/state"),
-    plain("step", "/step"),
-    plain("done", "/progress/done"),
-    plain("of", "/progress/total"),
-    time("began", "/created_at"),
-    time("over", "/finished_at"),
-];
+columns! {
+    const COLUMNS: "OperationSummary" = [
+        plain("id", "/id"),
+        plain("kind", "/kind"),
+        plain("about", "/tenant").or("/cluster"),
+        state("state", "/state"),
+        plain("step", "/step"),
+        plain("done", "/progress/done"),
+        plain("of", "/progress/total"),
+        time("began", "/created_at"),
+        time("over", "/finished_at"),
+    ];
 
-/// What is shown of one operation.
-pub(crate) const FIELDS: &[Column<'_>] = &[
-    plain("operation", "/id"),
-    plain("kind", "/kind"),
-    plain("tenant", "/tenant"),
-    plain("cluster", "/cluster"),
-    plain("part of", "/parent"),
-    state("state", "/state"),
-    plain("step", "/step"),
-    plain("done", "/progress/done"),
-    plain("of", "/progress/total"),
-    plain("counts", "/progress/unit"),
-    plain("note", "/progress/note"),
-    plain("failure", "/failure/code"),
-    plain("why", "/failure/detail"),
-    plain("result", "/result"),
-    time("began", "/created_at"),
-    time("over", "/finished_at"),
-];
+    /// What is shown of one operation.
+    pub(crate) const FIELDS: "OperationView" = [
+        plain("operation", "/id"),
+        plain("kind", "/kind"),
+        plain("tenant", "/tenant"),
+        plain("cluster", "/cluster"),
+        plain("part of", "/parent"),
+        state("state", "/state"),
+        plain("step", "/step"),
+        plain("done", "/progress/done"),
+        plain("of", "/progress/total"),
+        plain("counts", "/progress/unit"),
+        plain("note", "/progress/note"),
+        plain("failure", "/failure/code"),
+        plain("why", "/failure/detail"),
+        plain("result", "/result"),
+        time("began", "/created_at"),
+        time("over", "/finished_at"),
+    ];
+}
 
 /// The same for who shows what came of it apart.
 pub(crate) fn fields_but_result() -> Vec<Column<'static>> {
@@ -55,29 +57,31 @@ pub(crate) fn fields_but_result() -> Vec<Column<'static>> {
     fields.filter(|field| !field.shows("/result")).collect()
 }
 
-/// What a restore changes.
+/// What a restore changes: a part of its result, which no schema describes.
 const CHANGES: &[Column<'_>] = &[
     plain("table", "/table"),
     plain("rows now", "/rows_now"),
     plain("rows then", "/rows_then"),
 ];
 
-const LOG: &[Column<'_>] = &[
-    time("at", "/at"),
-    plain("step", "/step"),
-    plain("event", "/event"),
-    plain("detail", "/detail"),
-];
+columns! {
+    const LOG: "LogLine" = [
+        time("at", "/at"),
+        plain("step", "/step"),
+        plain("event", "/event"),
+        plain("detail", "/detail"),
+    ];
 
-/// What is shown of a row of a file of tenants.
-pub(crate) const ROWS: &[Column<'_>] = &[
-    plain("row", "/number"),
-    state("state", "/state"),
-    plain("tenant", "/tenant"),
-    plain("operation", "/operation"),
-    plain("failure", "/failure/code"),
-    plain("why", "/failure/detail"),
-];
+    /// What is shown of a row of a file of tenants.
+    pub(crate) const ROWS: "BulkRowView" = [
+        plain("row", "/number"),
+        state("state", "/state"),
+        plain("tenant", "/tenant"),
+        plain("operation", "/operation"),
+        plain("failure", "/failure/code"),
+        plain("why", "/failure/detail"),
+    ];
+}
 
 /// What can be done with operations.
 #[derive(Debug, Subcommand)]

@@ -8,18 +8,20 @@ use clap::Subcommand;
 use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Column, plain, time};
+use crate::output::{columns, plain, time};
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("service", "/service"),
-    plain("address", "/internal_url"),
-    plain("live", "/live"),
-    plain("acted on change", "/acknowledged"),
-    plain("of", "/newest_change"),
-    plain("brings", "/owns"),
-    time("last seen", "/last_seen_at"),
-];
+columns! {
+    const COLUMNS: "ReplicaView" = [
+        plain("id", "/id"),
+        plain("service", "/service"),
+        plain("address", "/internal_url"),
+        plain("live", "/live"),
+        plain("acted on change", "/acknowledged"),
+        plain("of", "/newest_change"),
+        plain("brings", "/owns"),
+        time("last seen", "/last_seen_at"),
+    ];
+}
 
 /// What can be done with replicas.
 #[derive(Debug, Subcommand)]

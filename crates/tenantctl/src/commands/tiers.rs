@@ -12,17 +12,19 @@ use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, plain};
+use crate::output::{columns, plain};
 
-const COLUMNS: &[Column<'_>] = &[
-    plain("name", "/name"),
-    plain("title", "/title"),
-    plain("weight", "/weight"),
-    plain("limits", "/limits"),
-    plain("features", "/features"),
-    plain("retention days", "/retention_days"),
-    plain("self-service", "/self_service"),
-];
+columns! {
+    const COLUMNS: "TierView" = [
+        plain("name", "/name"),
+        plain("title", "/title"),
+        plain("weight", "/weight"),
+        plain("limits", "/limits"),
+        plain("features", "/features"),
+        plain("retention days", "/retention_days"),
+        plain("self-service", "/self_service"),
+    ];
+}
 
 /// What can be done with tiers.
 #[derive(Debug, Subcommand)]

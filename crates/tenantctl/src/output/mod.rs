@@ -3,6 +3,9 @@
 //! Deliberately one description of a thing, as columns over its JSON, for lists and single things.
 //! Invariants: stdout carries data alone; colours and bars appear on a terminal only.
 
+mod columns;
+#[cfg(test)]
+pub(crate) mod described;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -11,6 +14,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+pub(crate) use columns::{Column, bytes, columns, plain, state, time};
 
 /// The form of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -29,69 +33,6 @@ pub(crate) enum Format {
 pub(crate) enum Paint {
     Coloured,
     Plain,
-}
-
-/// How a value is shown to people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Show {
-    Plain,
-    Time,
-    Bytes,
-    /// Coloured by whether it is good.
-    State,
-}
-
-/// A part of a thing that is shown.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Column<'a> {
-    title: &'a str,
-    /// JSON pointer.
-    pointer: &'a str,
-    /// Where it is looked for when there is nothing at the first place.
-    other: Option<&'a str>,
-    show: Show,
-}
-
-impl<'a> Column<'a> {
-    /// Whether it shows what this JSON pointer points to.
-    pub(crate) fn shows(&self, pointer: &str) -> bool {
-        self.pointer == pointer
-    }
-
-    const fn new(title: &'a str, pointer: &'a str, show: Show) -> Self {
-        Self {
-            title,
-            pointer,
-            other: None,
-            show,
-        }
-    }
-
-    /// Looked for there too.
-    pub(crate) const fn or(mut self, pointer: &'a str) -> Self {
-        self.other = Some(pointer);
-        self
-    }
-}
-
-/// A value as it is.
-pub(crate) const fn plain<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
-    Column::new(title, pointer, Show::Plain)
-}
-
-/// A time.
-pub(crate) const fn time<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
-    Column::new(title, pointer, Show::Time)
-}
-
-/// A size in bytes.
-pub(crate) const fn bytes<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
-    Column::new(title, pointer, Show::Bytes)
-}
-
-/// A state, status or verdict.
-pub(crate) const fn state<'a>(title: &'a str, pointer: &'a str) -> Column<'a> {
-    Column::new(title, pointer, Show::State)
 }
 
 /// Where results and messages go.

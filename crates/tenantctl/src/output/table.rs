@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Column, Paint, Show};
+use super::columns::Show;
+use super::{Column, Paint};
 
 const NOTHING: &str = "-";
 /// As long as a tenant's id.

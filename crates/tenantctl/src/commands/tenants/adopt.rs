@@ -10,30 +10,33 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::owner::{Chosen, OwnerPassword};
+use super::owner::{Chosen, OwnerPassword, PASSWORD};
 use crate::api::Query;
 use crate::commands::operations;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
-use crate::output::{Column, plain, state};
+use crate::output::{Column, columns, plain, state};
 
 const PATH: &str = "/v1/tenants/adopt";
 
-const PREVIEW: &[Column<'_>] = &[
-    plain("tenant", "/tenant"),
-    plain("cluster", "/cluster"),
-    plain("database", "/database"),
-    plain("bytes", "/size_bytes"),
-    plain("can be adopted", "/adoptable"),
-];
+columns! {
+    const PREVIEW: "AdoptionPreview" = [
+        plain("tenant", "/tenant"),
+        plain("cluster", "/cluster"),
+        plain("database", "/database"),
+        plain("bytes", "/size_bytes"),
+        plain("can be adopted", "/adoptable"),
+    ];
 
-const CHECKS: &[Column<'_>] = &[
-    plain("check", "/check"),
-    state("outcome", "/outcome"),
-    plain("detail", "/detail"),
-];
+    const CHECKS: "AdoptionCheck" = [
+        plain("check", "/check"),
+        state("outcome", "/outcome"),
+        plain("detail", "/detail"),
+    ];
+}
 
+/// Texts, each on a line.
 const LINES: &[Column<'_>] = &[plain("", "/line")];
 
 /// A database that becomes a tenant.
@@ -135,7 +138,7 @@ impl Adopt {
             unseen.show_in(&mut view);
         }
         let mut fields = operations::FIELDS.to_vec();
-        fields.push(plain("password", "/password"));
+        fields.push(PASSWORD);
         context.out.item(&fields, &view)?;
         follow::say_how_to_follow(context, &view);
         Ok(())

@@ -13,7 +13,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::owner::{Chosen, OwnerPassword};
+use super::owner::{Chosen, OwnerPassword, PASSWORD};
 use super::{Named, path};
 use crate::api::Query;
 use crate::commands::operations;
@@ -21,37 +21,39 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, plain, time};
+use crate::output::{columns, plain, time};
 use crate::values;
 
-const CERTIFICATE: &[Column<'_>] = &[
-    plain("certificate", "/id"),
-    plain("tenant", "/tenant"),
-    time("issued", "/issued_at"),
-    plain("destroyed", "/body"),
-    plain("signature", "/signature"),
-    plain("public key", "/public_key"),
-];
+columns! {
+    const CERTIFICATE: "CertificateView" = [
+        plain("certificate", "/id"),
+        plain("tenant", "/tenant"),
+        time("issued", "/issued_at"),
+        plain("destroyed", "/body"),
+        plain("signature", "/signature"),
+        plain("public key", "/public_key"),
+    ];
 
-const PREVIEW: &[Column<'_>] = &[
-    plain("tenant", "/tenant"),
-    plain("database and role become", "/kept_name"),
-    plain("can be restored for days", "/retention_days"),
-];
+    const PREVIEW: "DeletePreview" = [
+        plain("tenant", "/tenant"),
+        plain("database and role become", "/kept_name"),
+        plain("can be restored for days", "/retention_days"),
+    ];
 
-const DOOMED: &[Column<'_>] = &[
-    plain("tenant", "/tenant"),
-    time("retained until", "/retained_until"),
-    plain("secrets", "/secrets"),
-    plain("objects", "/objects/count"),
-    plain("their bytes", "/objects/size_bytes"),
-];
+    const DOOMED: "PurgePreview" = [
+        plain("tenant", "/tenant"),
+        time("retained until", "/retained_until"),
+        plain("secrets", "/secrets"),
+        plain("objects", "/objects/count"),
+        plain("their bytes", "/objects/size_bytes"),
+    ];
 
-const DATABASES: &[Column<'_>] = &[
-    plain("cluster", "/cluster"),
-    plain("database and role", "/name"),
-    plain("bytes", "/size_bytes"),
-];
+    const DATABASES: "DoomedDatabase" = [
+        plain("cluster", "/cluster"),
+        plain("database and role", "/name"),
+        plain("bytes", "/size_bytes"),
+    ];
+}
 
 /// Holds a tenant back.
 #[derive(Debug, Args)]
@@ -266,7 +268,7 @@ impl Transfer {
         let mut view = unseen.followed(begun.followed(context, &path, &body).await)?;
         unseen.show_in(&mut view);
         let mut fields = operations::FIELDS.to_vec();
-        fields.push(plain("password", "/password"));
+        fields.push(PASSWORD);
         context.out.item(&fields, &view)?;
         follow::say_how_to_follow(context, &view);
         Ok(())

@@ -1,88 +1,27 @@
-//! Tenants: list, show, create, update; their life and their data have files of their own.
+//! Tenants: the commands on them; what each does has a file of its own.
 //!
-//! Deliberately never a password as an argument. Invariant: a change names the generation that was
-//! read, so that nobody's change is lost.
+//! Deliberately never a password as an argument. Invariant: what a command does to a tenant is said in its
+//! help, with an example.
 
 pub(crate) mod adopt;
+mod create;
 pub(crate) mod data;
+pub(crate) mod files;
 pub(crate) mod life;
+mod list;
+pub(crate) mod moves;
 mod owner;
+mod propose;
+mod show;
+mod update;
 
 use clap::{Args, Subcommand};
-use contract::operator::fleet::SchemaAge;
-use contract::{ClusterName, Code, Slug, TenantId, TenantStatus};
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use contract::TenantId;
 
-use crate::api::Query;
 use crate::context::Context;
-use crate::failure::{Failure, text};
-use crate::follow;
-use crate::output::{Column, plain, state, time};
+use crate::failure::Failure;
 use crate::values;
-use owner::OwnerPassword;
-
-const COLUMNS: &[Column<'_>] = &[
-    plain("id", "/id"),
-    plain("slug", "/slug"),
-    state("status", "/status"),
-    plain("tier", "/tier"),
-    plain("region", "/region"),
-    plain("cluster", "/cluster"),
-    plain("company", "/company"),
-    time("created", "/created_at"),
-];
-
-/// What is shown of one tenant.
-const FIELDS: &[Column<'_>] = &[
-    plain("tenant", "/id"),
-    plain("slug", "/slug"),
-    plain("company", "/company"),
-    plain("contact", "/contact_email"),
-    state("status", "/status"),
-    plain("wall", "/suspension/wall").or("/wall"),
-    plain("reason", "/suspension/reason").or("/suspended_reason"),
-    time("until", "/suspension/until").or("/suspended_until"),
-    time("held until", "/hold/until").or("/held_until"),
-    time("deleted", "/deleted_at"),
-    time("purged after", "/purge_after"),
-    time("purged", "/purged_at"),
-    plain("tier", "/tier"),
-    plain("overrides", "/overrides"),
-    plain("labels", "/labels"),
-    plain("region", "/region"),
-    plain("time zone", "/time_zone"),
-    plain("cluster", "/cluster"),
-    plain("copy", "/copy"),
-    plain("generation", "/generation"),
-    plain("schemas", "/schema_versions"),
-    time("created", "/created_at"),
-    time("activated", "/activated_at"),
-    time("changed", "/updated_at"),
-];
-
-const FAILURES: &[Column<'_>] = &[
-    plain("schema", "/owner"),
-    plain("migration", "/migration"),
-    plain("sqlstate", "/sqlstate"),
-    plain("times", "/failures"),
-    time("last", "/last_at"),
-    plain("message", "/message"),
-    plain("statement", "/statement"),
-];
-
-const MADE: &[Column<'_>] = &[
-    plain("tenant", "/id"),
-    plain("slug", "/slug"),
-    state("status", "/status"),
-    plain("api", "/api_url"),
-    plain("owner", "/login/body/email"),
-];
-
-/// How many tenants are looked at for a name that comes close.
-const LOOKED_AT: usize = 500;
-/// How far a name may be off.
-const FARTHEST: usize = 3;
+pub(crate) use propose::propose;
 
 /// What can be done with tenants.
 #[derive(Debug, Subcommand)]
@@ -92,7 +31,7 @@ pub(crate) enum Command {
   tenantctl tenants list --status suspended
   tenantctl tenants list --behind --label disk=nvme
   tenantctl tenants list --text acme --limit 0 -o ndjson")]
-    List(List),
+    List(list::List),
     /// Show a tenant, with the migrations that fail in its database.
     #[command(after_help = "Examples:
   tenantctl tenants show t_acme
@@ -104,7 +43,7 @@ pub(crate) enum Command {
   tenantctl tenants create --company 'Acme Corp' --slug acme --email ada@acme.example --tier premium --password-stdin < password
 
 The owner's password comes from TENANTCTL_OWNER_PASSWORD, a file or stdin, or is typed.")]
-    Create(Create),
+    Create(create::Create),
     /// Make a tenant of a database that is on a cluster already; its data stays as it is.
     #[command(after_help = "Examples:
   tenantctl tenants adopt legacy_acme --cluster main --company 'Acme Corp' --owner-email ada@acme.example --generate-password --dry-run
@@ -121,7 +60,7 @@ as it was found.")]
   tenantctl tenants update t_acme --company 'Acme Holding' --contact it@acme.example
   tenantctl tenants update t_acme --label disk=nvme
   tenantctl tenants update t_acme --overrides '{\"limits\": {\"users\": 75}}'")]
-    Update(Update),
+    Update(update::Update),
     /// Hold a tenant back: nobody gets in, or everybody may only read.
     #[command(after_help = "Examples:
   tenantctl tenants suspend t_acme --reason 'The invoice of May is open.'
@@ -176,7 +115,7 @@ Somebody who has no account in the tenant yet needs a first password; who has on
   tenantctl tenants move t_acme --to second --dry-run
   tenantctl tenants move t_acme --to second
   tenantctl tenants move t_acme --by replicate --no-wait")]
-    Move(data::Move),
+    Move(moves::Move),
     /// Back a tenant up, now.
     #[command(after_help = "Examples:
   tenantctl tenants backup t_acme
@@ -204,19 +143,19 @@ A copy of a backup: `tenantctl backups restore --to-new`.")]
 
 The platform keeps the archive for some days (`tenantctl backups list`); `tenantctl backups fetch` fetches
 it again.")]
-    Export(data::Export),
+    Export(files::Export),
     /// Make a tenant of an archive.
     #[command(after_help = "Examples:
   tenantctl tenants import acme.tar
   tenantctl tenants import acme.tar --slug acme-two --tier premium")]
-    Import(data::Import),
+    Import(files::Import),
     /// Make many tenants from a file, with a report per row.
     #[command(after_help = "Examples:
   tenantctl tenants bulk tenants.csv
   tenantctl tenants bulk tenants.ndjson -o ndjson
 
 The first line of a CSV names the columns: company,slug,email,password,tier,region,time_zone,labels (disk=nvme rack=7).")]
-    Bulk(data::Bulk),
+    Bulk(files::Bulk),
 }
 
 /// One tenant.
@@ -225,108 +164,6 @@ pub(crate) struct Named {
     /// Its id, such as t_acme; left out for the one of `tenantctl use`.
     #[arg(value_name = "TENANT", value_parser = values::tenant)]
     pub(crate) id: Option<TenantId>,
-}
-
-/// Which tenants.
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// In this state of their life.
-    #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
-    status: Option<TenantStatus>,
-    /// Of this tier.
-    #[arg(long)]
-    tier: Option<String>,
-    /// On this cluster.
-    #[arg(long)]
-    cluster: Option<ClusterName>,
-    /// In this region.
-    #[arg(long)]
-    region: Option<String>,
-    /// With this in their id, slug, company or contact address.
-    #[arg(long)]
-    text: Option<String>,
-    /// With this label, name=value.
-    #[arg(long, value_name = "LABEL", value_parser = values::label)]
-    label: Option<(String, String)>,
-    /// With schemas that are older than the newest: active and suspended ones, or those of --status.
-    #[arg(long)]
-    behind: bool,
-    /// How many at most; 0 for all.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-}
-
-/// A tenant to be made.
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// The customer's name.
-    #[arg(long)]
-    company: String,
-    /// What people type for it; derived from the company where it is left out.
-    #[arg(long)]
-    slug: Option<Slug>,
-    /// The owner's e-mail address.
-    #[arg(long)]
-    email: String,
-    /// A name of `tenantctl tiers list`.
-    #[arg(long)]
-    tier: Option<String>,
-    /// Where the data must stay.
-    #[arg(long)]
-    region: Option<String>,
-    /// IANA name, such as Europe/Berlin.
-    #[arg(long, value_name = "ZONE")]
-    time_zone: Option<String>,
-    /// A label that its cluster must have, name=value; several times for several.
-    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
-    labels: Vec<(String, String)>,
-    #[command(flatten)]
-    password: OwnerPassword,
-}
-
-/// What to change; what is left out stays.
-#[derive(Debug, Args)]
-pub(crate) struct Update {
-    #[command(flatten)]
-    tenant: Named,
-    #[command(flatten)]
-    change: Change,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-struct Change {
-    /// The customer's name.
-    #[arg(long)]
-    company: Option<String>,
-    /// The address that the platform writes to.
-    #[arg(long, value_name = "EMAIL")]
-    contact: Option<String>,
-    /// A name of `tenantctl tiers list`.
-    #[arg(long)]
-    tier: Option<String>,
-    /// IANA name, such as Europe/Berlin.
-    #[arg(long, value_name = "ZONE")]
-    time_zone: Option<String>,
-    /// What people type for it; the id stays.
-    #[arg(long)]
-    slug: Option<Slug>,
-    /// A label that its cluster must have, name=value; several times for several. Replaces all labels.
-    #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
-    labels: Vec<(String, String)>,
-    /// Takes all labels away.
-    #[arg(long, conflicts_with = "labels")]
-    no_labels: bool,
-    /// Replaces all overrides: a JSON object.
-    #[arg(long, value_name = "JSON", value_parser = object)]
-    overrides: Option<Value>,
-}
-
-fn object(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
-        _ => Err("is a JSON object, such as '{\"limits\": {\"users\": 75}}'".to_owned()),
-    }
 }
 
 impl Command {
@@ -338,7 +175,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(context).await,
-            Self::Show(named) => show(context, &named).await,
+            Self::Show(named) => show::show(context, &named).await,
             Self::Create(create) => create.run(context).await,
             Self::Adopt(adopt) => adopt.run(context).await,
             Self::Update(update) => update.run(context).await,
@@ -364,162 +201,4 @@ impl Command {
 /// The path of a tenant.
 pub(crate) fn path(id: &TenantId) -> String {
     format!("/v1/tenants/{id}")
-}
-
-async fn show(context: &Context, named: &Named) -> Result<(), Failure> {
-    let id = context.tenant(named.id.as_ref())?;
-    let tenant = context.api()?.get(&path(&id), &Query::new()).await?;
-    context.out.item(FIELDS, &tenant)?;
-    let failures = tenant["migration_failures"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    context.out.part("migrations that fail", FAILURES, failures)
-}
-
-impl List {
-    async fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut query = Query::new();
-        query.extend(
-            self.status
-                .map(|status| ("status", status.as_str().to_owned())),
-        );
-        query.extend(self.tier.map(|tier| ("tier", tier)));
-        query.extend(self.cluster.map(|cluster| ("cluster", cluster.to_string())));
-        query.extend(self.region.map(|region| ("region", region)));
-        query.extend(self.text.map(|text| ("text", text)));
-        let label = self.label.map(|(name, value)| format!("{name}={value}"));
-        query.extend(label.map(|label| ("label", label)));
-        let behind = self.behind.then_some(SchemaAge::Behind);
-        query.extend(behind.map(|age| ("schema", age.as_str().to_owned())));
-        context
-            .list(COLUMNS, "/v1/tenants", &query, self.limit)
-            .await
-    }
-}
-
-impl Create {
-    async fn run(self, context: &Context) -> Result<(), Failure> {
-        let api = context.api()?;
-        let password = self.password.read()?;
-        let mut body = json!({
-            "company": self.company, "email": self.email, "password": password.expose(),
-        });
-        let optional = [
-            ("slug", self.slug.map(String::from)),
-            ("tier", self.tier),
-            ("region", self.region),
-            ("time_zone", self.time_zone),
-        ];
-        for (name, value) in optional {
-            if let Some(value) = value {
-                body[name] = value.into();
-            }
-        }
-        if !self.labels.is_empty() {
-            let labels: Map<String, Value> = self
-                .labels
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect();
-            body["labels"] = Value::Object(labels);
-        }
-        let key = Uuid::now_v7();
-        let mut unseen = password.unseen(context);
-        let query: Query = vec![("wait", "none".to_owned())];
-        let (_, mut made) = unseen.sent(api.post("/v1/tenants", &query, &body, key).await)?;
-        if let Ok(operation) = text(&made, "/operation/id").parse() {
-            let view = api.operation(operation).await?;
-            if follow::is_over(&unseen.followed(follow::settled(context, view).await)?) {
-                // The same request again: it makes nothing, and answers with the tenant as it is.
-                (_, made) = api.post("/v1/tenants", &Query::new(), &body, key).await?;
-            }
-        }
-        made = follow::heard(context, made, async |query| {
-            api.post("/v1/tenants", &query, &body, key).await
-        })
-        .await?;
-        // Whoever sees the answer may not need to read the operation by its token: keys can.
-        if let Some(ticket) = made["operation"].as_object_mut() {
-            ticket.remove("token");
-        }
-        unseen.show_in(&mut made);
-        let mut fields = MADE.to_vec();
-        fields.push(plain("operation", "/operation/id"));
-        fields.push(plain("password", "/password"));
-        context.out.item(&fields, &made)
-    }
-}
-
-impl Update {
-    async fn run(self, context: &Context) -> Result<(), Failure> {
-        let id = context.tenant(self.tenant.id.as_ref())?;
-        let body = self.change.body();
-        let api = context.api()?;
-        let (_, etag) = api.tagged(&path(&id)).await?;
-        follow::patched(context, &path(&id), Some(&etag), &body, FIELDS).await
-    }
-}
-
-impl Change {
-    fn body(self) -> Value {
-        let texts = [
-            ("company", self.company),
-            ("contact_email", self.contact),
-            ("tier", self.tier),
-            ("time_zone", self.time_zone),
-            ("slug", self.slug.map(String::from)),
-        ];
-        let mut body: Map<String, Value> = texts
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
-            .collect();
-        body.extend(
-            self.overrides
-                .map(|overrides| ("overrides".to_owned(), overrides)),
-        );
-        if self.no_labels || !self.labels.is_empty() {
-            let labels: Map<String, Value> = self
-                .labels
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect();
-            body.insert("labels".to_owned(), Value::Object(labels));
-        }
-        Value::Object(body)
-    }
-}
-
-/// Adds to the refusal of an unknown tenant those whose ids come close.
-pub(crate) async fn propose(context: &Context, failure: Failure) -> Failure {
-    let Failure::Refused { route, refusal, .. } = &failure else {
-        return failure;
-    };
-    // A detail says that something else of the tenant is missing.
-    if !refusal.is(Code::NotFound) || refusal.detail.is_some() {
-        return failure;
-    }
-    let (Some(wanted), Ok(api)) = (route.tenant(), context.api()) else {
-        return failure;
-    };
-    let Ok(known) = api
-        .items("/v1/tenants", &Query::new(), LOOKED_AT, "/id")
-        .await
-    else {
-        return failure;
-    };
-    let mut close: Vec<(usize, String)> = known
-        .iter()
-        .map(|tenant| text(tenant, "/id"))
-        .map(|id| (strsim::damerau_levenshtein(id, wanted), id.to_owned()))
-        .filter(|(distance, id)| {
-            *distance > 0 && (*distance <= FARTHEST.min(wanted.len() / 3) || id.starts_with(wanted))
-        })
-        .collect();
-    close.sort_unstable();
-    close.truncate(3);
-    Failure::Refused {
-        close: close.into_iter().map(|(_, id)| id).collect(),
-        route: route.clone(),
-        refusal: refusal.clone(),
-    }
 }

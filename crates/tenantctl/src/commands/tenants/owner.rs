@@ -12,6 +12,10 @@ use serde_json::Value;
 use crate::confirm::{Source, secret};
 use crate::context::Context;
 use crate::failure::{Failure, text};
+use crate::output::{Column, plain};
+
+/// Where a password is shown that was made here.
+pub(super) const PASSWORD: Column<'_> = plain("password", "/password");
 
 /// Where the owner's password comes from.
 #[derive(Debug, Args)]

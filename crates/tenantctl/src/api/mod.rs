@@ -1,10 +1,13 @@
-//! The operators' API over HTTP: requests, pages, retries, refusals.
+//! The operators' API over HTTP: a method per kind of request.
 //!
 //! Deliberately without knowledge of what the answers mean. Invariants: every POST carries an
 //! Idempotency-Key that stays the same over its retries; a redirect is never followed, so the key
 //! reaches the server that was named and no other.
 
-use std::collections::VecDeque;
+mod pages;
+mod route;
+mod send;
+
 use std::time::Duration;
 
 use contract::{OperationId, Secret};
@@ -14,74 +17,19 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::failure::{Failure, Refusal};
+use crate::failure::Failure;
+pub(crate) use pages::Rest;
+pub(crate) use route::Route;
+use send::Repeat;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than a service keeps what is idle: a request must not meet the end of its connection.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// The platform answers within its own deadline, which is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const PAGE: usize = 100;
-
-/// What is asked for, for messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-}
-
-impl Route {
-    pub(crate) fn get(path: &str) -> Self {
-        Self::new(Method::GET, path)
-    }
-
-    /// What a method does to a path, whatever its query says.
-    pub(crate) fn new(method: Method, path: &str) -> Self {
-        let path = path.split('?').next().unwrap_or_default().to_owned();
-        Self { method, path }
-    }
-
-    /// The tenant that the path names.
-    pub(crate) fn tenant(&self) -> Option<&str> {
-        let id = self.path.strip_prefix("/v1/tenants/")?;
-        id.split('/').next().filter(|id| id.starts_with("t_"))
-    }
-
-    /// Whether its path ends in one of these words.
-    pub(crate) fn ends_in(&self, words: &[&str]) -> bool {
-        let last = self.path.rsplit('/').next();
-        last.is_some_and(|last| words.contains(&last))
-    }
-}
 
 /// Query parameters.
 pub(crate) type Query = Vec<(&'static str, String)>;
-
-/// Whether a request may be sent again when its answer is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// It has one effect, however often it comes.
-    Safe,
-    /// Only when it was never taken in.
-    Unsent,
-}
-
-/// Some of a list.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) items: Vec<Value>,
-    pub(crate) rest: Rest,
-}
-
-/// Whether a list goes on after what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    None,
-    More,
-}
 
 /// A client of one server with one key.
 #[derive(Debug)]
@@ -135,57 +83,6 @@ impl Api {
             .unwrap_or("*")
             .to_owned();
         Ok((self.json(response).await?, etag))
-    }
-
-    /// Items of a list, page by page, up to `limit`; all where it is 0.
-    pub(crate) async fn items(
-        &self,
-        path: &str,
-        query: &Query,
-        limit: usize,
-        cursor: &str,
-    ) -> Result<Vec<Value>, Failure> {
-        Ok(self.listed(path, query, limit, cursor).await?.items)
-    }
-
-    /// The same, and whether there are more.
-    pub(crate) async fn listed(
-        &self,
-        path: &str,
-        query: &Query,
-        limit: usize,
-        cursor: &str,
-    ) -> Result<Listed, Failure> {
-        let mut found: VecDeque<Value> = VecDeque::new();
-        loop {
-            let wanted = match limit {
-                0 => PAGE,
-                limit => (limit - found.len()).min(PAGE),
-            };
-            let mut query = query.clone();
-            query.push(("limit", wanted.to_string()));
-            if let Some(last) = found.back() {
-                let after = match last.pointer(cursor) {
-                    Some(Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
-                    None => String::new(),
-                };
-                query.push(("starting_after", after));
-            }
-            let mut page = self.get(path, &query).await?;
-            let has_more = page["has_more"].as_bool().unwrap_or(false);
-            let data = match page["data"].take() {
-                Value::Array(data) => data,
-                _ => Vec::new(),
-            };
-            let is_empty = data.is_empty();
-            found.extend(data);
-            if !has_more || is_empty || (limit > 0 && found.len() >= limit) {
-                let items = found.into();
-                let rest = if has_more { Rest::More } else { Rest::None };
-                return Ok(Listed { items, rest });
-            }
-        }
     }
 
     /// A POST that has one effect however often it is sent with this `key`.
@@ -313,58 +210,6 @@ impl Api {
             .bearer_auth(self.key.expose())
     }
 
-    async fn send(
-        &self,
-        route: &Route,
-        request: RequestBuilder,
-        repeat: Repeat,
-    ) -> Result<Response, Failure> {
-        let mut tries = 1;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let last = tries == TRIES;
-            let Some(attempt) = request.try_clone().filter(|_| !last) else {
-                let sent = request.send().await.map_err(|source| self.silent(source));
-                return self.checked(route, sent?).await;
-            };
-            match attempt.send().await {
-                Ok(response) if may_help(&response) && repeat == Repeat::Safe => {
-                    tokio::time::sleep(asked_pause(&response).unwrap_or(pause)).await;
-                }
-                Ok(response) => return self.checked(route, response).await,
-                Err(error) if error.is_connect() && tries >= 2 => return Err(self.silent(error)),
-                Err(error) if error.is_connect() || repeat == Repeat::Safe => {
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => return Err(self.silent(error)),
-            }
-            tries += 1;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn checked(&self, route: &Route, response: Response) -> Result<Response, Failure> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|source| self.silent(source))?;
-        match serde_json::from_slice::<Refusal>(&bytes) {
-            Ok(refusal) if !refusal.code.is_empty() => Err(Failure::Refused {
-                route: route.clone(),
-                refusal: Box::new(Refusal {
-                    status: status.as_u16(),
-                    ..refusal
-                }),
-                close: Vec::new(),
-            }),
-            _ => Err(self.strange(status)),
-        }
-    }
-
     async fn json(&self, response: Response) -> Result<Value, Failure> {
         let status = response.status();
         let bytes = response
@@ -407,18 +252,4 @@ fn asked(path: &str, query: &Query) -> String {
         [] => path.to_owned(),
         parts => format!("{path}?{}", parts.join("&")),
     }
-}
-
-/// Whether the same request may succeed in a moment.
-fn may_help(response: &Response) -> bool {
-    matches!(
-        response.status(),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    )
-}
-
-fn asked_pause(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?;
-    let seconds: u64 = seconds.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
