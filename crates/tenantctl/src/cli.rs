@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::output::{Format, Paint, Reporter};
 use crate::values;
 
-/// Run a fleet of tenants: their life, their data, the servers that hold them.
+/// Operate a fleet of tenants: their life cycle, their data, and the servers that hold it.
 #[derive(Debug, Parser)]
 #[command(
     name = "tenantctl",
@@ -35,22 +35,22 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Begin with:
+Getting started:
   tenantctl login --url http://127.0.0.1:8080
   tenantctl tenants list
 
-The key comes from TENANTCTL_KEY, or from the profile that `login` keeps; it is never an argument.
-Data goes to stdout, everything else to stderr.
+The operator key comes from TENANTCTL_KEY or from the profile that `login` saved. It is never passed as an
+argument. Results go to stdout, everything else to stderr.
 
 Exit codes:
-  0 done   1 failed   2 wrong use   3 not found   4 not allowed   5 conflict   6 not ready in time
+  0 success   1 failure   2 usage error   3 not found   4 not allowed   5 conflict   6 timeout or not ready
   130 interrupted";
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Flags of every command")]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    /// The profile to use instead of the current one.
+    /// Use this profile instead of the current one.
     #[arg(
         long,
         global = true,
@@ -60,22 +60,22 @@ pub(crate) struct Globals {
     )]
     pub(crate) profile: Option<String>,
 
-    /// The address of platform-service, instead of the profile's.
+    /// Use platform-service at this address instead of the profile's.
     #[arg(long, global = true, env = "TENANTCTL_URL", hide_env = true, value_parser = url)]
     pub(crate) url: Option<String>,
 
-    /// The form of the result.
+    /// Output format.
     #[arg(
         short,
         long,
         global = true,
-        value_name = "FORM",
+        value_name = "FORMAT",
         default_value = "table",
         hide_default_value = true
     )]
     pub(crate) output: Format,
 
-    /// Wait for the end of what is begun (the default), or until every replica has heard of it.
+    /// Wait until the operation is done (the default), or until every replica has applied the change.
     #[arg(
         long,
         global = true,
@@ -87,11 +87,11 @@ pub(crate) struct Globals {
     )]
     wait: Option<Wait>,
 
-    /// Begin it and do not wait.
+    /// Start the operation and return at once.
     #[arg(long, global = true)]
     no_wait: bool,
 
-    /// How long to wait; what was begun goes on after it.
+    /// How long to wait. The operation continues after a timeout.
     #[arg(
         long,
         global = true,
@@ -101,11 +101,11 @@ pub(crate) struct Globals {
     )]
     pub(crate) timeout: Duration,
 
-    /// Do not ask before something is destroyed.
+    /// Do not ask for confirmation.
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
 
-    /// No colours; so does the variable NO_COLOR.
+    /// Disable colours. Setting NO_COLOR does the same.
     #[arg(long, global = true)]
     no_color: bool,
 }
@@ -113,9 +113,9 @@ pub(crate) struct Globals {
 /// What `--wait` waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Wait {
-    /// The end of the operation.
+    /// The operation is done.
     Done,
-    /// Its end, and that every replica has heard of it.
+    /// The operation is done, and every replica has applied the change.
     Replicas,
 }
 
@@ -160,45 +160,45 @@ pub(crate) fn url(text: &str) -> Result<String, String> {
     if is_http && has_host && !text.contains(['@', '?', '#', ' ']) {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err("is an address such as https://platform.example.com".to_owned())
+        Err("expected an address such as https://platform.example.com".to_owned())
     }
 }
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Tenants: list, make, change, hold back, delete.
+    /// Manage tenants: list, create, update, suspend, delete and more.
     #[command(subcommand, alias = "tenant")]
     Tenants(tenants::Command),
-    /// The PostgreSQL servers that hold tenants' databases.
+    /// Manage clusters: the PostgreSQL servers that hold tenant databases.
     #[command(subcommand, alias = "cluster")]
     Clusters(clusters::Command),
-    /// What is being done, and what was done.
+    /// Show, watch, retry and cancel operations.
     #[command(subcommand, alias = "operation")]
     Operations(operations::Command),
-    /// Backups of tenants, and their schedule.
+    /// Manage backups of tenants and their schedules.
     #[command(subcommand, alias = "backup")]
     Backups(backups::Command),
-    /// Roll-outs: the newest schema for many tenants, wave by wave.
+    /// Migrate many tenants to the newest schema, wave by wave.
     #[command(subcommand, alias = "rollout")]
     Rollouts(rollouts::Command),
     Query(Box<query::QueryTenants>),
     Psql(psql::Psql),
     Drift(Box<drift::Drift>),
     Doctor(doctor::Doctor),
-    /// Databases, roles, secrets and objects that nobody claims.
+    /// Find and remove orphaned databases, roles, secrets and objects.
     #[command(subcommand, alias = "finding")]
     Findings(findings::Command),
-    /// Tiers: limits and features.
+    /// Manage tiers: their limits and features.
     #[command(subcommand, alias = "tier")]
     Tiers(tiers::Command),
-    /// Operator keys.
+    /// Manage operator keys and the keys of the platform.
     #[command(subcommand, alias = "key")]
     Keys(keys::Command),
-    /// Who did what.
+    /// Show the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// The running processes of services.
+    /// Show the running replicas of the services.
     #[command(subcommand, alias = "replica")]
     Replicas(replicas::Command),
     Login(login::Login),

@@ -23,7 +23,7 @@ pub(crate) fn destroy(context: &Context, id: &str, consequence: &str) -> Result<
         context,
         id,
         consequence,
-        "--dry-run shows what would happen",
+        "see what would happen with --dry-run",
     )
 }
 
@@ -43,11 +43,14 @@ pub(crate) fn unless_looked(
     let server = context.server()?;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::Usage {
-            what: format!("there is no terminal to ask on, and this {consequence}"),
-            next: vec!["in a script, say --yes".to_owned(), look.to_owned()],
+            what: format!("this needs a confirmation, and there is no terminal: it {consequence}"),
+            next: vec![
+                "in a script, confirm with --yes".to_owned(),
+                look.to_owned(),
+            ],
         });
     }
-    let prompt = format!("On {server}, this {consequence}.\nType {id} to go on: ");
+    let prompt = format!("On {server}, this {consequence}.\nType {id} to confirm: ");
     let failed = |error| Failure::Io("asking for a confirmation", error);
     let mut stderr = std::io::stderr().lock();
     stderr.write_all(prompt.as_bytes()).map_err(failed)?;
@@ -123,9 +126,9 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 fn missing(source: &Source<'_>) -> Failure {
     Failure::Usage {
-        what: format!("there is no {}", source.what),
+        what: format!("no {} is given", source.what),
         next: vec![format!(
-            "set {}, or pipe it: `... {} < file`",
+            "set {}, or pipe it in: `... {} < file`",
             source.variable, source.flag
         )],
     }

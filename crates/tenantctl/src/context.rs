@@ -94,8 +94,9 @@ impl Context {
         let listed = self.api()?.listed(path, query, limit, "/id").await?;
         self.out.list(columns, &listed.items)?;
         if listed.rest == Rest::More {
-            self.out
-                .note(&format!("These are {limit}; --limit 0 shows all."));
+            self.out.note(&format!(
+                "There are more than these {limit}; --limit 0 shows all."
+            ));
         }
         Ok(())
     }
@@ -111,9 +112,9 @@ impl Context {
         self.named_url()
             .or_else(|| profile.map(|profile| profile.url.clone()))
             .ok_or_else(|| Failure::Usage {
-                what: "no server is named".to_owned(),
+                what: "no server is given".to_owned(),
                 next: vec![
-                    "`tenantctl login --url http://127.0.0.1:8080` keeps one".to_owned(),
+                    "save one with `tenantctl login --url http://127.0.0.1:8080`".to_owned(),
                     "or set TENANTCTL_URL and TENANTCTL_KEY".to_owned(),
                 ],
             })
@@ -143,10 +144,10 @@ impl Context {
         profile
             .and_then(|profile| profile.tenant)
             .ok_or_else(|| Failure::Usage {
-                what: "no tenant is named".to_owned(),
+                what: "no tenant is given".to_owned(),
                 next: vec![
-                    "name its id, such as t_acme".to_owned(),
-                    "or `tenantctl use t_acme` for all commands to come".to_owned(),
+                    "give a tenant id, such as t_acme".to_owned(),
+                    "or choose one for all commands with `tenantctl use t_acme`".to_owned(),
                 ],
             })
     }
@@ -177,12 +178,12 @@ fn key_for(url: &str, profile: Option<&Profile>) -> Result<Secret, Failure> {
         (Some(key), _) => checked(key, "the profile's key"),
         (None, Some(other)) if !same_server(&other.url, url) => Err(Failure::Profile {
             what: format!("the profile's key is for {}, not for {url}", other.url),
-            next: vec!["set TENANTCTL_KEY, or log in there with a profile of its own".to_owned()],
+            next: vec!["set TENANTCTL_KEY, or log in there with another --profile".to_owned()],
         }),
         (None, _) => Err(Failure::Profile {
-            what: format!("no key is known for {url}"),
+            what: format!("there is no operator key for {url}"),
             next: vec![
-                format!("`tenantctl login --url {url} --key-stdin < file`"),
+                format!("save one with `tenantctl login --url {url} --key-stdin < file`"),
                 "or set TENANTCTL_KEY".to_owned(),
             ],
         }),
@@ -205,8 +206,8 @@ pub(crate) fn checked(key: &str, place: &str) -> Result<Secret, Failure> {
         Ok(Secret::new(key.to_owned()))
     } else {
         Err(Failure::Profile {
-            what: format!("{place} is no operator key"),
-            next: vec!["an operator key is opk_ and 43 characters".to_owned()],
+            what: format!("{place} is not an operator key"),
+            next: vec!["an operator key is opk_ followed by 43 characters".to_owned()],
         })
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn say_how_to_follow(context: &Context, view: &Value) {
     if !is_over(view) {
         let id = text(view, "/id");
         context.out.note(&format!(
-            "It goes on; follow it with `tenantctl operations watch {id}`."
+            "It is still running; follow it with `tenantctl operations watch {id}`."
         ));
     }
 }

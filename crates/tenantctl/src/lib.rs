@@ -66,7 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let context = Context::new(cli.globals);
     if context.until() == Until::Replicas && !cli.command.is_heard_of() {
         return Err(Failure::usage(
-            "--wait=replicas: this command changes nothing that replicas hear of; leave it out",
+            "--wait=replicas does not apply: this command changes nothing that replicas have to apply",
         ));
     }
     let heeds_interrupts = cli.command.heeds_interrupts();

@@ -64,8 +64,8 @@ pub(crate) fn path() -> Result<PathBuf, Failure> {
     folder
         .map(|folder| folder.join("tenantctl/config.toml"))
         .ok_or_else(|| Failure::Usage {
-            what: "there is no HOME to keep profiles in".to_owned(),
-            next: vec!["set TENANTCTL_CONFIG to a file".to_owned()],
+            what: "there is no place for profiles: HOME is not set".to_owned(),
+            next: vec!["set TENANTCTL_CONFIG to the path of a file".to_owned()],
         })
 }
 
@@ -83,13 +83,13 @@ impl Profiles {
         if mode & OTHERS != 0 {
             return Err(Failure::Profile {
                 what: format!(
-                    "{} may be read by others (mode {:03o}) and holds keys",
+                    "{} holds keys, and other users can read it (mode {:03o})",
                     path.display(),
                     mode & 0o777
                 ),
                 next: vec![
-                    format!("chmod 600 {}", path.display()),
-                    "and make new keys if others could have read these".to_owned(),
+                    format!("run `chmod 600 {}`", path.display()),
+                    "replace the keys if somebody may have read them".to_owned(),
                 ],
             });
         }
@@ -97,8 +97,8 @@ impl Profiles {
             .map_err(|error| Failure::Io("reading the profiles", error))?;
         // The parser's own words would show the line, which may be a key.
         toml::from_str(&text).map_err(|_| Failure::Profile {
-            what: format!("{} is not a file of profiles", path.display()),
-            next: vec!["mend or remove it, then `tenantctl login`".to_owned()],
+            what: format!("{} is not a valid profiles file", path.display()),
+            next: vec!["fix or remove it, then run `tenantctl login`".to_owned()],
         })
     }
 
@@ -152,7 +152,7 @@ impl Profiles {
         Failure::Usage {
             what: format!("there is no profile {name}"),
             next: close
-                .chain(["`tenantctl profiles` lists them, `tenantctl login` makes one".to_owned()])
+                .chain(["list the profiles with `tenantctl profiles`, or create one with `tenantctl login`".to_owned()])
                 .collect(),
         }
     }
@@ -198,7 +198,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let failure = Profiles::read(&path).unwrap_err();
             assert!(
-                failure.next()[0].starts_with("chmod 600"),
+                failure.next()[0].contains("chmod 600"),
                 "{mode:o} {failure}"
             );
         }

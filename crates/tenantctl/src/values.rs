@@ -37,7 +37,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|n| n.checked_mul(seconds))
     {
         Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err("is a number and s, m, h or d, such as 90s, 10m, 72h or 7d".to_owned()),
+        _ => Err("expected a duration with a unit: 90s, 10m, 72h or 7d".to_owned()),
     }
 }
 
@@ -47,13 +47,13 @@ pub(crate) fn minutes(text: &str) -> Result<u32, String> {
     u32::try_from(seconds / 60)
         .ok()
         .filter(|minutes| *minutes > 0 && seconds % 60 == 0)
-        .ok_or_else(|| "is whole minutes, such as 90m or 6h".to_owned())
+        .ok_or_else(|| "expected whole minutes, such as 90m or 6h".to_owned())
 }
 
 /// A time: RFC 3339.
 pub(crate) fn rfc3339(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "is a time such as 2026-12-24T18:00:00Z".to_owned())
+        .map_err(|_| "expected a time such as 2026-12-24T18:00:00Z".to_owned())
 }
 
 /// A time: a duration from now.
@@ -61,13 +61,14 @@ pub(crate) fn from_now(text: &str) -> Result<OffsetDateTime, String> {
     let ahead = duration(text)?.try_into().ok();
     ahead
         .and_then(|ahead| OffsetDateTime::now_utc().checked_add(ahead))
-        .ok_or_else(|| "is too long".to_owned())
+        .ok_or_else(|| "the duration is too long".to_owned())
 }
 
 /// A time: RFC 3339, or a duration from now.
 pub(crate) fn moment(text: &str) -> Result<OffsetDateTime, String> {
     rfc3339(text).or_else(|_| from_now(text)).map_err(|_| {
-        "is a time such as 2026-12-24T18:00:00Z, or how long from now, such as 2h or 7d".to_owned()
+        "expected a time such as 2026-12-24T18:00:00Z, or a duration from now, such as 2h or 7d"
+            .to_owned()
     })
 }
 
@@ -80,7 +81,8 @@ pub(crate) fn past(text: &str) -> Result<OffsetDateTime, String> {
         .ok()
         .and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?))
         .ok_or_else(|| {
-            "is a time such as 2026-12-24T18:00:00Z, or how long ago, such as 2h or 7d".to_owned()
+            "expected a time such as 2026-12-24T18:00:00Z, or how long ago, such as 2h or 7d"
+                .to_owned()
         })
 }
 
@@ -91,7 +93,7 @@ pub(crate) fn new_slug(text: &str) -> Result<Slug, String> {
         None => text.to_owned(),
     };
     slug.parse::<Slug>()
-        .map_err(|error| format!("what people type for a tenant is {}", error.rule()))
+        .map_err(|error| format!("a slug is {}", error.rule()))
 }
 
 /// A time as the platform reads it. Of no year that has no such form.
@@ -105,8 +107,8 @@ pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
         let name = text.to_lowercase().replace('-', "_");
         let guess = format!("t_{}", name.trim_start_matches("t_"));
         match guess.parse::<TenantId>() {
-            Ok(guess) => format!("a tenant is named by its id; did you mean {guess}?"),
-            Err(_) => format!("a tenant's id is {}", error.rule()),
+            Ok(guess) => format!("expected a tenant id; did you mean {guess}?"),
+            Err(_) => format!("a tenant id is {}", error.rule()),
         }
     })
 }
@@ -117,7 +119,7 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
-        _ => Err("is name=value, such as disk=nvme".to_owned()),
+        _ => Err("expected name=value, such as disk=nvme".to_owned()),
     }
 }
 

@@ -112,7 +112,7 @@ async fn tenants_move_and_a_cluster_is_emptied() {
     let homeless = ctl
         .run(&["clusters", "drain", "main", "--dry-run"])
         .expect(1);
-    homeless.says("1 tenants would stay on main");
+    homeless.says("1 tenant would stay on main");
     assert!(
         homeless.out.contains("no other cluster"),
         "{}",
@@ -188,7 +188,7 @@ async fn tenants_move_and_a_cluster_is_emptied() {
         "json",
     ]);
     let drained = drained.expect(0);
-    drained.says("1 databases stay on second");
+    drained.says("1 database kept on second for a time");
     let drained = drained.json();
     let kept = format!("old:{id}:2");
     assert_eq!(drained["result"]["kept_databases"][0]["database"], *kept);

@@ -96,7 +96,7 @@ async fn a_backup_is_made_shown_tried_restored_and_deleted() {
     let fewer = [&schedule[..], &["--keep", "5"]].concat();
     ctl.run(&fewer).expect(2).says("--yes");
     let dry = ctl.run(&[&fewer[..], &["--dry-run"]].concat()).expect(0);
-    dry.says("for good: all but the newest 5");
+    dry.says(": all but the newest 5 of each tenant");
     assert_eq!(ctl.json(&schedule)["keep"], 28);
     ctl.run(&[&fewer[..], &["--yes"]].concat()).expect(0);
     let odd = ctl.run(&[&schedule[..], &["--every", "90s"]].concat());

@@ -128,7 +128,7 @@ async fn what_differs_is_shown_and_rights_are_mended() {
     drift.says("--repair-grants");
     // It has no dry run: without the flag it is one.
     let unsaid = ctl.run(&["drift", "--repair-objects"]).expect(2);
-    unsaid.says("without --repair-objects it shows what differs");
+    unsaid.says("see what differs by leaving out --repair-objects");
     assert!(!unsaid.err.contains("--dry-run"), "{}", unsaid.err);
     let lines = ctl.run(&["drift", "-o", "ndjson"]).expect(1).out;
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();

@@ -69,7 +69,7 @@ async fn keys_of_operators_are_listed_and_those_of_the_platform_rotated() {
     ctl.lists(&["keys", "list"], &id);
     let table = ctl.run(&["keys", "create", "console", "--scope", "tenants:read"]);
     let table = table.expect(0);
-    table.says("keep it now");
+    table.says("save it now");
     assert!(table.out.starts_with("opk_") && table.out.lines().count() == 1);
     ctl.run(&["keys", "create", "console", "--scope", "everything"])
         .expect(2);

@@ -158,7 +158,7 @@ while True:
     if not part:
         break
     seen += part
-    if typed and b'to go on: ' in seen:
+    if typed and b'to confirm: ' in seen:
         os.write(terminal, typed + b'\\n')
         typed = b''
 sys.stdout.buffer.write(seen)

@@ -232,7 +232,7 @@ async fn every_change_is_waited_for_until_all_replicas_have_heard() {
     // No replica hears of anything: what is done is done, and is not said to be heard of.
     world.platform_link().set(world::Mode::Blackhole);
     let unheard = ctl.run(&update).expect(6);
-    unheard.says("not every replica has heard");
+    unheard.says("not every replica has applied it");
     unheard.says("tenantctl replicas list");
     assert_eq!(ctl.json(&["tenants", "show", id])["company"], "Told");
     let delete = [&["tenants", "delete", id, "--yes"][..], &wait].concat();

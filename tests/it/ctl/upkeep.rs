@@ -20,7 +20,7 @@ async fn the_doctor_says_what_is_bad_and_what_mends_it() {
          values (gen_random_uuid(), 'drain', 'main', 'stuck', 'moves', '{}')";
     world.postgres().run("registry", stuck).await;
     let bad = ctl.run(&["doctor"]).expect(1);
-    bad.says("are bad");
+    bad.says("bad checks: ");
     assert!(bad.out.contains("tenantctl operations"), "{}", bad.out);
     ctl.run(&["doctor", "--cluster", "nowhere"]).expect(3);
 }
@@ -61,7 +61,8 @@ async fn what_nobody_claims_is_listed_kept_and_swept() {
     let gone = format!("database {name}");
     assert!(!world.postgres().names().await.contains(&gone));
     ctl.run(&["findings", "keep", "database/main/nothing"])
-        .expect(3);
+        .expect(3)
+        .says("There is no finding database/main/nothing");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_password_that_was_made_is_shown_however_the_command_ends() {
     let slug = unique("waits");
     let ran = ctl.run(&[&create(&slug)[..], &["--timeout", "1s"]].concat());
     let ran = ran.expect(6);
-    ran.says("it goes on");
+    ran.says("it is still running");
     ran.says("The owner's password, which is not shown again: ");
     assert_eq!(ran.out, "");
 }

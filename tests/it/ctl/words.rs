@@ -65,7 +65,7 @@ async fn exit_codes_say_what_kind_of_failure_it_was() {
     nowhere.env("TENANTCTL_URL", "http://127.0.0.1:1");
     Ran::from(nowhere.output().unwrap())
         .expect(6)
-        .says("gives no answer");
+        .says("does not answer");
 }
 
 #[tokio::test]

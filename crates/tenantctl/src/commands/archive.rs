@@ -41,7 +41,7 @@ impl<'a> Target<'a> {
     pub(crate) fn of(file: &'a Path, existing: Existing) -> Result<Self, Failure> {
         if file.as_os_str() == "-" {
             return Err(Failure::usage(
-                "an archive is written to a file, whole or not at all; name one",
+                "an archive cannot be written to stdout; give a file",
             ));
         }
         if existing == Existing::Stays && file.exists() {
@@ -71,8 +71,8 @@ impl<'a> Target<'a> {
 /// Refuses to write over a file that nobody said is to be replaced.
 fn taken(file: &Path) -> Failure {
     Failure::Usage {
-        what: format!("{} is there already", file.display()),
-        next: vec!["name another file with --to, or replace it with --force".to_owned()],
+        what: format!("{} already exists", file.display()),
+        next: vec!["choose another file with --to, or overwrite it with --force".to_owned()],
     }
 }
 

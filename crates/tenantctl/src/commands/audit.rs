@@ -26,36 +26,36 @@ columns! {
 /// What can be done with the audit.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List who did what, the newest first.
+    /// List who did what, newest first.
     #[command(after_help = "Examples:
   tenantctl audit list --tenant t_acme
   tenantctl audit list --actor opr_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --since 24h
   tenantctl audit list --action psql.issued --since 2026-12-01T00:00:00Z --until 2027-01-01T00:00:00Z --limit 0 -o ndjson
 
-An operation that was asked for is its kind and `.begun`, such as delete.begun; what came of it is said
-by `tenantctl operations show`, with the id in its detail.")]
+A requested operation has the action KIND.begun, such as delete.begun. For its outcome, run
+`tenantctl operations show` with the operation id from the detail.")]
     List(List),
 }
 
 /// Which entries.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// What was done to this tenant.
+    /// Only actions on this tenant.
     #[arg(long, value_parser = values::tenant)]
     tenant: Option<TenantId>,
-    /// What they did: platform, signup, or the id of an operator key.
+    /// Only actions by this actor: platform, signup, or the id of an operator key.
     #[arg(long, value_name = "WHO")]
     actor: Option<String>,
-    /// This action, such as suspend.begun.
+    /// Only this action, such as suspend.begun.
     #[arg(long)]
     action: Option<String>,
-    /// What was done since: a time, or how long ago.
+    /// Only actions since then: a time, or how long ago.
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     since: Option<OffsetDateTime>,
-    /// What was done before: a time, or how long ago.
+    /// Only actions before then: a time, or how long ago.
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     until: Option<OffsetDateTime>,
-    /// How many at most; 0 for all.
+    /// Show at most this many; 0 shows all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
 }

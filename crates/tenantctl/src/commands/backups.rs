@@ -33,8 +33,8 @@ columns! {
         state("state", "/state"),
         bytes("size", "/size_bytes"),
         plain("rows", "/rows"),
-        plain("key", "/encryption"),
-        time("made", "/created_at"),
+        plain("encryption", "/encryption"),
+        time("created", "/created_at"),
         time("verified", "/verified_at"),
         time("expires", "/expires_at"),
     ];
@@ -51,17 +51,17 @@ columns! {
         plain("rows", "/rows"),
         plain("schemas", "/schema_versions"),
         plain("server", "/server_version"),
-        plain("of copy", "/copy"),
-        time("asked for", "/created_at"),
-        time("complete", "/finished_at"),
+        plain("copy", "/copy"),
+        time("created", "/created_at"),
+        time("finished", "/finished_at"),
         time("verified", "/verified_at"),
         time("expires", "/expires_at"),
     ];
 
     const SCHEDULE: "BackupSchedule" = [
-        plain("minutes between two", "/every_minutes"),
-        plain("kept of a tenant", "/keep"),
-        plain("kept for days", "/keep_days"),
+        plain("every (minutes)", "/every_minutes"),
+        plain("kept per tenant", "/keep"),
+        plain("kept for (days)", "/keep_days"),
         plain("encryption", "/encryption"),
     ];
 }
@@ -69,7 +69,7 @@ columns! {
 /// What can be done with backups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List backups and exports, the newest first.
+    /// List backups and exports, newest first.
     #[command(after_help = "Examples:
   tenantctl backups list --tenant t_acme
   tenantctl backups list --kind scheduled --state corrupt
@@ -79,36 +79,37 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   tenantctl backups show bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Show(Named),
-    /// Fetch an export, or the last backup of a purged tenant: an archive that can be imported anywhere.
+    /// Download the archive of an export, or of the final backup of a purged tenant.
     #[command(after_help = "Example:
   tenantctl backups fetch bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to acme.tar
 
-Until it expires; `tenantctl backups list` says when. `tenantctl tenants import acme.tar --slug acme-again`
-makes a new tenant of it. Other backups stay where they are.")]
+Any installation can import the archive, such as with `tenantctl tenants import acme.tar --slug acme-again`.
+It can be downloaded until it expires; `tenantctl backups list` shows when. Other backups cannot be
+downloaded.")]
     Fetch(Fetch),
-    /// Restore a backup into a database on the side, compare it, and drop it again.
+    /// Test a backup: restore it into a temporary database, and compare that with what was backed up.
     #[command(after_help = "Example:
   tenantctl backups verify bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
 
-It is loaded into a database of its own, which is dropped afterwards, and compared with what was backed up.
-Then shows the tables in which the tenant has more or fewer rows now: what a restore over it would change.")]
+The temporary database is dropped afterwards. The result lists the tables whose row counts differ from
+the tenant's present ones: what restoring this backup would change.")]
     Verify(Named),
-    /// Make a new tenant of a backup, beside the one that it is of.
+    /// Restore a backup as a new tenant.
     #[command(after_help = "Examples:
   tenantctl backups restore bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to-new acme-yesterday
   tenantctl backups restore --tenant t_acme --at 1d --to-new acme-yesterday --anonymise scrub.sql
   tenantctl backups restore bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --to-new acme-again --company 'Acme Corp' --email it@acme.example
 
-The backup's tenant is not touched: it may be served, suspended, deleted or on a server that is down. People
-log in to the new one with the passwords of that time. The last example is for the last backup of a tenant
-that was purged. To replace a tenant's data, see `tenantctl tenants restore-backup`.")]
+The backup's own tenant is not touched: it may be in service, suspended, deleted, or on a server that is
+down. Users sign in to the new tenant with the passwords of that time. The last example is for the final
+backup of a purged tenant. To replace a tenant's data, see `tenantctl tenants restore-backup`.")]
     Restore(restore::Restore),
-    /// Delete a backup for good.
+    /// Permanently delete a backup.
     #[command(after_help = "Examples:
   tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --dry-run
   tenantctl backups delete bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Delete(Delete),
-    /// Say how often a tier's tenants are backed up, and how long backups are kept; alone, show it.
+    /// Show or change how often the tenants of a tier are backed up, and how long backups are kept.
     #[command(after_help = "Examples:
   tenantctl backups schedule premium
   tenantctl backups schedule premium --every 6h --keep 28 --keep-days 35 --encrypt
@@ -119,16 +120,16 @@ that was purged. To replace a tenant's data, see `tenantctl tenants restore-back
 /// Which backups.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of this tenant.
+    /// Only backups of this tenant.
     #[arg(long, value_parser = values::tenant)]
     tenant: Option<TenantId>,
-    /// Made for this reason.
+    /// Only backups of this kind.
     #[arg(long, value_parser = values::one_of::<BackupKind>(BackupKind::ALL.iter().map(|kind| kind.as_str())))]
     kind: Option<BackupKind>,
-    /// In this state.
+    /// Only backups in this state.
     #[arg(long, value_parser = values::one_of::<BackupState>(BackupState::ALL.iter().map(|state| state.as_str())))]
     state: Option<BackupState>,
-    /// How many at most; 0 for all.
+    /// Show at most this many; 0 shows all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
 }
@@ -136,7 +137,7 @@ pub(crate) struct List {
 /// One backup.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its id: bak_ and 32 digits.
+    /// The backup id: bak_ followed by 32 hexadecimal digits.
     #[arg(value_name = "BACKUP")]
     id: BackupId,
 }
@@ -146,10 +147,10 @@ pub(crate) struct Named {
 pub(crate) struct Fetch {
     #[command(flatten)]
     named: Named,
-    /// The file to write; else the tenant's id and .tar.
+    /// The file to write. Default: the tenant id with .tar.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
-    /// Replace the file where there is one already.
+    /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
 }
@@ -159,7 +160,7 @@ pub(crate) struct Fetch {
 pub(crate) struct Delete {
     #[command(flatten)]
     named: Named,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -167,28 +168,28 @@ pub(crate) struct Delete {
 /// A tier's schedule: what is not named stays as it is.
 #[derive(Debug, Args)]
 pub(crate) struct Schedule {
-    /// A name of `tenantctl tiers list`.
+    /// The tier, as in `tenantctl tiers list`.
     #[arg(value_name = "TIER")]
     tier: String,
-    /// How long between two backups of a tenant, in whole minutes.
+    /// Time between two backups of a tenant, in whole minutes.
     #[arg(long, value_name = "DURATION", value_parser = values::minutes)]
     every: Option<u32>,
-    /// Make none by schedule.
+    /// Stop scheduled backups.
     #[arg(long, conflicts_with = "every")]
     off: bool,
-    /// The newest so many of a tenant stay.
+    /// Keep this many backups of a tenant, the newest ones.
     #[arg(long, value_name = "COUNT")]
     keep: Option<u32>,
-    /// None stays longer than so many days.
+    /// Delete backups that are older than this many days.
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
-    /// Encrypt them with keys of the tenants' own, which a purge destroys.
+    /// Encrypt backups with the tenants' own keys, which a purge destroys.
     #[arg(long)]
     encrypt: bool,
-    /// Encrypt them no more.
+    /// Stop encrypting backups.
     #[arg(long, conflicts_with = "encrypt")]
     no_encrypt: bool,
-    /// Show what it would be.
+    /// Show what the schedule would be, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -254,12 +255,13 @@ impl Delete {
         let (_, backup) = api.delete(&path, &query, Uuid::now_v7()).await?;
         let tenant = text(&backup, "/tenant");
         let made = text(&backup, "/created_at");
-        let consequence = format!("deletes the backup {id} of {tenant}, made at {made}, for good");
+        let consequence =
+            format!("permanently deletes the backup {id} of {tenant}, created at {made}");
         if self.dry_run {
             context.out.item(FIELDS, &backup)?;
-            context
-                .out
-                .note(&format!("This {consequence}. Nothing was changed."));
+            context.out.note(&format!(
+                "Without --dry-run, this {consequence}. Nothing was changed."
+            ));
             return Ok(());
         }
         confirm::destroy(context, &id, &consequence)?;
@@ -285,15 +287,15 @@ impl Schedule {
             return context.out.item(SCHEDULE, &shown);
         }
         let consequence = format!(
-            "deletes backups of tenants of the tier {} for good: all but the newest {}, and what is older \
-             than {} days",
+            "permanently deletes backups of the tier {}: all but the newest {} of each tenant, and those \
+             older than {} days",
             self.tier, wanted.keep, wanted.keep_days
         );
         let deletes = wanted.keep < now.keep || wanted.keep_days < now.keep_days;
         if self.dry_run {
             context.out.item(SCHEDULE, &json!(wanted))?;
             let what = match deletes {
-                true => format!("This {consequence}. Nothing was changed."),
+                true => format!("Without --dry-run, this {consequence}. Nothing was changed."),
                 false => "Nothing was changed.".to_owned(),
             };
             context.out.note(&what);

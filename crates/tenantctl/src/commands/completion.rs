@@ -49,15 +49,15 @@ const FISH_IDS: &str = r#"
 complete -c tenantctl -n 'string match -q "t_*" -- (commandline -ct)' -f -a '(tenantctl complete-tenants (commandline -ct) (commandline -p) 2>/dev/null)'
 "#;
 
-/// Print the completion script of a shell.
+/// Print a completion script for a shell.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl completion bash > ~/.local/share/bash-completion/completions/tenantctl
   tenantctl completion zsh > ~/.zfunc/_tenantctl
   tenantctl completion fish > ~/.config/fish/completions/tenantctl.fish
 
-In these three, what starts with t_ is completed to the ids of the server that the line names with
---profile or --url, else of the current profile's.")]
+These three shells also complete tenant ids, for words that start with t_. They ask the server that the line
+names with --profile or --url, or that of the current profile.")]
 pub(crate) struct Completion {
     /// The shell.
     shell: Shell,

@@ -21,19 +21,19 @@ columns! {
     ];
 }
 
-/// Check the platform and every cluster, and say what mends what is wrong.
+/// Check the platform and every cluster, and say how to fix what is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl doctor
   tenantctl doctor --cluster main --all
   tenantctl doctor -o ndjson | jq -r 'select(.verdict != \"ok\") | .mend'
 
-Exit code 1 says that something is bad; a warning alone does not.")]
+If a check is bad, the exit code is 1. Warnings alone do not change the exit code.")]
 pub(crate) struct Doctor {
-    /// This cluster alone.
+    /// Check only this cluster.
     #[arg(long)]
     cluster: Option<ClusterName>,
-    /// Show what is as it should be, too.
+    /// Also show the checks that passed.
     #[arg(long)]
     all: bool,
 }
@@ -65,13 +65,13 @@ impl Doctor {
         }
         context
             .out
-            .note(&format!("{good} good, {warned} to be looked at, {bad} bad"));
+            .note(&format!("{good} ok, {warned} warn, {bad} bad"));
         if bad == 0 {
             return Ok(());
         }
         Err(Failure::Found {
-            what: format!("{bad} of {} checks are bad", good + warned + bad),
-            next: vec!["mend them as said above, then `tenantctl doctor` again".to_owned()],
+            what: format!("bad checks: {bad} of {}", good + warned + bad),
+            next: vec!["fix them as described above, then run `tenantctl doctor` again".to_owned()],
         })
     }
 }
@@ -85,7 +85,7 @@ fn advice(one: &Value) -> String {
         text(one, "/why")
     );
     if !text(one, "/mend").is_empty() {
-        words.push_str(&format!("  mend: {}\n", text(one, "/mend")));
+        words.push_str(&format!("  fix: {}\n", text(one, "/mend")));
     }
     words
 }

@@ -12,19 +12,19 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Format, columns, plain, state};
+use crate::output::{Format, columns, counted, plain, state};
 
 columns! {
     const FIELDS: "DriftReport" = [
         plain("compared", "/compared"),
         plain("differing", "/differing"),
-        plain("not looked at", "/unreachable"),
+        plain("unreachable", "/unreachable"),
         plain("not listed", "/unlisted"),
     ];
 
     const NOT_COMPARED: "NotCompared" = [
         plain("tenant", "/tenant"),
-        plain("why", "/reason"),
+        plain("reason", "/reason"),
     ];
 
     const FINDINGS: "DriftFinding" = [
@@ -34,12 +34,12 @@ columns! {
         state("repair", "/repair"),
         plain("expected", "/expected"),
         plain("found", "/found"),
-        plain("why", "/reason"),
-        plain("mend", "/mend"),
+        plain("reason", "/reason"),
+        plain("fix", "/mend"),
     ];
 }
 
-/// Compare tenants' schemas with what the migrations of their versions make, and mend what differs.
+/// Find differences between tenants' schemas and their migrations, and repair them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl drift
@@ -47,19 +47,20 @@ columns! {
   tenantctl drift --tenant t_acme --repair-objects
   tenantctl drift --tier premium -o json
 
-A tenant that is behind is compared with what the migrations up to its own versions make, and stays
-behind. Who cannot be compared is named with the reason: `ahead` of every living service, `unowned` by
-all of them, `not_made` by them in exactly these versions, `too_many_versions` on its cluster (the 16
-combinations with the most tenants are compared), or `changed` meanwhile. Exit code 1 says that something
-differs, or that somebody could not be looked at or compared; the statement that mends a difference
-stands beside it, where there is one.")]
+Each tenant is compared with what the migrations up to its own versions create; a tenant that is behind
+stays behind. Tenants that cannot be compared are listed with a reason: `ahead` (newer than every running
+service), `unowned` (no running service owns a schema of it), `not_made` (the running services could not
+create exactly its versions), `too_many_versions` (on each cluster, the 16 combinations with the most
+tenants are compared), or `changed` (migrated meanwhile). If anything differs, or a tenant could not be
+compared, the exit code is 1. Each difference is shown with the SQL statement that repairs it, if there is
+one.")]
 pub(crate) struct Drift {
-    /// Mend rights on schemas, tables, columns, sequences and functions.
+    /// Repair privileges on schemas, tables, columns, sequences and functions.
     #[arg(long)]
     repair_grants: bool,
-    /// Mend rights and objects: make what is missing, replace or take away what holds no data, such as
-    /// indexes, constraints, triggers, views and routines. Tables and columns that are extra or different
-    /// stay as they are.
+    /// Repair privileges and objects: create missing objects, and replace or drop objects without data, such
+    /// as indexes, constraints, triggers, views and routines. Extra or different tables and columns stay as
+    /// they are.
     #[arg(long, conflicts_with = "repair_grants")]
     repair_objects: bool,
     #[command(flatten)]
@@ -74,9 +75,9 @@ impl Drift {
             (false, false) => DriftRepair::None,
         };
         if repair == DriftRepair::Objects {
-            let consequence = "may take indexes, constraints, views and routines away that no migration \
-                               made, in every tenant that is meant";
-            let look = "without --repair-objects it shows what differs";
+            let consequence = "may drop indexes, constraints, views and routines that no migration created, \
+                               in every selected tenant";
+            let look = "see what differs by leaving out --repair-objects";
             confirm::unless_looked(context, "repair", consequence, look)?;
         }
         let body = DriftRequest {
@@ -93,7 +94,7 @@ impl Drift {
             Format::Ndjson => context.out.list(&[], findings)?,
             Format::Table | Format::Json => context.out.item(FIELDS, report)?,
         }
-        context.out.part("what differs", FINDINGS, findings)?;
+        context.out.part("differences", FINDINGS, findings)?;
         let not_compared = list(report, "not_compared");
         context
             .out
@@ -116,9 +117,13 @@ fn judge(left: usize, report: &Value) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Found {
-        what: format!("{left} things differ, and {away} tenants could not be compared"),
+        what: format!(
+            "{}, and {} not compared",
+            counted(left, "difference"),
+            counted(away, "tenant")
+        ),
         next: vec![
-            "--repair-grants mends rights, --repair-objects objects too; for the rest see the statements"
+            "--repair-grants repairs privileges, --repair-objects also objects; for the rest, run the statements shown"
                 .to_owned(),
         ],
     })

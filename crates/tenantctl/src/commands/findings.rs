@@ -42,28 +42,28 @@ columns! {
 /// What can be done with finds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List what nobody claims, and when it is removed.
+    /// List orphaned things and when they will be removed.
     #[command(after_help = "Example:
   tenantctl findings list --kind database --place main")]
     List(List),
-    /// Look now, and remove what is older than the grace time.
+    /// Search for orphans now, and remove those older than the grace period.
     #[command(after_help = "Examples:
   tenantctl findings sweep --dry-run
   tenantctl findings sweep")]
     Sweep(Sweep),
-    /// Remove one find for good: also what no sweep removes, because it may be somebody's only data.
+    /// Permanently remove one finding, even one that sweeps leave because it may hold somebody's only data.
     #[command(after_help = "Examples:
   tenantctl findings remove database/main/t_lost --dry-run
   tenantctl findings remove database/main/t_lost
 
-It is looked for anew, and refused where a tenant, an operation or anything else claims it by now, where it
-is kept, or where somebody is connected to it. Asks for its name; a script says --yes.")]
+It is checked again first. The command is refused if anything uses it by now, if it is marked with
+`findings keep`, or if somebody is connected to it. Asks for its name; --yes skips that.")]
     Remove(Remove),
-    /// Never remove this.
+    /// Mark a finding so that sweeps never remove it.
     #[command(after_help = "Example:
   tenantctl findings keep database/main/old:t_acme:3")]
     Keep(Named),
-    /// Let sweeps remove it again.
+    /// Remove the mark, so that sweeps may remove the finding.
     #[command(after_help = "Example:
   tenantctl findings release database/main/old:t_acme:3")]
     Release(Named),
@@ -72,10 +72,10 @@ is kept, or where somebody is connected to it. Asks for its name; a script says 
 /// Which finds.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of this kind.
+    /// Only findings of this kind.
     #[arg(long, value_parser = values::one_of::<FindingKind>(FindingKind::ALL.map(FindingKind::as_str)))]
     kind: Option<FindingKind>,
-    /// At this place: a cluster, secrets or objects.
+    /// Only findings at this place: the name of a cluster, secrets or objects.
     #[arg(long)]
     place: Option<String>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct List {
 /// A sweep.
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
-    /// Show what would be removed.
+    /// Show what would be removed, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -93,7 +93,7 @@ pub(crate) struct Sweep {
 pub(crate) struct Remove {
     #[command(flatten)]
     find: Named,
-    /// Show what would be removed.
+    /// Show what would be removed, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -101,7 +101,7 @@ pub(crate) struct Remove {
 /// One find.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its id: kind, place and name, with slashes between them.
+    /// The finding id: kind/place/name.
     #[arg(value_name = "FINDING")]
     id: String,
 }
@@ -130,8 +130,8 @@ impl Command {
 impl Sweep {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         if !self.dry_run {
-            let consequence = "drops the databases, roles and slots and removes the secrets and \
-                               objects that nobody has claimed for the grace time";
+            let consequence = "permanently removes the databases, roles, slots, secrets and objects that have \
+                               been orphaned for longer than the grace period";
             confirm::destroy(context, "sweep", consequence)?;
         }
         let body = NewSweep {
@@ -159,7 +159,7 @@ impl Remove {
         }
         let (name, place) = (text(&seen, "/name"), text(&seen, "/place"));
         let consequence = format!(
-            "destroys the {} {name} at {place} for good: {}",
+            "permanently destroys the {} {name} at {place}: {}",
             text(&seen, "/kind"),
             text(&seen, "/detail")
         );

@@ -17,7 +17,7 @@ use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
-use crate::output::{Format, columns, plain, state, time};
+use crate::output::{Format, columns, counted, plain, state, time};
 use crate::values;
 
 columns! {
@@ -35,7 +35,7 @@ columns! {
         plain("signing key", "/kid"),
         state("state", "/state"),
         time("signs from", "/signs_from"),
-        time("good until", "/verifies_until"),
+        time("valid until", "/verifies_until"),
     ];
 
     const SEALING: "SealingKeyView" = [
@@ -49,44 +49,44 @@ columns! {
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List operator keys, the oldest first; never their text.
+    /// List operator keys, oldest first. The keys themselves are never shown.
     #[command(after_help = "Example:
   tenantctl keys list
 
-A use is noted to about a minute; `-` where none was seen.")]
+The last use is accurate to about a minute; `-` means that no use was recorded.")]
     List,
-    /// Make an operator key and print it, once.
+    /// Create an operator key and print it once.
     #[command(after_help = "Examples:
   tenantctl keys create 'on-call console' --scope tenants:read --scope operations:read
   tenantctl keys create ci --scope rollouts:write --expires-in 90d > ci.key
   tenantctl keys create audit --scope audit:read --expires-at 2027-01-31T00:00:00Z
 
-Without an end a key is good until it is revoked. A key's end is never changed: make another key.
-A key allows no more than the one that makes it.")]
+Without --expires-in or --expires-at, a key is valid until it is revoked. The expiry of a key cannot be
+changed; create another key instead. A key cannot have scopes that the key creating it does not have.")]
     Create(Create),
-    /// Revoke an operator key: the next request with it is refused.
+    /// Revoke an operator key. Its next request is refused.
     #[command(after_help = "Example:
   tenantctl keys revoke opr_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Revoke(Revoke),
-    /// Show the platform's own keys, which sign tokens and seal secrets; never their text.
+    /// List the platform's own keys, which sign tokens and seal (encrypt) secrets. The keys themselves are never shown.
     #[command(after_help = "Example:
   tenantctl keys platform
 
-A sealing key that only opens and has no secrets left can be dropped from the ring of every service.")]
+A sealing key in state `opens` with no secrets left can be removed from the key ring of every service.")]
     Platform,
-    /// Publish a new key that signs access tokens; tokens of the old one stay good.
+    /// Rotate the key that signs access tokens. Tokens signed with the old key stay valid.
     #[command(after_help = "Example:
   tenantctl keys rotate-signing")]
     RotateSigning,
-    /// Seal every secret anew with the first key of the ring.
+    /// Seal (encrypt) every secret again with the first key of the key ring.
     #[command(after_help = "Example:
   tenantctl keys reseal
 
-Before: add the new key at the end of the ring of every service and restart them all, so that each can
-open what it seals; then put it first and restart them all. Afterwards `tenantctl keys platform` says
-which keys seal nothing any more.")]
+To change the key: add the new key at the end of the ring of every service and restart them all, so that
+each can open what the new key seals. Then put it first, restart them all, and run this command.
+Afterwards, `tenantctl keys platform` shows which keys no secret needs any more.")]
     Reseal,
-    /// Give the database roles of many tenants new passwords; no request fails.
+    /// Rotate the passwords of many tenants' database roles, without failed requests.
     #[command(after_help = "Examples:
   tenantctl keys rotate-credentials
   tenantctl keys rotate-credentials --tier premium --at-once 8")]
@@ -96,7 +96,7 @@ which keys seal nothing any more.")]
 /// Which tenants get new passwords.
 #[derive(Debug, Args)]
 pub(crate) struct RotateCredentials {
-    /// Rotations at once: 1 to 16.
+    /// Number of rotations at the same time: 1 to 16.
     #[arg(long, value_name = "COUNT")]
     at_once: Option<u32>,
     #[command(flatten)]
@@ -106,15 +106,15 @@ pub(crate) struct RotateCredentials {
 /// A key to be made.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// Who or what holds it.
+    /// Name of the person or program that will use it.
     name: String,
-    /// What it allows; several times for several.
+    /// A scope: what the key allows; repeatable.
     #[arg(long = "scope", required = true, value_parser = values::one_of::<String>(SCOPES))]
     scopes: Vec<String>,
-    /// It ends by itself this long from now, such as 12h or 90d.
+    /// Expire after this time, such as 12h or 90d.
     #[arg(long, value_name = "DURATION", value_parser = values::from_now)]
     expires_in: Option<OffsetDateTime>,
-    /// It ends by itself at this time (RFC 3339).
+    /// Expire at this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = values::rfc3339, conflicts_with = "expires_in")]
     expires_at: Option<OffsetDateTime>,
 }
@@ -122,10 +122,10 @@ pub(crate) struct Create {
 /// A key to be revoked.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
-    /// Its id: opr_ and 32 digits; not the key itself.
+    /// The key id: opr_ followed by 32 hexadecimal digits. Not the key itself.
     #[arg(value_name = "KEY_ID")]
     id: String,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -176,9 +176,9 @@ impl RotateCredentials {
         follow::shown(context, &view)?;
         match view["result"]["failed"].as_u64() {
             Some(failed) if failed > 0 => Err(Failure::Found {
-                what: format!("{failed} tenants kept their passwords"),
+                what: format!("no new password for {}", counted(failed, "tenant")),
                 next: vec![format!(
-                    "see why: `tenantctl operations list --parent {}`",
+                    "see why with `tenantctl operations list --parent {}`",
                     text(&view, "/id")
                 )],
             }),
@@ -199,7 +199,7 @@ impl Create {
             Format::Table => {
                 let id = text(&made, "/id");
                 context.out.note(&format!(
-                    "The key {id}; keep it now, it is not shown again:"
+                    "The key {id}; save it now, it is not shown again:"
                 ));
                 context.out.raw(&format!("{}\n", text(&made, "/key")))
             }
@@ -220,11 +220,11 @@ impl Revoke {
             return Err(Failure::missing(&path));
         };
         let name = text(key, "/name");
-        let consequence = format!("revokes the key {} ({name}) for good", self.id);
+        let consequence = format!("permanently revokes the key {} ({name})", self.id);
         if self.dry_run {
-            context
-                .out
-                .note(&format!("This {consequence}. Nothing was changed."));
+            context.out.note(&format!(
+                "Without --dry-run, this {consequence}. Nothing was changed."
+            ));
             return Ok(());
         }
         confirm::destroy(context, &self.id, &consequence)?;

@@ -26,14 +26,14 @@ const COLUMNS: &[Column<'_>] = &[
     plain("tenant", "/tenant"),
 ];
 
-/// Keep a server and a key in a profile.
+/// Save a server address and an operator key in a profile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl login --url http://127.0.0.1:8080
   tenantctl login --url https://platform.example.com --profile production --key-stdin < key
 
-The key is typed, or comes from a file, stdin or TENANTCTL_KEY. It is tried first, and then kept in
-~/.config/tenantctl/config.toml (or TENANTCTL_CONFIG), which only you can read.")]
+The key comes from a file, from stdin or from TENANTCTL_KEY, or is asked for. It is tested first, then saved
+in ~/.config/tenantctl/config.toml (or TENANTCTL_CONFIG), which only you can read.")]
 pub(crate) struct Login {
     /// Read the key from stdin.
     #[arg(long)]
@@ -43,28 +43,28 @@ pub(crate) struct Login {
     key_file: Option<PathBuf>,
 }
 
-/// Forget the key of a profile.
+/// Remove the key from a profile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl logout
   tenantctl logout --profile production
 
-The key stays good: `tenantctl keys revoke` ends it.")]
+The key itself stays valid; `tenantctl keys revoke` revokes it.")]
 pub(crate) struct Logout {}
 
-/// Choose the tenant or the profile that is meant where none is named.
+/// Choose the default tenant or the current profile.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl use t_acme
   tenantctl use production
   tenantctl use --no-tenant
 
-What destroys a tenant still asks for its name.")]
+Commands that destroy data always need the tenant id as an argument.")]
 pub(crate) struct Use {
     /// A tenant's id, or the name of a profile.
     #[arg(value_name = "TENANT|PROFILE", required_unless_present = "no_tenant")]
     what: Option<String>,
-    /// No tenant is meant any more.
+    /// Remove the default tenant.
     #[arg(long, conflicts_with = "what")]
     no_tenant: bool,
 }
@@ -84,7 +84,11 @@ impl Login {
         let url = context
             .named_url()
             .or_else(|| before.map(|profile| profile.url.clone()))
-            .ok_or_else(|| Failure::usage("name the server: --url https://platform.example.com"))?;
+            .ok_or_else(|| {
+                Failure::usage(
+                    "give the server address, such as --url https://platform.example.com",
+                )
+            })?;
         let tenant = before
             .filter(|before| before.url == url)
             .and_then(|before| before.tenant.clone());
@@ -100,7 +104,7 @@ impl Login {
             },
             flag: "tenantctl login --key-stdin",
         })?;
-        let key = checked(key.expose().trim(), "what was given")?;
+        let key = checked(key.expose().trim(), "the given text")?;
         works(&Api::new(&url, key.clone())?).await?;
         let profile = Profile {
             url: url.clone(),
@@ -111,7 +115,7 @@ impl Login {
         profiles.current = Some(name.clone());
         profiles.write(&path)?;
         context.out.note(&format!(
-            "Logged in to {url}; kept as profile {name} in {}.",
+            "Logged in to {url}; saved as profile {name} in {}.",
             path.display()
         ));
         Ok(())
@@ -140,7 +144,7 @@ impl Logout {
         profiles.write(&path)?;
         context
             .out
-            .note(&format!("The key of profile {name} is forgotten here."));
+            .note(&format!("Removed the key from profile {name}."));
         Ok(())
     }
 }
@@ -154,7 +158,7 @@ impl Use {
         if !self.no_tenant && profiles.profiles.contains_key(&what) {
             profiles.current = Some(what.clone());
             profiles.write(&path)?;
-            context.out.note(&format!("The profile is {what}."));
+            context.out.note(&format!("The current profile is {what}."));
             return Ok(());
         }
         let tenant = if self.no_tenant {
@@ -169,8 +173,8 @@ impl Use {
         let url = profile.url.clone();
         profiles.write(&path)?;
         context.out.note(&match tenant {
-            Some(tenant) => format!("Where no tenant is named, {tenant} at {url} is meant."),
-            None => "Every command names its tenant again.".to_owned(),
+            Some(tenant) => format!("The default tenant is {tenant} at {url}."),
+            None => "There is no default tenant any more.".to_owned(),
         });
         Ok(())
     }
@@ -179,8 +183,11 @@ impl Use {
 /// A tenant that there is.
 async fn known(context: &Context, text: &str) -> Result<TenantId, Failure> {
     let id = crate::values::tenant(text).map_err(|advice| Failure::Usage {
-        what: format!("{text} is neither a tenant nor a profile"),
-        next: vec![advice, "`tenantctl profiles` lists profiles".to_owned()],
+        what: format!("{text} is neither a tenant id nor a profile"),
+        next: vec![
+            advice,
+            "list the profiles with `tenantctl profiles`".to_owned(),
+        ],
     })?;
     context
         .api()?

@@ -14,20 +14,20 @@ use crate::api::Query;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, Format, columns, plain, state, time};
+use crate::output::{Column, Format, columns, counted, plain, state, time};
 use crate::values;
 
 columns! {
     const COLUMNS: "OperationSummary" = [
         plain("id", "/id"),
         plain("kind", "/kind"),
-        plain("about", "/tenant").or("/cluster"),
+        plain("subject", "/tenant").or("/cluster"),
         state("state", "/state"),
         plain("step", "/step"),
         plain("done", "/progress/done"),
         plain("of", "/progress/total"),
-        time("began", "/created_at"),
-        time("over", "/finished_at"),
+        time("started", "/created_at"),
+        time("finished", "/finished_at"),
     ];
 
     /// What is shown of one operation.
@@ -41,13 +41,13 @@ columns! {
         plain("step", "/step"),
         plain("done", "/progress/done"),
         plain("of", "/progress/total"),
-        plain("counts", "/progress/unit"),
+        plain("unit", "/progress/unit"),
         plain("note", "/progress/note"),
         plain("failure", "/failure/code"),
-        plain("why", "/failure/detail"),
+        plain("reason", "/failure/detail"),
         plain("result", "/result"),
-        time("began", "/created_at"),
-        time("over", "/finished_at"),
+        time("started", "/created_at"),
+        time("finished", "/finished_at"),
     ];
 }
 
@@ -79,38 +79,38 @@ columns! {
         plain("tenant", "/tenant"),
         plain("operation", "/operation"),
         plain("failure", "/failure/code"),
-        plain("why", "/failure/detail"),
+        plain("reason", "/failure/detail"),
     ];
 }
 
 /// What can be done with operations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List operations, the newest first.
+    /// List operations, newest first.
     #[command(after_help = "Examples:
   tenantctl operations list --state stuck
   tenantctl operations list --tenant t_acme --kind move -o ndjson
   tenantctl operations list --since 24h --limit 0")]
     List(List),
-    /// Show an operation with its log.
+    /// Show an operation and its log.
     #[command(after_help = "Example:
   tenantctl operations show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Show(Named),
-    /// Follow an operation to its end.
+    /// Follow an operation until it ends.
     #[command(after_help = "Example:
   tenantctl operations watch op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --timeout 10m")]
     Watch(Named),
-    /// Try a stuck operation again, after its cause is mended.
+    /// Retry a stuck operation after its cause was fixed.
     #[command(after_help = "Example:
   tenantctl operations retry op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Retry(Named),
-    /// Cancel an operation: what it did is undone, or it ends early.
+    /// Cancel an operation: it is undone, or ends early.
     #[command(after_help = "Example:
   tenantctl operations cancel op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
 
-An operation that is past its point of no return goes on.")]
+An operation that is past its point of no return continues.")]
     Cancel(Named),
-    /// Show what became of each row of a file of tenants.
+    /// Show the result of each row of a bulk creation.
     #[command(after_help = "Example:
   tenantctl operations rows op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Rows(Named),
@@ -119,28 +119,28 @@ An operation that is past its point of no return goes on.")]
 /// Which operations.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// In this state.
+    /// Only operations in this state.
     #[arg(long, value_parser = values::one_of::<OperationState>(OperationState::ALL.map(OperationState::as_str)))]
     state: Option<OperationState>,
-    /// Of this kind.
+    /// Only operations of this kind.
     #[arg(long, value_parser = values::one_of::<String>(KINDS))]
     kind: Option<String>,
-    /// About this tenant.
+    /// Only operations on this tenant.
     #[arg(long, value_parser = values::tenant)]
     tenant: Option<TenantId>,
-    /// About this cluster.
+    /// Only operations on this cluster.
     #[arg(long)]
     cluster: Option<ClusterName>,
-    /// Parts of this operation.
+    /// Only parts of this operation.
     #[arg(long, value_name = "OPERATION")]
     parent: Option<OperationId>,
-    /// Begun since: a time, or how long ago.
+    /// Only operations started since then: a time, or how long ago.
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     since: Option<OffsetDateTime>,
-    /// Begun before: a time, or how long ago.
+    /// Only operations started before then: a time, or how long ago.
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     until: Option<OffsetDateTime>,
-    /// How many at most; 0 for all.
+    /// Show at most this many; 0 shows all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
 }
@@ -148,7 +148,7 @@ pub(crate) struct List {
 /// One operation.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its id: op_ and 32 digits.
+    /// The operation id: op_ followed by 32 hexadecimal digits.
     #[arg(value_name = "OPERATION")]
     id: OperationId,
 }
@@ -201,10 +201,11 @@ pub(crate) fn show(context: &Context, view: &Value) -> Result<(), Failure> {
     let tables = changes["tables"].as_array().map_or(&[][..], Vec::as_slice);
     out.part("tables whose rows differ", CHANGES, tables)?;
     match (tables, changes["unlisted"].as_u64().unwrap_or(0)) {
-        ([], _) => out.note("Every table has as many rows as then."),
+        ([], _) => out.note("No table's row count differs."),
         (_, 0) => {}
         (_, more) => out.note(&format!(
-            "{more} further tables differ or were not counted."
+            "Not listed: {} that differ or were not counted.",
+            counted(more, "table")
         )),
     }
     Ok(())

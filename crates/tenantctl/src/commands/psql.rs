@@ -17,28 +17,28 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::values;
 
-/// Open psql in a tenant's database, with a login of minutes; the audit says who, why and when.
+/// Open psql in a tenant's database with a short-lived login. The audit log records who, when and why.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl psql t_acme --reason 'ticket 4711: missing entries'
   tenantctl psql t_acme --reason 'ticket 4711' --write --ttl 30m
   tenantctl psql t_acme --reason 'ticket 4711' -- -c 'select count(*) from entries.entry'
 
-Needs psql on this machine, and a way to the tenant's server. Everything after -- goes to psql.")]
+Needs psql on this machine and network access to the tenant's server. Everything after -- is passed to psql.")]
 pub(crate) struct Psql {
-    /// The tenant's id, such as t_acme; left out for the one of `tenantctl use`.
+    /// The tenant id, such as t_acme. Default: the tenant chosen with `tenantctl use`.
     #[arg(value_name = "TENANT", value_parser = values::tenant)]
     tenant: Option<TenantId>,
-    /// Why, for the audit; no personal data.
+    /// The reason, for the audit log. Put no personal data in it.
     #[arg(long)]
     reason: String,
-    /// Change rows, too.
+    /// Allow changing rows. Default: read only.
     #[arg(long)]
     write: bool,
-    /// How long the login is good: 1m to 1h, else 15m.
+    /// How long the login is valid: 1m to 1h. Default: 15m.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     ttl: Option<Duration>,
-    /// Arguments of psql.
+    /// Arguments for psql.
     #[arg(last = true, value_name = "PSQL_ARGUMENTS")]
     arguments: Vec<String>,
 }
@@ -69,7 +69,7 @@ impl Psql {
         match status.code() {
             Some(0) => Ok(()),
             _ => Err(Failure::Found {
-                what: format!("psql ended with {status}"),
+                what: format!("psql failed: {status}"),
                 next: Vec::new(),
             }),
         }
@@ -82,7 +82,7 @@ async fn is_there() -> Result<(), Failure> {
     match psql.arg("--version").output().await {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::Usage {
-            what: "there is no psql on this machine".to_owned(),
+            what: "psql is not installed on this machine".to_owned(),
             next: vec!["install the PostgreSQL client programs".to_owned()],
         }),
         Err(error) => Err(Failure::Io("starting psql", error)),

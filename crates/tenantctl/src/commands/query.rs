@@ -21,34 +21,34 @@ use crate::values;
 /// Rows of a table that are read before it is shown.
 const MOST_SHOWN: usize = 10_000;
 
-/// Ask many tenants one question: a read-only statement.
+/// Run a read-only SQL statement on many tenants.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tenantctl query 'select count(*) as entries from entries.entry' --tier premium
   tenantctl query --csv --file open-sessions.sql > sessions.csv
   tenantctl query 'select count(*) from auth.account' -o ndjson | jq .row
 
-Runs in a read-only transaction of its own per tenant. Exit code 1 says that rows of some tenant are
-missing; which, and why, stands on stderr. The statement is kept in the audit: no personal data in it.
-With --csv, a text that starts with = + - @ or a tab has an apostrophe before it, so that no spreadsheet
-takes what somebody wrote for a formula; -o ndjson gives it as it is.")]
+The statement runs in a read-only transaction in each tenant. If rows of a tenant are missing, the exit
+code is 1, and stderr says which tenants and why. The statement is stored in the audit log, so put no
+personal data in it. With --csv, text that starts with = + - @ or a tab gets an apostrophe in front, so
+that no spreadsheet runs it as a formula; -o ndjson leaves it as it is.")]
 pub(crate) struct QueryTenants {
-    /// The statement.
+    /// The SQL statement.
     #[arg(value_name = "SQL", required_unless_present = "file")]
     sql: Option<String>,
-    /// Read the statement from a file; - is stdin.
+    /// Read the statement from a file; - reads stdin.
     #[arg(long, conflicts_with = "sql")]
     file: Option<PathBuf>,
-    /// Comma-separated values on stdout.
+    /// Print comma-separated values.
     #[arg(long, conflicts_with = "output")]
     csv: bool,
-    /// Tenants that are asked at once: 1 to 16.
+    /// Number of tenants at the same time: 1 to 16.
     #[arg(long, value_name = "COUNT")]
     at_once: Option<u32>,
-    /// How long one tenant may take.
+    /// Time limit for each tenant.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     tenant_timeout: Option<Duration>,
-    /// Rows of one tenant at most.
+    /// Row limit for each tenant.
     #[arg(long, value_name = "COUNT")]
     row_limit: Option<u32>,
     #[command(flatten)]
@@ -95,9 +95,9 @@ impl QueryTenants {
             (None, Some(file)) if file.as_os_str() != "-" => {
                 std::fs::read_to_string(file).map_err(failed)
             }
-            _ if std::io::stdin().is_terminal() => {
-                Err(Failure::usage("there is no statement on stdin"))
-            }
+            _ if std::io::stdin().is_terminal() => Err(Failure::usage(
+                "give a statement, or pipe one in with --file -",
+            )),
             _ => {
                 let mut sql = String::new();
                 std::io::stdin()
@@ -233,14 +233,14 @@ fn ended(context: &Context, end: Option<String>, complete: bool) -> Result<(), F
 fn partial(end: String) -> Failure {
     Failure::Found {
         what: end,
-        next: vec!["mend what is said above, or ask those tenants again with --tenant".to_owned()],
+        next: vec!["fix the errors above, or query those tenants again with --tenant".to_owned()],
     }
 }
 
 fn broke_off() -> Failure {
     Failure::Found {
-        what: "the answer broke off; what was shown is not all".to_owned(),
-        next: vec!["give the command again".to_owned()],
+        what: "the connection was lost; the result above is not complete".to_owned(),
+        next: vec!["run the command again".to_owned()],
     }
 }
 
@@ -264,7 +264,7 @@ fn table(context: &Context, rows: &[Value]) -> Result<(), Failure> {
     );
     if rows.len() > MOST_SHOWN {
         context.out.note(&format!(
-            "the first {MOST_SHOWN} of {} rows; -o ndjson or --csv gives all",
+            "These are the first {MOST_SHOWN} of {} rows; -o ndjson or --csv prints all.",
             rows.len()
         ));
     }

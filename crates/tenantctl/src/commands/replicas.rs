@@ -16,9 +16,9 @@ columns! {
         plain("service", "/service"),
         plain("address", "/internal_url"),
         plain("live", "/live"),
-        plain("acted on change", "/acknowledged"),
-        plain("of", "/newest_change"),
-        plain("brings", "/owns"),
+        plain("applied change", "/acknowledged"),
+        plain("newest change", "/newest_change"),
+        plain("schemas", "/owns"),
         time("last seen", "/last_seen_at"),
     ];
 }
@@ -26,11 +26,11 @@ columns! {
 /// What can be done with replicas.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the running processes of services, and how far each has heard of changes.
+    /// List the replicas of the services, and the newest change that each has applied.
     #[command(after_help = "Example:
   tenantctl replicas list
 
-Who waits with --wait=replicas waits until all that live have acted on the newest change.")]
+A command with --wait=replicas waits until every live replica has applied its change.")]
     List,
 }
 

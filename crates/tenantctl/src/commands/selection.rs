@@ -11,30 +11,30 @@ use crate::values;
 
 /// Which tenants; all that are active or suspended where nothing is said.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which tenants")]
+#[command(next_help_heading = "Tenant selection (default: all active and suspended tenants)")]
 pub(crate) struct SelectionFlags {
-    /// This tenant; several times for several.
+    /// Only this tenant; repeatable.
     #[arg(long = "tenant", value_name = "TENANT", value_parser = values::tenant)]
     ids: Vec<TenantId>,
-    /// Of this tier.
+    /// Only tenants of this tier.
     #[arg(long)]
     tier: Option<String>,
-    /// On this cluster.
+    /// Only tenants on this cluster.
     #[arg(long)]
     cluster: Option<ClusterName>,
-    /// In this region.
+    /// Only tenants in this region.
     #[arg(long)]
     region: Option<String>,
-    /// In this state of their life.
+    /// Only tenants with this status.
     #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
-    /// With this in their id, slug, company or contact address.
+    /// Only tenants with this text in their id, slug, company or contact address.
     #[arg(long)]
     text: Option<String>,
-    /// With this label, name=value; several times for several.
+    /// Only tenants with this label, name=value; repeatable.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
-    /// With schemas that are older than the newest.
+    /// Only tenants whose schema is older than the newest.
     #[arg(long)]
     behind: bool,
 }

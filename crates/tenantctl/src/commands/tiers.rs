@@ -29,25 +29,26 @@ columns! {
 /// What can be done with tiers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the tiers that a tenant can have, the smallest first.
+    /// List the tiers, smallest first.
     #[command(after_help = "Example:
   tenantctl tiers list")]
     List,
-    /// Change what a tier grants to all its tenants.
+    /// Change what a tier grants to its tenants.
     #[command(after_help = "Examples:
   tenantctl tiers update standard --limit users=75 --limit storage_bytes=unlimited
   tenantctl tiers update premium --feature map --no-feature entries --wait=replicas
   tenantctl tiers update standard --retention-days 45
   tenantctl tiers update premium --self-service false
 
-What a tenant has by its overrides stays. Who is over a smaller limit keeps what is there and gets no more.")]
+Overrides of a tenant stay in force. A tenant that exceeds a lowered limit keeps what it has, but cannot add
+more.")]
     Update(Update),
 }
 
 /// Changes a tier.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
-    /// A name of `tenantctl tiers list`.
+    /// The tier, as in `tenantctl tiers list`.
     tier: String,
     #[command(flatten)]
     change: Change,
@@ -60,28 +61,28 @@ pub(crate) struct Update {
     .required(true)
     .multiple(true))]
 struct Change {
-    /// A limit, name=number or name=unlimited; several times for several.
+    /// Set a limit: name=number or name=unlimited; repeatable.
     #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
     limits: Vec<(String, Option<i64>)>,
-    /// A limit to leave unnamed: what it bounds is not granted any more.
+    /// Remove a limit: what it bounds is no longer granted; repeatable.
     #[arg(long = "no-limit", value_name = "NAME")]
     no_limits: Vec<String>,
-    /// A feature to switch on; several times for several.
+    /// Turn on a feature; repeatable.
     #[arg(long = "feature", value_name = "NAME")]
     features: Vec<String>,
-    /// A feature to switch off.
+    /// Turn off a feature; repeatable.
     #[arg(long = "no-feature", value_name = "NAME")]
     no_features: Vec<String>,
-    /// Its share of a contended resource, relative to other tiers: 1 to 1000.
+    /// Share of contended resources, relative to other tiers: 1 to 1000.
     #[arg(long)]
     weight: Option<u32>,
-    /// How long a tenant that is deleted from now on can be restored.
+    /// How long deleted tenants can be restored. Applies to tenants deleted from now on.
     #[arg(long, value_name = "DAYS")]
     retention_days: Option<u32>,
-    /// What people read.
+    /// Display name.
     #[arg(long)]
     title: Option<String>,
-    /// Whether anybody may choose it at the sign-up, or operators alone give it.
+    /// Whether anybody can choose it at sign-up, or only operators can assign it.
     #[arg(long, value_name = "true|false")]
     self_service: Option<bool>,
 }
@@ -94,7 +95,7 @@ fn limit(text: &str) -> Result<(String, Option<i64>), String> {
     };
     match most {
         Ok(most) if !name.is_empty() => Ok((name.to_owned(), most)),
-        _ => Err("is name=number or name=unlimited, such as users=75".to_owned()),
+        _ => Err("expected name=number or name=unlimited, such as users=75".to_owned()),
     }
 }
 
@@ -124,7 +125,7 @@ impl Update {
             self_service,
         } = self.change;
         if let Some(both) = features.iter().find(|name| no_features.contains(name)) {
-            let words = format!("--feature {both}: --no-feature names it as well");
+            let words = format!("{both} is named by both --feature and --no-feature");
             return Err(Failure::usage(words));
         }
         let on = features.into_iter().map(|name| (name, true));

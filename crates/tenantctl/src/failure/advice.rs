@@ -15,16 +15,18 @@ pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<S
         .map(|name| format!("did you mean {name}?"))
         .collect();
     if let Some(proposal) = &refusal.proposal {
-        next.push(format!("{proposal} would be accepted"));
+        next.push(format!("{proposal} is available"));
     }
     let operation = refusal.operation();
     match (refusal.known_code(), operation) {
         (Some(Code::NotFound), _) if close.is_empty() && refusal.detail.is_none() => {
             let list = noun::list_of(&route.path);
-            next.extend(list.map(|list| format!("see what there is: `{list}`")));
+            next.extend(list.map(|list| format!("see what exists with `{list}`")));
         }
         (Some(Code::Conflict), Some(id)) => {
-            next.push(format!("wait for it: `tenantctl operations watch {id}`"));
+            next.push(format!(
+                "wait for it with `tenantctl operations watch {id}`"
+            ));
         }
         (Some(code), _) => next.extend(about_tenant(code, route).or_else(|| {
             let advice = by_route(code, route).or_else(|| by_code(code))?;
@@ -34,7 +36,7 @@ pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<S
     }
     if let Some(id) = operation.filter(|_| !refusal.is(Code::Conflict)) {
         next.push(format!(
-            "see what happened: `tenantctl operations show {id}`"
+            "see what happened with `tenantctl operations show {id}`"
         ));
     }
     next
@@ -45,14 +47,14 @@ fn about_tenant(code: Code, route: &Route) -> Option<String> {
     let id = route.tenant()?;
     match code {
         Code::TenantDeleted if route.ends_in(&["restore", "purge"]) => Some(format!(
-            "what was destroyed: `tenantctl tenants certificate {id}`"
+            "see what was destroyed with `tenantctl tenants certificate {id}`"
         )),
         Code::TenantDeleted => Some(format!(
-            "within its retention `tenantctl tenants restore {id}` brings it back"
+            "until its retention ends, `tenantctl tenants restore {id}` brings it back"
         )),
-        Code::TenantSuspended | Code::TenantReadOnly => {
-            Some(format!("`tenantctl tenants resume {id}` lets it go on"))
-        }
+        Code::TenantSuspended | Code::TenantReadOnly => Some(format!(
+            "`tenantctl tenants resume {id}` ends the suspension"
+        )),
         _ => None,
     }
 }
@@ -61,13 +63,13 @@ fn about_tenant(code: Code, route: &Route) -> Option<String> {
 fn by_route(code: Code, route: &Route) -> Option<&'static str> {
     match code {
         Code::ConfirmationMissing if route.ends_in(&["purge"]) => {
-            Some("--force destroys it before its retention is over")
+            Some("--force destroys it before its retention ends")
         }
         Code::ClusterFull if route.ends_in(&["tenants"]) => Some(
-            "`tenantctl clusters list` shows regions, tiers, labels and room; ask for what one of them has, or add a cluster",
+            "`tenantctl clusters list` shows regions, tiers, labels and capacity; ask for what a cluster offers, or add a cluster",
         ),
         Code::ArchiveCorrupt if route.ends_in(&["restore-backup", "clones"]) => Some(
-            "use another backup: `tenantctl backups list`; `tenantctl backups verify` tries one",
+            "use another backup: `tenantctl backups list` shows them, `tenantctl backups verify` tests one",
         ),
         _ => None,
     }
@@ -76,35 +78,34 @@ fn by_route(code: Code, route: &Route) -> Option<&'static str> {
 /// What helps against a code wherever it comes from.
 fn by_code(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::OperatorKeyInvalid => "log in again: `tenantctl login --key-stdin < file`",
+        Code::OperatorKeyInvalid => "log in again with `tenantctl login --key-stdin < file`",
         Code::PermissionMissing => {
-            "use a key that has this scope; `tenantctl keys list` shows who has what"
+            "use a key with this scope; `tenantctl keys list` shows the scopes of all keys"
         }
         Code::RouteNotFound | Code::MethodNotAllowed => concat!(
-            "is the platform as new as this program, ",
-            env!("CARGO_PKG_VERSION"),
-            "?"
+            "check that the platform is not older than this program, version ",
+            env!("CARGO_PKG_VERSION")
         ),
         Code::VersionStale | Code::IfMatchMissing => {
-            "somebody changed it meanwhile: look at it, then give the command again"
+            "somebody else changed it: look at it, then run the command again"
         }
         Code::ClusterFull => {
-            "`tenantctl clusters list` shows the room; add a cluster or name another one with --to"
+            "`tenantctl clusters list` shows the capacity; choose another cluster with --to, or add one"
         }
         Code::RegionLeft => {
-            "`tenantctl clusters list` shows the regions; choose a cluster of the tenant's own"
+            "`tenantctl clusters list` shows the regions; choose a cluster in the tenant's region"
         }
         Code::DowngradeRefused => {
-            "choose a cluster whose PostgreSQL is not older: `tenantctl clusters list`"
+            "choose a cluster whose PostgreSQL is not older; `tenantctl clusters list` shows the versions"
         }
         Code::ToolsMissing => {
             "install the PostgreSQL client programs of that version on the platform's host, or set tools.bin_dir"
         }
         Code::ObjectStoreUnavailable => {
-            "look at the objects.* settings and at the room in the store, then give the command again"
+            "check the objects.* settings and the free space of the object store, then run the command again"
         }
         Code::ArchiveCorrupt => {
-            "fetch the archive again, or use another backup: `tenantctl backups list`"
+            "fetch the archive again, or use another backup from `tenantctl backups list`"
         }
         Code::RolloutHalted => "`tenantctl rollouts list` shows which one, and why",
         Code::IdempotencyKeyInProgress
@@ -112,10 +113,12 @@ fn by_code(code: Code) -> Option<&'static str> {
         | Code::Overloaded
         | Code::Timeout
         | Code::DatabaseUnavailable
-        | Code::PlatformUnavailable => "give the command again in a moment",
-        Code::DatabaseExhausted => "make room on the database server, then give the command again",
+        | Code::PlatformUnavailable => "run the command again in a moment",
+        Code::DatabaseExhausted => {
+            "free some space on the database server, then run the command again"
+        }
         Code::NotReady => "`tenantctl doctor` shows what is missing",
-        Code::Internal => "search the platform's log for the request",
+        Code::Internal => "search the platform's log for the request id",
         _ => return None,
     })
 }

@@ -11,11 +11,11 @@ use crate::cli::Cli;
 const FLAGS: [(&str, &str); 9] = [
     ("/concurrency", "--at-once"),
     ("/connection_budget", "--budget"),
-    ("/timeout_ms", "--tenant-timeout (here in milliseconds)"),
-    ("/ttl_seconds", "--ttl (here in seconds)"),
+    ("/timeout_ms", "--tenant-timeout (in milliseconds here)"),
+    ("/ttl_seconds", "--ttl (in seconds here)"),
     ("/keep_old_hours", "--keep-old"),
-    ("/every_minutes", "--every (here in minutes)"),
-    ("/max_disk_bytes", "--max-disk-gib (here in bytes)"),
+    ("/every_minutes", "--every (in minutes here)"),
+    ("/max_disk_bytes", "--max-disk-gib (in bytes here)"),
     ("/contact_email", "--contact"),
     ("/takes_over_from", "--take-over-from"),
 ];

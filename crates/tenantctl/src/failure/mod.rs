@@ -31,7 +31,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(
-        "an operator key stands on the command line, where other processes and the shell's history can read it"
+        "the command line contains an operator key, where other processes and the shell history can read it"
     )]
     KeyOnCommandLine,
     /// The command says something that cannot be done.
@@ -47,23 +47,23 @@ pub(crate) enum Failure {
         /// Names that come close to the one that is not known.
         close: Vec<String>,
     },
-    #[error("{server} gives no answer")]
+    #[error("{server} does not answer")]
     Unreachable {
         server: String,
         #[source]
         source: reqwest::Error,
     },
-    #[error("{server} answers {status} with something that is no answer of a platform-service")]
+    #[error("{server} answered {status}, but not like a platform-service")]
     Strange { server: String, status: u16 },
     #[error("the operation {} failed", text(.0, "/id"))]
     Operation(Box<Value>),
-    #[error("the {} {} is not over in time; it goes on", .0.what, .0.id)]
+    #[error("timed out waiting for the {} {}; it is still running", .0.what, .0.id)]
     NotInTime(Going),
-    #[error("the platform gives no answer any more; the {} {} goes on", .0.what, .0.id)]
+    #[error("the platform stopped answering; the {} {} is still running", .0.what, .0.id)]
     OutOfSight(Going, #[source] Box<Failure>),
-    #[error("it is changed, and not every replica has heard of it in time")]
+    #[error("the change is made, but not every replica has applied it in time")]
     Unheard,
-    #[error("interrupted; the {} {} goes on", .0.what, .0.id)]
+    #[error("interrupted; the {} {} is still running", .0.what, .0.id)]
     LeftRunning(Going),
     #[error("interrupted")]
     Interrupted,
@@ -231,12 +231,12 @@ impl Failure {
             Self::Operation(view) => {
                 let step = text(view, "/step");
                 let reason = match text(view, "/failure/detail") {
-                    "" => "no reason is recorded",
+                    "" => "no reason was recorded",
                     detail => detail,
                 };
                 let left = match text(view, "/state") {
-                    "stuck" => "It is stuck: it can go neither on nor back by itself.",
-                    _ => "What it had done is undone.",
+                    "stuck" => "It is stuck: it can neither continue nor be undone without help.",
+                    _ => "What it had done was undone.",
                 };
                 vec![format!("step {step}: {reason}"), left.to_owned()]
             }
@@ -250,8 +250,8 @@ impl Failure {
     pub(crate) fn next(&self) -> Vec<String> {
         match self {
             Self::KeyOnCommandLine => vec![
-                "revoke that key: `tenantctl keys revoke opr_...`".to_owned(),
-                "keep a key with `tenantctl login --key-stdin < file`, or set TENANTCTL_KEY".to_owned(),
+                "revoke that key with `tenantctl keys revoke opr_...`".to_owned(),
+                "save a key with `tenantctl login --key-stdin < file`, or set TENANTCTL_KEY".to_owned(),
             ],
             Self::Usage { next, .. } | Self::Profile { next, .. } | Self::Found { next, .. } => {
                 next.clone()
@@ -262,22 +262,22 @@ impl Failure {
                 close,
             } => advice::after(route, refusal, close),
             Self::Unreachable { .. } => vec![
-                "check the address (--url, TENANTCTL_URL or `tenantctl profiles`) and that platform-service runs"
+                "check the address (--url, TENANTCTL_URL or `tenantctl profiles`), and that platform-service is running"
                     .to_owned(),
             ],
             Self::Strange { .. } => vec![
-                "check that the address is that of platform-service's public listener".to_owned(),
+                "check that the address is the public listener of platform-service".to_owned(),
             ],
             Self::Operation(view) => {
                 let id = text(view, "/id");
                 match text(view, "/state") {
                     "stuck" => vec![
-                        format!("see what happened: `tenantctl operations show {id}`"),
-                        format!("mend the cause, then `tenantctl operations retry {id}`"),
+                        format!("see what happened with `tenantctl operations show {id}`"),
+                        format!("fix the cause, then run `tenantctl operations retry {id}`"),
                     ],
                     _ => vec![
-                        format!("see what happened: `tenantctl operations show {id}`"),
-                        "mend the cause and give the command again".to_owned(),
+                        format!("see what happened with `tenantctl operations show {id}`"),
+                        "fix the cause, then run the command again".to_owned(),
                     ],
                 }
             }
@@ -286,7 +286,7 @@ impl Failure {
                 going.command, going.id
             )],
             Self::Unheard => vec![
-                "see who has not: `tenantctl replicas list`; look whether it reaches the platform"
+                "see which one with `tenantctl replicas list`, and check that it can reach the platform"
                     .to_owned(),
             ],
             Self::Interrupted | Self::NotConfirmed | Self::File(..) | Self::Io(..)

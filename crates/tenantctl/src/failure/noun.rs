@@ -22,7 +22,7 @@ const NOUNS: [Noun; 8] = [
     noun("tenants", "tenant", "tenantctl tenants list"),
     noun("clusters", "cluster", "tenantctl clusters list"),
     noun("operations", "operation", "tenantctl operations list"),
-    noun("rollouts", "roll-out", "tenantctl rollouts list"),
+    noun("rollouts", "rollout", "tenantctl rollouts list"),
     noun("backups", "backup", "tenantctl backups list"),
     noun("findings", "finding", "tenantctl findings list"),
     noun("operator-keys", "operator key", "tenantctl keys list"),

@@ -8,6 +8,7 @@ mod columns;
 pub(crate) mod described;
 mod table;
 
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -132,7 +133,7 @@ fn words(failure: &Failure, paint: Paint) -> String {
     if let Failure::Refused { refusal, .. } = failure
         && let Some(request) = &refusal.request_id
     {
-        text.push_str(&format!("\n  request: {request}"));
+        text.push_str(&format!("\n  request id: {request}"));
     }
     text
 }
@@ -147,6 +148,12 @@ fn document(failure: &Failure) -> Value {
         "code": failure.code(), "exit": failure.exit(), "message": failure.to_string(),
         "details": failure.details(), "next": failure.next(), "request_id": request,
     }})
+}
+
+/// A number of things, in words: `1 tenant`, `2 tenants`.
+pub(crate) fn counted<N: Copy + Display + Eq + From<u8>>(number: N, noun: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 fn pretty(value: &Value) -> String {

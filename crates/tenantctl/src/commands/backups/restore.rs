@@ -20,32 +20,32 @@ use crate::values;
 /// A backup that becomes a tenant.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// Its id: bak_ and 32 digits; or --tenant and --at.
+    /// The backup id: bak_ followed by 32 hexadecimal digits. Or use --tenant and --at.
     #[arg(
         value_name = "BACKUP",
         required_unless_present = "at",
         conflicts_with = "at"
     )]
     id: Option<BackupId>,
-    /// What people type for the new tenant, or the id that it gives.
+    /// Slug or id of the new tenant.
     #[arg(long = "to-new", value_name = "SLUG_OR_ID", value_parser = values::new_slug)]
     slug: Slug,
-    /// Of this tenant, with --at.
+    /// Restore the backup of this tenant that --at selects.
     #[arg(long, requires = "at", value_parser = values::tenant)]
     tenant: Option<TenantId>,
-    /// The newest backup that was complete then: a time, or how long ago.
+    /// Restore the newest backup that was complete then: a time, or how long ago.
     #[arg(long, value_name = "TIME", requires = "tenant", value_parser = values::past)]
     at: Option<OffsetDateTime>,
-    /// The new tenant's name; else that of the backup's tenant.
+    /// Company of the new tenant. Default: that of the backup's tenant.
     #[arg(long)]
     company: Option<String>,
-    /// The address that the platform writes to; else that of the backup's tenant.
+    /// Contact address of the new tenant. Default: that of the backup's tenant.
     #[arg(long)]
     email: Option<String>,
-    /// Statements that run in it before it is served, in one transaction.
+    /// SQL file that runs in the new tenant before it goes into service, in one transaction.
     #[arg(long, value_name = "FILE")]
     anonymise: Option<PathBuf>,
-    /// A label that its cluster must have, name=value; several times for several; else those of the backup's tenant.
+    /// A label that its cluster must have, name=value; repeatable. Default: the labels of the backup's tenant.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
 }
@@ -64,10 +64,10 @@ impl Restore {
                 let made = data::ago(backup.created_at);
                 context
                     .out
-                    .note(&format!("The backup is {} of {made}.", backup.id));
+                    .note(&format!("Restoring {}, created {made}.", backup.id));
                 (tenant, backup.id)
             }
-            (None, _, _) => return Err(Failure::usage("name a backup, or --tenant and --at")),
+            (None, _, _) => return Err(Failure::usage("give a backup id, or --tenant and --at")),
         };
         let body = NewClone {
             slug: self.slug.to_string(),
@@ -97,8 +97,10 @@ async fn complete_at(
         }
     }
     Err(Failure::Found {
-        what: format!("{tenant} has no backup that was complete then and can be loaded"),
-        next: vec![format!("`tenantctl backups list --tenant {tenant}`")],
+        what: format!("{tenant} has no backup that was complete then and can be restored"),
+        next: vec![format!(
+            "see its backups with `tenantctl backups list --tenant {tenant}`"
+        )],
     })
 }
 

@@ -29,44 +29,44 @@ columns! {
 /// A server that becomes a cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// Names it for ever.
+    /// The name of the cluster. It cannot be changed later.
     #[arg(value_name = "CLUSTER")]
     name: ClusterName,
-    /// Where it stands: what tenants name as their region.
+    /// The region that it serves, as tenants name it.
     #[arg(long)]
     region: String,
-    /// Host name or address, as all services reach it.
+    /// Host name or address at which all services reach it.
     #[arg(long)]
     host: String,
     /// TCP port.
     #[arg(long, default_value_t = 5432)]
     port: u16,
-    /// How connections are protected.
+    /// TLS mode of connections.
     #[arg(
         long,
         default_value = "verify-full",
         value_parser = values::one_of::<TlsMode>(["disable", "require", "verify-full"])
     )]
     tls: TlsMode,
-    /// Server connections that all tenants on it may hold together.
+    /// Connection budget: server connections that all its tenants together may use.
     #[arg(long, value_name = "CONNECTIONS")]
     budget: u32,
-    /// Databases that it may hold; unlimited where it is left out.
+    /// Maximum number of databases. Default: unlimited.
     #[arg(long, value_name = "COUNT")]
     max_databases: Option<u32>,
-    /// Keep it for this tier; several times for several.
+    /// Reserve it for this tier; repeatable.
     #[arg(long = "tier")]
     tiers: Vec<String>,
-    /// GiB that its databases may take; unlimited where it is left out.
+    /// Maximum disk space of its databases, in GiB. Default: unlimited.
     #[arg(long, value_name = "GIB")]
     max_disk_gib: Option<u32>,
-    /// A label that tenants may ask for; several times for several.
+    /// A label that tenants can ask for, name=value; repeatable.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
-    /// Its share of new tenants, relative to the others of the region.
+    /// Share of new tenants, relative to the other clusters in the region.
     #[arg(long)]
     weight: Option<u32>,
-    /// Take the server over from an installation that is gone for good; the refusal without it names it.
+    /// Take the server over from an installation that no longer exists. The error message without this option names it.
     #[arg(long, value_name = "INSTALLATION")]
     take_over_from: Option<String>,
     #[command(flatten)]
@@ -76,13 +76,13 @@ pub(crate) struct Add {
 /// The login of a server's administrator.
 #[derive(Debug, Args)]
 struct Administrator {
-    /// A login that is a superuser, or has CREATEDB and CREATEROLE.
+    /// A role that is a superuser, or has CREATEDB and CREATEROLE.
     #[arg(long, value_name = "ROLE")]
     admin_user: String,
-    /// Read its password from stdin.
+    /// Read the administrator's password from stdin.
     #[arg(long)]
     admin_password_stdin: bool,
-    /// Read its password from a file.
+    /// Read the administrator's password from a file.
     #[arg(long, value_name = "FILE", conflicts_with = "admin_password_stdin")]
     admin_password_file: Option<PathBuf>,
 }
@@ -120,7 +120,7 @@ impl Add {
         let warnings = added["warnings"].as_array().map_or(&[][..], Vec::as_slice);
         context
             .out
-            .part("this server should be changed", WARNINGS, warnings)
+            .part("warnings about this server", WARNINGS, warnings)
     }
 }
 

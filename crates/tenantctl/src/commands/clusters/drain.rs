@@ -13,14 +13,14 @@ use crate::commands::tenants::moves;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::follow;
-use crate::output::{Column, columns, plain, time};
+use crate::output::{Column, columns, counted, plain, time};
 
 columns! {
     /// What is shown of a drain that was not begun.
     const DRAIN: "DrainPreview" = [
         plain("cluster", "/cluster"),
         plain("tenants", "/tenants"),
-        plain("databases that stay for a time", "/kept"),
+        plain("databases kept for a time", "/kept"),
     ];
 
     const STAYING: "RemainingTenant" = [
@@ -42,13 +42,13 @@ const KEPT: &[Column<'_>] = &[
 pub(crate) struct Drain {
     #[command(flatten)]
     cluster: Named,
-    /// Moves at once: 1 to 16.
+    /// Number of moves at the same time: 1 to 16.
     #[arg(long, value_name = "COUNT")]
     at_once: Option<u32>,
-    /// How each moves; else what holds its requests for less than half a second.
+    /// How to move. Default: the way that makes requests of a tenant wait for less than half a second.
     #[arg(long = "by", value_name = "VARIANT", value_parser = moves::variant())]
     variant: Option<MoveVariant>,
-    /// Show who would go where, and who would stay.
+    /// Show which tenants would move where and which would stay, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -73,26 +73,23 @@ impl Drain {
         let list = |name: &str| result[name].as_array().map_or(&[][..], Vec::as_slice);
         let number = |name: &str| result[name].as_u64().unwrap_or(0);
         let out = &context.out;
-        out.part("tenants that are still there", STAYING, list("remaining"))?;
-        out.part(
-            "databases that stay for a time",
-            KEPT,
-            list("kept_databases"),
-        )?;
+        out.part("tenants that are still on it", STAYING, list("remaining"))?;
+        out.part("databases kept for a time", KEPT, list("kept_databases"))?;
         let (left, kept, name) = (number("left"), number("kept"), &self.cluster.name);
         if kept > 0 {
+            let kept = counted(kept, "database");
             out.note(&format!(
-                "{kept} databases stay on {name} for a time, of deleted tenants and copies that were left."
+                "{kept} kept on {name} for a time: of deleted tenants, or left by moves."
             ));
         }
         if left == 0 {
             return Ok(());
         }
         Err(Failure::Found {
-            what: format!("{left} tenants are still on {name}"),
+            what: format!("{} still on {name}", counted(left, "tenant")),
             next: vec![
-                format!("see which: `tenantctl tenants list --cluster {name}`"),
-                "mend what the result names, then give the command again".to_owned(),
+                format!("see which with `tenantctl tenants list --cluster {name}`"),
+                "fix what the result names, then run the command again".to_owned(),
             ],
         })
     }
@@ -104,14 +101,14 @@ impl Named {
         let list = |name: &str| preview[name].as_array().map_or(&[][..], Vec::as_slice);
         let (out, name) = (&context.out, &self.name);
         out.item(DRAIN, preview)?;
-        out.part("tenants that would go", moves::MOVES, list("moves"))?;
+        out.part("tenants that would move", moves::MOVES, list("moves"))?;
         out.part("tenants that would stay", STAYING, list("remaining"))?;
         out.note("Nothing was changed.");
         match list("remaining").len() {
             0 => Ok(()),
             left => Err(Failure::Found {
-                what: format!("{left} tenants would stay on {name}"),
-                next: vec!["mend what the reasons name, or add a cluster".to_owned()],
+                what: format!("{} would stay on {name}", counted(left, "tenant")),
+                next: vec!["fix what the reasons name, or add a cluster".to_owned()],
             }),
         }
     }

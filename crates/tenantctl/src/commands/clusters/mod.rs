@@ -24,9 +24,9 @@ columns! {
         plain("host", "/host"),
         plain("port", "/port"),
         plain("tenants", "/tenants"),
-        plain("max", "/max_databases"),
+        plain("max databases", "/max_databases"),
         plain("stock", "/stock"),
-        plain("connections", "/connection_budget"),
+        plain("connection budget", "/connection_budget"),
         plain("tiers", "/tiers"),
         plain("version", "/server_version"),
     ];
@@ -41,16 +41,16 @@ columns! {
         plain("tls", "/tls"),
         plain("version", "/server_version"),
         plain("tenants", "/tenants"),
-        plain("most databases", "/max_databases"),
-        plain("ready databases", "/stock"),
-        plain("connections", "/connection_budget"),
-        plain("server's connections", "/server_connections"),
-        plain("of those used", "/used_connections"),
+        plain("max databases", "/max_databases"),
+        plain("stock", "/stock"),
+        plain("connection budget", "/connection_budget"),
+        plain("server connections", "/server_connections"),
+        plain("used connections", "/used_connections"),
         plain("tiers", "/tiers"),
         plain("labels", "/labels"),
         plain("weight", "/weight"),
-        bytes("disk used", "/used_bytes"),
-        bytes("most disk", "/max_disk_bytes"),
+        bytes("used disk", "/used_bytes"),
+        bytes("max disk", "/max_disk_bytes"),
         time("added", "/created_at"),
     ];
 }
@@ -58,7 +58,7 @@ columns! {
 /// What can be done with clusters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List clusters with their room.
+    /// List clusters and their capacity.
     #[command(after_help = "Example:
   tenantctl clusters list")]
     List,
@@ -71,10 +71,10 @@ pub(crate) enum Command {
   tenantctl clusters add main --region eu-central --host db-1.internal --budget 60 --admin-user postgres
   tenantctl clusters add big --region eu-central --host db-2.internal --budget 100 --tier enterprise --admin-user postgres --admin-password-stdin < password
 
-The administrator's login is used once, to check the server and to make the platform's roles, and
-kept nowhere. Its password comes from TENANTCTL_ADMIN_PASSWORD, a file or stdin, or is typed.")]
+The administrator's login is used once, to check the server and to create the platform's roles. It is not
+stored. Its password comes from a file, from stdin or from TENANTCTL_ADMIN_PASSWORD, or is asked for.")]
     Add(Box<add::Add>),
-    /// Change a cluster's status, limits, labels or tiers.
+    /// Change a cluster's status, address, limits, labels or tiers.
     #[command(after_help = "Examples:
   tenantctl clusters update main --status full
   tenantctl clusters update main --label disk=nvme --label rack=7 --max-databases 900
@@ -86,17 +86,17 @@ kept nowhere. Its password comes from TENANTCTL_ADMIN_PASSWORD, a file or stdin,
   tenantctl clusters drain old --at-once 4
   tenantctl clusters drain old --no-wait
 
-It gets no new tenants from then on; `tenantctl clusters update old --status active` ends that. Databases
-of deleted tenants, and copies that moves left, stay for their time and are listed at the end. To stop
-a drain, cancel its operation: moves that have begun go on.")]
+A drained cluster gets no new tenants until `tenantctl clusters update old --status active`. Databases of
+deleted tenants, and copies left by moves, stay until their retention ends, and are listed at the end.
+To stop a drain, cancel its operation; moves that have started continue.")]
     Drain(drain::Drain),
-    /// Remove a cluster that nothing is on any more.
+    /// Remove an empty cluster.
     #[command(after_help = "Examples:
   tenantctl clusters remove old --dry-run
   tenantctl clusters remove old
 
-Drain it first. Databases of deleted tenants, and copies that moves left, have to be gone, too; the
-refusal names them. On its server the platform's ready copies and templates are dropped; other
+Drain it first. Databases of deleted tenants and copies left by moves must be gone as well; the error
+message lists them. The platform's own stock and template databases are dropped from the server; other
 databases stay. The server can be added again, here or to another installation.")]
     Remove(remove::Remove),
 }
@@ -104,7 +104,7 @@ databases stay. The server can be added again, here or to another installation."
 /// One cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its name.
+    /// The name of the cluster.
     #[arg(value_name = "CLUSTER")]
     name: ClusterName,
 }

@@ -19,8 +19,8 @@ columns! {
     const REMOVED: "RemovedCluster" = [
         plain("cluster", "/cluster"),
         state("server cleared", "/server"),
-        plain("dropped there", "/dropped"),
-        plain("stays there", "/stays"),
+        plain("dropped", "/dropped"),
+        plain("kept", "/stays"),
         plain("note", "/note"),
     ];
 }
@@ -30,7 +30,7 @@ columns! {
 pub(crate) struct Remove {
     #[command(flatten)]
     cluster: Named,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -46,9 +46,8 @@ impl Remove {
             context.out.note("Nothing was changed.");
             return Ok(());
         }
-        let consequence = format!(
-            "removes the cluster {name}, and drops what is ready for new tenants on its server"
-        );
+        let consequence =
+            format!("removes the cluster {name}, and drops its stock and template databases");
         confirm::destroy(context, name.as_str(), &consequence)?;
         let path = format!("{path}?confirm={name}");
         let removed = api.unhurried(Method::DELETE, &path, None).await?;

@@ -24,43 +24,43 @@ pub(crate) struct Update {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct Change {
-    /// full: it keeps what it has and gets no more; a drain sets draining by itself.
+    /// Status: a full cluster keeps its tenants and gets no new ones. `clusters drain` sets draining.
     #[arg(long, value_parser = values::one_of::<ClusterStatus>(["active", "full"]))]
     status: Option<ClusterStatus>,
-    /// Where its server is reached now: host name or address, as all services reach it.
+    /// New host name or address at which all services reach it.
     #[arg(long)]
     host: Option<String>,
     /// TCP port.
     #[arg(long)]
     port: Option<u16>,
-    /// How connections are protected.
+    /// TLS mode of connections.
     #[arg(
         long,
         value_parser = values::one_of::<TlsMode>(["disable", "require", "verify-full"])
     )]
     tls: Option<TlsMode>,
-    /// A label, name=value; several times for several. Replaces all labels.
+    /// A label, name=value; repeatable. Replaces all labels.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
-    /// Takes all labels away.
+    /// Remove all labels.
     #[arg(long, conflicts_with = "labels")]
     no_labels: bool,
-    /// Keep it for this tier; several times for several. Replaces all tiers.
+    /// Reserve it for this tier; repeatable. Replaces all tiers.
     #[arg(long = "tier")]
     tiers: Vec<String>,
-    /// Take every tier.
+    /// Accept every tier.
     #[arg(long, conflicts_with = "tiers")]
     any_tier: bool,
-    /// Its share of new tenants, relative to the others of the region.
+    /// Share of new tenants, relative to the other clusters in the region.
     #[arg(long)]
     weight: Option<u32>,
-    /// Server connections that all tenants on it may hold together.
+    /// Connection budget: server connections that all its tenants together may use.
     #[arg(long, value_name = "CONNECTIONS")]
     budget: Option<u32>,
-    /// Databases that it may hold, or none for no limit.
+    /// Maximum number of databases, or none for no limit.
     #[arg(long, value_name = "COUNT|none", value_parser = limit)]
     max_databases: Option<Limit>,
-    /// GiB that its databases may take, or none for no limit.
+    /// Maximum disk space of its databases in GiB, or none for no limit.
     #[arg(long, value_name = "GIB|none", value_parser = limit)]
     max_disk_gib: Option<Limit>,
 }
@@ -73,7 +73,7 @@ fn limit(text: &str) -> Result<Limit, String> {
     match (text, text.parse()) {
         ("none", _) => Ok(Limit(None)),
         (_, Ok(number)) => Ok(Limit(Some(number))),
-        _ => Err("is a number, or none".to_owned()),
+        _ => Err("expected a number, or none".to_owned()),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Roll-outs of migrations: start, try, list, show, watch, pause, resume, abort, retry.
+//! Rollouts of migrations: start, try, list, show, watch, pause, resume, abort, retry.
 //!
-//! Deliberately only the words of the commands and what is shown of a roll-out: what each does has a file of
-//! its own. Invariant: one roll-out is shown the same wherever it is shown.
+//! Deliberately only the words of the commands and what is shown of a rollout: what each does has a file of
+//! its own. Invariant: one rollout is shown the same wherever it is shown.
 
 mod show;
 mod start;
@@ -28,100 +28,101 @@ columns! {
         plain("skipped", "/tally/skipped"),
         plain("failed", "/tally/failed"),
         plain("pending", "/tally/pending"),
-        time("began", "/created_at"),
-        time("over", "/finished_at"),
+        time("started", "/created_at"),
+        time("finished", "/finished_at"),
     ];
 
     const FIELDS: "RolloutView" = [
-        plain("roll-out", "/id"),
+        plain("rollout", "/id"),
         plain("title", "/title"),
         state("state", "/state"),
         plain("halted because", "/halted_reason"),
-        plain("brings", "/target"),
+        plain("target versions", "/target"),
         plain("tenants", "/filter"),
         plain("waves", "/waves"),
         plain("wave", "/current_wave"),
         plain("at once per cluster", "/concurrency"),
-        plain("halts past", "/halt_share"),
+        plain("halt share", "/halt_share"),
         plain("pending", "/tally/pending"),
         plain("running", "/tally/running"),
         plain("done", "/tally/done"),
         plain("skipped", "/tally/skipped"),
         plain("failed", "/tally/failed"),
         plain("operation", "/operation"),
-        plain("by", "/created_by"),
-        time("began", "/created_at"),
-        time("over", "/finished_at"),
+        plain("started by", "/created_by"),
+        time("started", "/created_at"),
+        time("finished", "/finished_at"),
     ];
 }
 
-/// What can be done with roll-outs.
+/// What can be done with rollouts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring the newest schema to tenants, wave by wave.
+    /// Start a rollout: migrate tenants to the newest schema, wave by wave.
     #[command(after_help = "Examples:
   tenantctl rollouts start --title 'Release 42' --canary t_canary --wave tier=standard --wave percent=25
   tenantctl rollouts start --canary t_canary --wave percent=25 --dry-run
   tenantctl rollouts start --cluster main --at-once 8 --halt-share 0.02 --no-wait
 
-Tenants that have the newest schema are skipped. Who is in no wave comes in a last one. When a canary
-fails, or more than the halt share of those that were tried, it halts by itself. One or two failures
-before 50 were tried are counted as of 50, or of all where there are fewer.")]
+Tenants that already have the newest schema are skipped. Tenants that no wave selects form the last wave.
+The rollout halts when a canary fails, or when the share of failed tenants exceeds --halt-share. The share
+is of the tenants tried so far. Until 50 were tried, one or two failures count as a share of 50 tenants, or
+of all tenants if there are fewer.")]
     Start(Box<start::Start>),
-    /// Try the newest schema on a copy of a tenant's database, and throw the copy away.
+    /// Test the newest schema on a temporary copy of a tenant's database.
     #[command(after_help = "Example:
   tenantctl rollouts try t_acme
 
-The tenant is only read, and served meanwhile.")]
+The tenant stays in service, and its database is only read.")]
     Try(trial::Trial),
-    /// List roll-outs, the newest first.
+    /// List rollouts, newest first.
     #[command(after_help = "Examples:
   tenantctl rollouts list
   tenantctl rollouts list --state halted")]
     List(List),
-    /// Show a roll-out and its tenants that failed.
+    /// Show a rollout and its failed tenants.
     #[command(after_help = "Examples:
   tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
   tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --tenants pending -o ndjson
   tenantctl rollouts show op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f --wave 1 --tenants failed")]
     Show(show::Show),
-    /// Follow a roll-out until it is over, or stands still.
+    /// Follow a rollout until it ends, halts or is paused.
     #[command(after_help = "Example:
   tenantctl rollouts watch op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Watch(Named),
-    /// Begin no further tenant, for now.
+    /// Pause a rollout: migrate no further tenants for now.
     #[command(after_help = "Example:
   tenantctl rollouts pause op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Pause(Named),
-    /// Let a paused or halted roll-out go on.
+    /// Resume a paused or halted rollout.
     #[command(after_help = "Example:
   tenantctl rollouts resume op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Resume(Named),
-    /// End a roll-out; tenants that are migrated stay so.
+    /// Abort a rollout. Tenants that are already migrated stay migrated.
     #[command(after_help = "Example:
   tenantctl rollouts abort op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Abort(Named),
-    /// Try the tenants that failed again.
+    /// Retry the failed tenants of a rollout.
     #[command(after_help = "Example:
   tenantctl rollouts retry op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")]
     Retry(Named),
 }
 
-/// One roll-out.
+/// One rollout.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its id: op_ and 32 digits.
+    /// The rollout id: op_ followed by 32 hexadecimal digits.
     #[arg(value_name = "ROLLOUT")]
     id: OperationId,
 }
 
-/// Which roll-outs.
+/// Which rollouts.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// In this state.
+    /// Only rollouts in this state.
     #[arg(long, value_parser = values::one_of::<RolloutState>(RolloutState::ALL.iter().map(|state| state.as_str())))]
     state: Option<RolloutState>,
-    /// How many at most; 0 for all.
+    /// Show at most this many; 0 shows all.
     #[arg(long, default_value_t = 20)]
     limit: usize,
 }

@@ -1,4 +1,4 @@
-//! A roll-out and its tenants.
+//! A rollout and its tenants.
 //!
 //! Deliberately only the first failures without being asked for more. Invariant: where more failed than are
 //! shown, it is said how to see them.
@@ -20,7 +20,7 @@ columns! {
         plain("wave", "/wave"),
         plain("cluster", "/cluster"),
         state("state", "/state"),
-        plain("times", "/attempts"),
+        plain("attempts", "/attempts"),
         plain("migration", "/failure/migration"),
         plain("sqlstate", "/failure/sqlstate"),
         plain("message", "/failure/message"),
@@ -31,19 +31,19 @@ columns! {
 /// How many failures are shown without being asked for.
 const SHOWN: usize = 20;
 
-/// What to show of a roll-out.
+/// What to show of a rollout.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
     named: Named,
-    /// List the tenants in this state instead.
+    /// List only the tenants in this state.
     #[arg(
         long,
         value_name = "STATE",
         value_parser = values::one_of::<TenantProgress>(TenantProgress::ALL.iter().map(|state| state.as_str()))
     )]
     tenants: Option<TenantProgress>,
-    /// List the tenants of this wave instead, from 0; with --tenants those that fit both.
+    /// List only the tenants of this wave; the first is 0. Can be combined with --tenants.
     #[arg(long, value_name = "NUMBER")]
     wave: Option<u16>,
 }
@@ -62,10 +62,10 @@ impl Show {
             .named
             .tenants(context, (Some(TenantProgress::Failed), None), SHOWN)
             .await?;
-        context.out.part("tenants that failed", TENANTS, &failed)?;
+        context.out.part("failed tenants", TENANTS, &failed)?;
         if failed.len() == SHOWN {
             context.out.note(&format!(
-                "all of them: tenantctl rollouts show {id} --tenants failed"
+                "See all of them with `tenantctl rollouts show {id} --tenants failed`."
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A roll-out that is started.
+//! A rollout that is started.
 //!
 //! Deliberately goes on without this program. Invariant: a dry run begins nothing.
 
@@ -20,30 +20,30 @@ use crate::values;
 
 columns! {
     const PREVIEW: "RolloutPreview" = [
-        plain("brings", "/target"),
+        plain("target versions", "/target"),
         plain("skipped", "/skipped"),
     ];
 }
 
-/// A roll-out to be started.
+/// A rollout to be started.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// What people call it.
+    /// Title of the rollout.
     #[arg(long, default_value = "", hide_default_value = true)]
     title: String,
-    /// A tenant of the first wave; when one fails, the roll-out halts.
+    /// A tenant of the first wave; repeatable. If one fails, the rollout halts.
     #[arg(long = "canary", value_name = "TENANT", value_parser = values::tenant)]
     canaries: Vec<TenantId>,
-    /// A further wave: tier=NAME, cluster=NAME or percent=1..100; in the order in which they come.
+    /// The next wave: tier=NAME, cluster=NAME or percent=1..100; repeatable, in this order.
     #[arg(long = "wave", value_name = "RULE", value_parser = wave)]
     waves: Vec<Wave>,
-    /// Tenants at once per cluster: 1 to 64.
+    /// Number of tenants at the same time, per cluster: 1 to 64.
     #[arg(long, default_value_t = DEFAULT_CONCURRENCY)]
     at_once: u16,
-    /// Halt past this share of failures: 0 (at the first) to 1.
+    /// Halt when more than this share of tenants failed: 0 (at the first failure) to 1.
     #[arg(long, default_value_t = DEFAULT_HALT_SHARE)]
     halt_share: f64,
-    /// Show who would be in which wave.
+    /// Show the waves and their tenants, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub(crate) struct Start {
 }
 
 fn wave(text: &str) -> Result<Wave, String> {
-    let wrong = || "is tier=NAME, cluster=NAME or percent=1..100".to_owned();
+    let wrong = || "expected tier=NAME, cluster=NAME or percent=1..100".to_owned();
     let (rule, value) = text.split_once('=').ok_or_else(wrong)?;
     match rule {
         "tier" if !value.is_empty() => Ok(Wave::Tier(value.to_owned())),
@@ -102,7 +102,7 @@ fn show_waves(context: &Context, preview: &Value) -> Result<(), Failure> {
     let waves = preview["waves"].as_array().unwrap_or(&none);
     for wave in waves {
         let rule = match &wave["rule"] {
-            Value::Null => "all others".to_owned(),
+            Value::Null => "all other tenants".to_owned(),
             rule => rule.to_string(),
         };
         let tenants = wave["tenants"].as_array().unwrap_or(&none);

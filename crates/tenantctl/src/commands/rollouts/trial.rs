@@ -27,7 +27,7 @@ columns! {
 /// A dry run.
 #[derive(Debug, Args)]
 pub(crate) struct Trial {
-    /// Whose database is copied.
+    /// The tenant whose database is copied.
     #[arg(value_name = "TENANT", value_parser = values::tenant)]
     tenant: TenantId,
 }
@@ -48,7 +48,7 @@ impl Trial {
         }
         Err(Failure::Found {
             what: format!("{} would fail", text(came, "/failed/migration")),
-            next: vec!["mend the migration, or what the tenant has, and try again".to_owned()],
+            next: vec!["fix the migration or the tenant's data, then try again".to_owned()],
         })
     }
 }

@@ -1,6 +1,6 @@
-//! A roll-out that is steered, and followed until nothing more happens by itself.
+//! A rollout that is steered, and followed until nothing more happens by itself.
 //!
-//! Deliberately a roll-out goes on without this program: it steers and looks. Invariant: a watch that ends says
+//! Deliberately a rollout goes on without this program: it steers and looks. Invariant: a watch that ends says
 //! whether every tenant has the newest schema, in its exit code too.
 
 use serde_json::{Value, json};
@@ -13,11 +13,12 @@ use crate::cli::Until;
 use crate::context::Context;
 use crate::failure::{Failure, Going, text};
 use crate::follow::{Bar, Sight};
+use crate::output::counted;
 
 const PAUSE: Duration = Duration::from_millis(400);
 
 impl Named {
-    /// Tells a roll-out one word, and follows it where it goes on.
+    /// Tells a rollout one word, and follows it where it goes on.
     pub(super) async fn steer(&self, context: &Context, verb: &str) -> Result<(), Failure> {
         let path = format!("{}/{verb}", self.path());
         let api = context.api()?;
@@ -37,7 +38,7 @@ impl Named {
         context.out.item(FIELDS, &self.view(context).await?)?;
         let id = self.id;
         context.out.note(&format!(
-            "It goes on; follow it with `tenantctl rollouts watch {id}`."
+            "It is still running; follow it with `tenantctl rollouts watch {id}`."
         ));
         Ok(())
     }
@@ -73,36 +74,38 @@ impl Named {
 
     fn going(&self) -> Going {
         Going {
-            what: "roll-out",
+            what: "rollout",
             id: self.id.to_string(),
             command: "rollouts watch",
         }
     }
 
-    /// Whether a roll-out that stands still did what it should.
+    /// Whether a rollout that stands still did what it should.
     fn judge(&self, view: &Value) -> Result<(), Failure> {
         let id = self.id;
         let failed = view["tally"]["failed"].as_u64().unwrap_or(0);
-        let look = format!("see which, and why: `tenantctl rollouts show {id}`");
+        let look = format!("see which tenants failed and why with `tenantctl rollouts show {id}`");
         let (what, next) = match text(view, "/state") {
             "halted" => (
-                format!("the roll-out halted: {}", text(view, "/halted_reason")),
+                format!("the rollout halted: {}", text(view, "/halted_reason")),
                 vec![
                     look,
-                    format!("mend the cause, then `tenantctl rollouts retry {id}`"),
-                    format!("or go on with the others: `tenantctl rollouts resume {id}`"),
+                    format!("fix the cause, then run `tenantctl rollouts retry {id}`"),
+                    format!(
+                        "or continue with the other tenants with `tenantctl rollouts resume {id}`"
+                    ),
                 ],
             ),
             "paused" => (
-                "the roll-out is paused".to_owned(),
-                vec![format!("`tenantctl rollouts resume {id}` lets it go on")],
+                "the rollout is paused".to_owned(),
+                vec![format!("continue it with `tenantctl rollouts resume {id}`")],
             ),
-            "aborted" => ("the roll-out was aborted".to_owned(), Vec::new()),
+            "aborted" => ("the rollout was aborted".to_owned(), Vec::new()),
             _ if failed > 0 => (
-                format!("{failed} tenants failed; all others are done"),
+                format!("{} failed; all others are done", counted(failed, "tenant")),
                 vec![
                     look,
-                    format!("mend the cause, then `tenantctl rollouts retry {id}`"),
+                    format!("fix the cause, then run `tenantctl rollouts retry {id}`"),
                 ],
             ),
             _ => return Ok(()),

@@ -16,7 +16,7 @@ use crate::commands::operations;
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::follow;
-use crate::output::{Column, columns, plain, state};
+use crate::output::{Column, columns, counted, plain, state};
 
 const PATH: &str = "/v1/tenants/adopt";
 
@@ -42,45 +42,45 @@ const LINES: &[Column<'_>] = &[plain("", "/line")];
 /// A database that becomes a tenant.
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
-    /// The database, as its server names it.
+    /// The name of the database on its server.
     #[arg(value_name = "DATABASE")]
     database: String,
-    /// The cluster that has it.
+    /// The cluster that the database is on.
     #[arg(long)]
     cluster: ClusterName,
     /// The customer's name.
     #[arg(long)]
     company: String,
-    /// What people type for it; derived from the company where it is left out.
+    /// Short name for people to type. Default: derived from the company.
     #[arg(long)]
     slug: Option<Slug>,
-    /// The address that the platform writes to; with a password, the owner's too.
+    /// Contact address of the tenant, and e-mail address of the new owner.
     #[arg(long, visible_alias = "email", value_name = "EMAIL")]
     owner_email: String,
-    /// A name of `tenantctl tiers list`.
+    /// Tier, as in `tenantctl tiers list`.
     #[arg(long)]
     tier: Option<String>,
-    /// Where the data must stay; refused where the cluster stands elsewhere.
+    /// Region that the data must stay in. Refused if the cluster is in another one.
     #[arg(long)]
     region: Option<String>,
-    /// IANA name, such as Europe/Berlin.
+    /// IANA time zone, such as Europe/Berlin.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Schemas that are there without a history, and which version each has, such as auth=2,entries=1.
+    /// Versions of existing schemas that have no migration history, such as auth=2,entries=1.
     #[arg(long, value_name = "SCHEMA=VERSION", value_delimiter = ',', value_parser = version)]
     baseline: Vec<(SchemaOwner, i32)>,
-    /// The people who are in the database log in; no owner is made.
+    /// Create no owner: the accounts in the database stay as they are.
     #[arg(long, conflicts_with_all = ["generate_password", "password_stdin", "password_file"])]
     no_owner: bool,
     #[command(flatten)]
     password: OwnerPassword,
-    /// Show what was found and what would happen.
+    /// Show what was found and what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
 
 fn version(text: &str) -> Result<(SchemaOwner, i32), String> {
-    let rule = || "is a schema and its version, such as auth=2".to_owned();
+    let rule = || "expected a schema and its version, such as auth=2".to_owned();
     let (owner, version) = text.split_once('=').ok_or_else(rule)?;
     Ok((
         owner.parse().map_err(|_| rule())?,
@@ -154,18 +154,18 @@ async fn preview(context: &Context, body: &Sent<'_>) -> Result<(), Failure> {
     let checks = list("checks");
     context.out.item(PREVIEW, &seen)?;
     context.out.part("checks", CHECKS, &checks)?;
-    context
-        .out
-        .part("would be done", LINES, &lines(&list("actions")))?;
+    context.out.part("steps", LINES, &lines(&list("actions")))?;
     let statements: Vec<Value> = checks
         .iter()
         .filter_map(|check| check["statements"].as_array())
         .flatten()
         .cloned()
         .collect();
-    context
-        .out
-        .part("an administrator runs first", LINES, &lines(&statements))?;
+    context.out.part(
+        "an administrator of the server has to run first",
+        LINES,
+        &lines(&statements),
+    )?;
     context.out.note("Nothing was changed.");
     if seen["adoptable"] == true {
         return Ok(());
@@ -173,11 +173,11 @@ async fn preview(context: &Context, body: &Sent<'_>) -> Result<(), Failure> {
     let failed = checks.iter().filter(|check| check["outcome"] == "failed");
     Err(Failure::Found {
         what: format!(
-            "the database {} cannot be adopted like this: {} checks fail",
+            "the database {} cannot be adopted like this: {} failed",
             text(&seen, "/database"),
-            failed.count()
+            counted(failed.count(), "check")
         ),
-        next: vec!["mend what the checks say, and try again".to_owned()],
+        next: vec!["fix what the failed checks say, then try again".to_owned()],
     })
 }
 

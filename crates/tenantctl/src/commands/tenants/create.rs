@@ -33,22 +33,22 @@ pub(crate) struct Create {
     /// The customer's name.
     #[arg(long)]
     company: String,
-    /// What people type for it; derived from the company where it is left out.
+    /// Short name for people to type. Default: derived from the company.
     #[arg(long)]
     slug: Option<Slug>,
     /// The owner's e-mail address.
     #[arg(long)]
     email: String,
-    /// A name of `tenantctl tiers list`.
+    /// Tier, as in `tenantctl tiers list`.
     #[arg(long)]
     tier: Option<String>,
-    /// Where the data must stay.
+    /// Region that the data must stay in.
     #[arg(long)]
     region: Option<String>,
-    /// IANA name, such as Europe/Berlin.
+    /// IANA time zone, such as Europe/Berlin.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// A label that its cluster must have, name=value; several times for several.
+    /// A label that its cluster must have, name=value; repeatable.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
     #[command(flatten)]

@@ -26,13 +26,13 @@ columns! {
     const RESTORE_PREVIEW: "RestorePreview" = [
         plain("tenant", "/tenant"),
         plain("from", "/from"),
-        time("begun", "/backup/created_at"),
+        time("started", "/backup/created_at"),
         plain("rows", "/backup/rows"),
         bytes("size", "/backup/size_bytes"),
         state("state", "/backup/state"),
         time("verified", "/backup/verified_at"),
-        time("no longer seen is what was written after", "/lost_since"),
-        plain("hours for which the old data is kept", "/keep_old_hours"),
+        time("writes no longer seen after", "/lost_since"),
+        plain("old data kept for hours", "/keep_old_hours"),
     ];
 }
 
@@ -41,7 +41,7 @@ columns! {
 pub(crate) struct Backup {
     #[command(flatten)]
     tenant: Named,
-    /// Encrypt it with a key of the tenant's own, which a purge destroys.
+    /// Encrypt it with the tenant's own key, which a purge destroys.
     #[arg(long)]
     encrypt: bool,
 }
@@ -51,13 +51,13 @@ pub(crate) struct Backup {
 pub(crate) struct RestoreBackup {
     #[command(flatten)]
     tenant: Explicit,
-    /// The backup's id, or `previous`: the database that the last restore replaced.
+    /// The backup id, or `previous` for the database that the last restore replaced.
     #[arg(value_name = "BACKUP", value_parser = restore_from)]
     from: RestoreFrom,
-    /// Hours for which the replaced database is kept.
+    /// Keep the replaced database for this many hours.
     #[arg(long, value_name = "HOURS")]
     keep_old: Option<u32>,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -67,16 +67,16 @@ pub(crate) struct RestoreBackup {
 pub(crate) struct Clone {
     #[command(flatten)]
     tenant: Explicit,
-    /// What people type for the copy.
+    /// Slug of the copy.
     #[arg(long = "as", value_name = "SLUG")]
     slug: Slug,
-    /// The copy's name; else that of the original.
+    /// Company of the copy. Default: the original's.
     #[arg(long)]
     company: Option<String>,
-    /// Statements that run in the copy before it is served, in one transaction.
+    /// SQL file that runs in the copy before it goes into service, in one transaction.
     #[arg(long, value_name = "FILE")]
     anonymise: Option<PathBuf>,
-    /// A label that its cluster must have, name=value; several times for several; else those of the original.
+    /// A label that its cluster must have, name=value; repeatable. Default: the original's labels.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
 }
@@ -106,7 +106,7 @@ pub(crate) fn ago(then: OffsetDateTime) -> String {
 
 fn restore_from(text: &str) -> Result<RestoreFrom, String> {
     RestoreFrom::try_from(text.to_owned())
-        .map_err(|_| "is bak_ and 32 digits, or `previous`".to_owned())
+        .map_err(|_| "expected bak_ followed by 32 hexadecimal digits, or `previous`".to_owned())
 }
 
 impl Backup {
@@ -142,16 +142,16 @@ impl RestoreBackup {
             RestoreFrom::Previous => format!("the database that the last restore replaced{ago}"),
         };
         let consequence = format!(
-            "replaces all data of {id} by {what}; what was written since is no longer seen"
+            "replaces all data of {id} with {what}; what was written since is no longer seen"
         );
         if self.dry_run {
             context.out.item(RESTORE_PREVIEW, &shown)?;
-            context
-                .out
-                .note(&format!("This {consequence}. Nothing was changed."));
+            context.out.note(&format!(
+                "Without --dry-run, this {consequence}. Nothing was changed."
+            ));
             if let RestoreFrom::Backup(backup) = self.from {
                 context.out.note(&format!(
-                    "`tenantctl backups verify {backup}` loads it beside the tenant and shows which tables' rows differ."
+                    "To see which tables' rows differ, load it beside the tenant with `tenantctl backups verify {backup}`."
                 ));
             }
             return Ok(());

@@ -31,13 +31,13 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Export {
     #[command(flatten)]
     tenant: Named,
-    /// The file to write; else the tenant's id and .tar.
+    /// The file to write. Default: the tenant id with .tar.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
-    /// Replace the file where there is one already.
+    /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
-    /// Fetch the archive of an export that was begun before, and make none.
+    /// Fetch the archive of an earlier export instead of starting one.
     #[arg(long, value_name = "OPERATION")]
     operation: Option<OperationId>,
 }
@@ -45,22 +45,22 @@ pub(crate) struct Export {
 /// Makes a tenant of an archive.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The archive.
+    /// The archive file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What people type for the tenant; else what the archive says.
+    /// Slug of the tenant. Default: from the archive.
     #[arg(long)]
     slug: Option<Slug>,
-    /// The tenant's name; else what the archive says.
+    /// The customer's name. Default: from the archive.
     #[arg(long)]
     company: Option<String>,
-    /// A name of `tenantctl tiers list`; else what the archive says.
+    /// Tier, as in `tenantctl tiers list`. Default: from the archive.
     #[arg(long)]
     tier: Option<String>,
-    /// Where the data must stay; else what the archive says.
+    /// Region that the data must stay in. Default: from the archive.
     #[arg(long)]
     region: Option<String>,
-    /// A label that its cluster must have, name=value; several times for several; else what the archive says.
+    /// A label that its cluster must have, name=value; repeatable. Default: from the archive.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Import {
 /// Makes many tenants.
 #[derive(Debug, Args)]
 pub(crate) struct Bulk {
-    /// CSV with a line of names, or NDJSON; - is stdin: company, slug, email, password, tier, region, time_zone, labels.
+    /// CSV file with a header line, or NDJSON file; - reads stdin. Columns: company, slug, email, password, tier, region, time_zone, labels.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -89,13 +89,13 @@ impl Export {
             context.out.item(operations::FIELDS, &view)?;
             let operation = text(&view, "/id");
             context.out.note(&format!(
-                "It goes on; fetch its archive with `tenantctl tenants export {id} --operation {operation}`."
+                "It is still running; fetch its archive with `tenantctl tenants export {id} --operation {operation}`."
             ));
             return Ok(());
         }
         let export = text(&view, "/result/export");
         if export.is_empty() {
-            return Err(Failure::usage("that operation is no export of an archive"));
+            return Err(Failure::usage("that operation is not an export"));
         }
         target.fetch(context, export).await?;
         context.out.item(operations::FIELDS, &view)?;
@@ -202,7 +202,7 @@ async fn report(context: &Context, id: OperationId) -> Result<(), Failure> {
     }
     Err(Failure::Found {
         what: format!("{failed} of {} rows failed", rows.len()),
-        next: vec!["mend those rows and give them again in a file of their own".to_owned()],
+        next: vec!["fix those rows and send them again in a file of their own".to_owned()],
     })
 }
 

@@ -37,7 +37,7 @@ columns! {
     const PREVIEW: "DeletePreview" = [
         plain("tenant", "/tenant"),
         plain("database and role become", "/kept_name"),
-        plain("can be restored for days", "/retention_days"),
+        plain("days to restore it", "/retention_days"),
     ];
 
     const DOOMED: "PurgePreview" = [
@@ -60,13 +60,13 @@ columns! {
 pub(crate) struct Suspend {
     #[command(flatten)]
     tenant: Named,
-    /// People may sign in and read; without it nobody gets in.
+    /// Allow sign-in and reading. Default: block all access.
     #[arg(long)]
     read_only: bool,
-    /// Why, as its people are told.
+    /// The reason, as the users of the tenant see it.
     #[arg(long)]
     reason: Option<String>,
-    /// When it goes on by itself: a time, or how long from now.
+    /// When the suspension ends by itself: a time, or a duration from now.
     #[arg(long, value_parser = values::moment, value_name = "TIME")]
     until: Option<OffsetDateTime>,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Suspend {
 /// A tenant that is named in the command itself.
 #[derive(Debug, Args)]
 pub(crate) struct Explicit {
-    /// Its id, such as t_acme.
+    /// The tenant id, such as t_acme.
     #[arg(value_name = "TENANT", value_parser = values::tenant)]
     pub(crate) id: TenantId,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Explicit {
 pub(crate) struct Delete {
     #[command(flatten)]
     tenant: Explicit,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -94,13 +94,13 @@ pub(crate) struct Delete {
 pub(crate) struct Purge {
     #[command(flatten)]
     tenant: Explicit,
-    /// Although its retention is not over.
+    /// Purge although the retention has not ended.
     #[arg(long)]
     force: bool,
-    /// Keep a last backup, an archive that can be imported, as long as the tier keeps backups.
+    /// Keep a final backup that can be imported, for as long as the tier keeps backups.
     #[arg(long)]
     final_backup: bool,
-    /// Show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -113,7 +113,7 @@ pub(crate) struct Transfer {
     /// The new owner's e-mail address, which becomes the tenant's contact.
     #[arg(long, value_name = "EMAIL")]
     to: String,
-    /// Those who are owners now are owners no more.
+    /// Remove the ownership of the current owners.
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -159,8 +159,8 @@ impl Delete {
             api.delete(&path(id), &query, Uuid::now_v7()).await?;
         }
         let consequence = format!(
-            "takes {id} out of service at once; `tenantctl tenants restore {id}` brings it back \
-             until its retention is over"
+            "takes {id} out of service at once; until its retention ends, `tenantctl tenants restore {id}` \
+             brings it back"
         );
         confirm::destroy(context, id.as_str(), &consequence)?;
         let (path, key) = (path(id), Uuid::now_v7());
@@ -182,7 +182,7 @@ impl Purge {
         let id = &self.tenant.id;
         let api = context.api()?;
         let last = match self.final_backup {
-            true => "a last backup is kept for a time",
+            true => "a final backup is kept for a time",
             false => "no backup is kept",
         };
         let consequence = format!(
@@ -199,9 +199,9 @@ impl Purge {
             context
                 .out
                 .part("databases, each with its role", DATABASES, databases)?;
-            context
-                .out
-                .note(&format!("This {consequence}. Nothing was changed."));
+            context.out.note(&format!(
+                "Without --dry-run, this {consequence}. Nothing was changed."
+            ));
             return Ok(());
         }
         if !context.says_yes() {
@@ -256,7 +256,7 @@ impl Transfer {
                     follow::shown(context, &view)?;
                     let to = &self.to;
                     context.out.note(&format!(
-                        "{to} has an account already and keeps its password; none was made."
+                        "{to} already has an account and keeps its password; none was generated."
                     ));
                     return Ok(());
                 }

@@ -28,28 +28,28 @@ columns! {
 /// Which tenants.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// In this state of their life.
+    /// Only tenants with this status.
     #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
-    /// Of this tier.
+    /// Only tenants of this tier.
     #[arg(long)]
     tier: Option<String>,
-    /// On this cluster.
+    /// Only tenants on this cluster.
     #[arg(long)]
     cluster: Option<ClusterName>,
-    /// In this region.
+    /// Only tenants in this region.
     #[arg(long)]
     region: Option<String>,
-    /// With this in their id, slug, company or contact address.
+    /// Only tenants with this text in their id, slug, company or contact address.
     #[arg(long)]
     text: Option<String>,
-    /// With this label, name=value.
+    /// Only tenants with this label, name=value.
     #[arg(long, value_name = "LABEL", value_parser = values::label)]
     label: Option<(String, String)>,
-    /// With schemas that are older than the newest: active and suspended ones, or those of --status.
+    /// Only tenants whose schema is older than the newest; active and suspended ones, unless --status is given.
     #[arg(long)]
     behind: bool,
-    /// How many at most; 0 for all.
+    /// Show at most this many; 0 shows all.
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }

@@ -26,33 +26,33 @@ pub(crate) use propose::propose;
 /// What can be done with tenants.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List tenants in the order of their ids.
+    /// List tenants, ordered by id.
     #[command(after_help = "Examples:
   tenantctl tenants list --status suspended
   tenantctl tenants list --behind --label disk=nvme
   tenantctl tenants list --text acme --limit 0 -o ndjson")]
     List(list::List),
-    /// Show a tenant, with the migrations that fail in its database.
+    /// Show a tenant and the migrations that failed in its database.
     #[command(after_help = "Examples:
   tenantctl tenants show t_acme
   tenantctl tenants show t_acme -o json")]
     Show(Named),
-    /// Make a tenant, with an owner who can log in.
+    /// Create a tenant with an owner who can sign in.
     #[command(after_help = "Examples:
   tenantctl tenants create --company 'Acme Corp' --email ada@acme.example --generate-password
   tenantctl tenants create --company 'Acme Corp' --slug acme --email ada@acme.example --tier premium --password-stdin < password
 
-The owner's password comes from TENANTCTL_OWNER_PASSWORD, a file or stdin, or is typed.")]
+The owner's password comes from a file, from stdin or from TENANTCTL_OWNER_PASSWORD, or is asked for.")]
     Create(create::Create),
-    /// Make a tenant of a database that is on a cluster already; its data stays as it is.
+    /// Turn an existing database on a cluster into a tenant, without changing its data.
     #[command(after_help = "Examples:
   tenantctl tenants adopt legacy_acme --cluster main --company 'Acme Corp' --owner-email ada@acme.example --generate-password --dry-run
   tenantctl tenants adopt legacy_acme --cluster main --company 'Acme Corp' --owner-email ada@acme.example --password-stdin < password
   tenantctl tenants adopt restored --cluster main --company 'Acme Corp' --owner-email ada@acme.example --no-owner --baseline auth=2,entries=1
 
-The database gets the tenant's name, and whoever sits in it is thrown out. --dry-run shows what is in the
-way, with the statements that an administrator of the server has to run first. What fails is given back
-as it was found.")]
+The database is renamed to the tenant id, and its sessions are disconnected. --dry-run shows what stands
+in the way, and the statements that an administrator of the server has to run first. If the adoption
+fails, the database is left as it was.")]
     Adopt(adopt::Adopt),
     /// Change a tenant's company, slug, contact, tier, time zone, labels or overrides.
     #[command(after_help = "Examples:
@@ -61,107 +61,108 @@ as it was found.")]
   tenantctl tenants update t_acme --label disk=nvme
   tenantctl tenants update t_acme --overrides '{\"limits\": {\"users\": 75}}'")]
     Update(update::Update),
-    /// Hold a tenant back: nobody gets in, or everybody may only read.
+    /// Suspend a tenant: block all access, or allow reading only.
     #[command(after_help = "Examples:
   tenantctl tenants suspend t_acme --reason 'The invoice of May is open.'
   tenantctl tenants suspend t_acme --read-only --until 2h --wait=replicas")]
     Suspend(life::Suspend),
-    /// Let a suspended tenant go on.
+    /// End the suspension of a tenant.
     #[command(after_help = "Example:
   tenantctl tenants resume t_acme")]
     Resume(Named),
-    /// Take a tenant out of service; its data stays for its tier's retention.
+    /// Delete a tenant: take it out of service, and keep its data for the retention of its tier.
     #[command(after_help = "Examples:
   tenantctl tenants delete t_acme --dry-run
   tenantctl tenants delete t_acme
 
-Asks for the tenant's id; a script says --yes. `tenantctl tenants restore` brings it back.")]
+Asks for the tenant id; --yes skips that. `tenantctl tenants restore` brings the tenant back.")]
     Delete(life::Delete),
-    /// Bring a deleted tenant back.
+    /// Bring back a deleted tenant.
     #[command(after_help = "Example:
   tenantctl tenants restore t_acme
 
-To bring back older data of a tenant, see `tenantctl tenants restore-backup`.")]
+To go back to older data of a tenant, see `tenantctl tenants restore-backup`.")]
     Restore(Named),
-    /// Destroy the data of a deleted tenant for good.
+    /// Permanently destroy the data of a deleted tenant.
     #[command(after_help = "Examples:
   tenantctl tenants purge t_acme --final-backup
   tenantctl tenants purge t_acme --force --dry-run
 
-After its retention a deleted tenant is purged by itself. `tenantctl tenants certificate` shows what
-was destroyed. `tenantctl backups fetch` fetches the last backup that --final-backup keeps, until it
-expires.")]
+A deleted tenant is purged automatically when its retention ends. `tenantctl tenants certificate` shows
+what was destroyed. `tenantctl backups fetch` downloads the backup that --final-backup keeps, until the
+backup expires.")]
     Purge(life::Purge),
-    /// Show the certificate of what a purge destroyed.
+    /// Show the deletion certificate of a purged tenant.
     #[command(after_help = "Example:
   tenantctl tenants certificate t_acme -o json > t_acme.certificate.json")]
     Certificate(Named),
-    /// Give a tenant's database role a new password; no request fails.
+    /// Rotate the password of a tenant's database role, without failed requests.
     #[command(after_help = "Example:
   tenantctl tenants rotate t_acme
 
-All tenants: `tenantctl keys rotate-credentials`.")]
+For many tenants, see `tenantctl keys rotate-credentials`.")]
     Rotate(Named),
-    /// Give a tenant another owner.
+    /// Transfer a tenant to another owner.
     #[command(after_help = "Examples:
   tenantctl tenants transfer t_acme --to grace@acme.example
   tenantctl tenants transfer t_acme --to grace@acme.example --generate-password
   tenantctl tenants transfer t_acme --to grace@acme.example --replace --password-stdin < password
 
-Somebody who has no account in the tenant yet needs a first password; who has one keeps theirs.")]
+A new owner without an account in the tenant needs a first password. An existing account keeps its password.")]
     Transfer(life::Transfer),
-    /// Move a tenant to another cluster of its region; requests wait, none fails.
+    /// Move a tenant to another cluster in its region. Requests wait meanwhile; none fails.
     #[command(after_help = "Examples:
   tenantctl tenants move t_acme --to second --dry-run
   tenantctl tenants move t_acme --to second
   tenantctl tenants move t_acme --by replicate --no-wait")]
     Move(moves::Move),
-    /// Back a tenant up, now.
+    /// Back up a tenant now.
     #[command(after_help = "Examples:
   tenantctl tenants backup t_acme
   tenantctl tenants backup t_acme --encrypt -o json")]
     Backup(data::Backup),
-    /// Replace a tenant's data by that of a backup.
+    /// Replace a tenant's data with a backup.
     #[command(after_help = "Examples:
   tenantctl tenants restore-backup t_acme bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f
   tenantctl tenants restore-backup t_acme previous --yes
 
-Requests wait for a moment. The replaced database is kept for a time: `previous` brings it back. Shows the
-tables whose rows differ in number; before, `tenantctl backups verify` shows them too. To look at a backup
-beside the tenant, see `tenantctl backups restore --to-new`.")]
+Requests wait for a moment. The replaced database is kept for a time; `previous` brings it back. The result
+lists the tables whose row counts differ; `tenantctl backups verify` shows them beforehand. To restore a
+backup beside the tenant, see `tenantctl backups restore --to-new`.")]
     RestoreBackup(data::RestoreBackup),
-    /// Copy a tenant to a new one, for staging or a look at a problem.
+    /// Copy a tenant to a new tenant, such as for staging or debugging.
     #[command(after_help = "Examples:
   tenantctl tenants clone t_acme --as acme-staging
   tenantctl tenants clone t_acme --as acme-staging --anonymise scrub.sql
 
-A copy of a backup: `tenantctl backups restore --to-new`.")]
+To copy a backup instead, see `tenantctl backups restore --to-new`.")]
     Clone(data::Clone),
-    /// Write a tenant into an archive that can be imported anywhere.
+    /// Export a tenant to an archive that any installation can import.
     #[command(after_help = "Example:
   tenantctl tenants export t_acme --to acme.tar
 
-The platform keeps the archive for some days (`tenantctl backups list`); `tenantctl backups fetch` fetches
-it again.")]
+The platform keeps the archive for some days; `tenantctl backups list` shows until when. To download it
+again, use `tenantctl backups fetch`.")]
     Export(files::Export),
-    /// Make a tenant of an archive.
+    /// Create a tenant from an archive.
     #[command(after_help = "Examples:
   tenantctl tenants import acme.tar
   tenantctl tenants import acme.tar --slug acme-two --tier premium")]
     Import(files::Import),
-    /// Make many tenants from a file, with a report per row.
+    /// Create many tenants from a file, and report on each row.
     #[command(after_help = "Examples:
   tenantctl tenants bulk tenants.csv
   tenantctl tenants bulk tenants.ndjson -o ndjson
 
-The first line of a CSV names the columns: company,slug,email,password,tier,region,time_zone,labels (disk=nvme rack=7).")]
+The first line of a CSV file names the columns: company,slug,email,password,tier,region,time_zone,labels.
+Labels are separated by spaces: disk=nvme rack=7.")]
     Bulk(files::Bulk),
 }
 
 /// One tenant.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Its id, such as t_acme; left out for the one of `tenantctl use`.
+    /// The tenant id, such as t_acme. Default: the tenant chosen with `tenantctl use`.
     #[arg(value_name = "TENANT", value_parser = values::tenant)]
     pub(crate) id: Option<TenantId>,
 }

@@ -21,8 +21,8 @@ columns! {
         plain("to", "/to"),
         plain("by", "/variant"),
         bytes("size", "/size_bytes"),
-        plain("copy, about ms", "/predicted_copy_ms"),
-        plain("requests wait, about ms", "/predicted_hold_ms"),
+        plain("copying (about, ms)", "/predicted_copy_ms"),
+        plain("requests wait (about, ms)", "/predicted_hold_ms"),
     ];
 }
 
@@ -31,13 +31,13 @@ columns! {
 pub(crate) struct Move {
     #[command(flatten)]
     tenant: Named,
-    /// The cluster; else the one that placement chooses.
+    /// The target cluster. Default: chosen by placement.
     #[arg(long, value_name = "CLUSTER")]
     to: Option<ClusterName>,
-    /// How; else what holds requests for less than half a second.
+    /// How to move. Default: the way that makes requests wait for less than half a second.
     #[arg(long = "by", value_name = "VARIANT", value_parser = variant())]
     variant: Option<MoveVariant>,
-    /// Show where it would go and how, or what would refuse it.
+    /// Show where it would go and how, or why it could not, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }

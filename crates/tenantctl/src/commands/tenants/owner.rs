@@ -20,7 +20,7 @@ pub(super) const PASSWORD: Column<'_> = plain("password", "/password");
 /// Where the owner's password comes from.
 #[derive(Debug, Args)]
 pub(crate) struct OwnerPassword {
-    /// Make a password and print it, once.
+    /// Generate a password and print it once.
     #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
     generate_password: bool,
     /// Read the owner's password from stdin.

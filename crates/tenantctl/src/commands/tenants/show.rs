@@ -17,9 +17,9 @@ columns! {
         plain("company", "/company"),
         plain("contact", "/contact_email"),
         state("status", "/status"),
-        plain("wall", "/suspension/wall"),
-        plain("reason", "/suspension/reason"),
-        time("until", "/suspension/until"),
+        plain("suspension", "/suspension/wall"),
+        plain("suspended because", "/suspension/reason"),
+        time("suspended until", "/suspension/until"),
         time("held until", "/hold/until"),
         time("deleted", "/deleted_at"),
         time("purged after", "/purge_after"),
@@ -35,14 +35,14 @@ columns! {
         plain("schemas", "/schema_versions"),
         time("created", "/created_at"),
         time("activated", "/activated_at"),
-        time("changed", "/updated_at"),
+        time("updated", "/updated_at"),
     ];
 
     const FAILURES: "MigrationFailureView" = [
         plain("schema", "/owner"),
         plain("migration", "/migration"),
         plain("sqlstate", "/sqlstate"),
-        plain("times", "/failures"),
+        plain("failures", "/failures"),
         time("last", "/last_at"),
         plain("message", "/message"),
         plain("statement", "/statement"),
@@ -57,5 +57,5 @@ pub(super) async fn show(context: &Context, named: &Named) -> Result<(), Failure
     let failures = tenant["migration_failures"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
-    context.out.part("migrations that fail", FAILURES, failures)
+    context.out.part("failed migrations", FAILURES, failures)
 }

@@ -29,25 +29,25 @@ struct Change {
     /// The customer's name.
     #[arg(long)]
     company: Option<String>,
-    /// The address that the platform writes to.
+    /// Contact address, to which the platform sends mail.
     #[arg(long, value_name = "EMAIL")]
     contact: Option<String>,
-    /// A name of `tenantctl tiers list`.
+    /// Tier, as in `tenantctl tiers list`.
     #[arg(long)]
     tier: Option<String>,
-    /// IANA name, such as Europe/Berlin.
+    /// IANA time zone, such as Europe/Berlin.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// What people type for it; the id stays.
+    /// Short name for people to type. The id does not change.
     #[arg(long)]
     slug: Option<Slug>,
-    /// A label that its cluster must have, name=value; several times for several. Replaces all labels.
+    /// A label that its cluster must have, name=value; repeatable. Replaces all labels.
     #[arg(long = "label", value_name = "LABEL", value_parser = values::label)]
     labels: Vec<(String, String)>,
-    /// Takes all labels away.
+    /// Remove all labels.
     #[arg(long, conflicts_with = "labels")]
     no_labels: bool,
-    /// Replaces all overrides: a JSON object.
+    /// JSON object that replaces all overrides of the tier's limits and features.
     #[arg(long, value_name = "JSON", value_parser = object)]
     overrides: Option<Value>,
 }
@@ -55,7 +55,7 @@ struct Change {
 fn object(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
-        _ => Err("is a JSON object, such as '{\"limits\": {\"users\": 75}}'".to_owned()),
+        _ => Err("expected a JSON object, such as '{\"limits\": {\"users\": 75}}'".to_owned()),
     }
 }
 
