@@ -15,10 +15,6 @@ pub(crate) fn measure(state: &AppState) {
     let limits = state.sign_in_limits();
     for (limit, keys) in [
         ("sign_in_per_address", limits.per_address.len()),
-        (
-            "unknown_look_ups_per_address",
-            limits.look_ups_per_address.len(),
-        ),
         ("sign_in_per_account", state.auth().limited_accounts()),
     ] {
         gauge!("limited_keys", "limit" => limit).set(keys as f64);

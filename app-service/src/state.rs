@@ -32,16 +32,14 @@ pub(crate) struct Inner {
 /// Limits of the door without a token, checked before anything is looked up.
 pub(crate) struct SignInLimits {
     pub(crate) per_address: KeyedLimiter<IpNet>,
-    pub(crate) look_ups_per_address: KeyedLimiter<IpNet>,
     pub(crate) look_ups: GlobalLimiter,
 }
 
 impl SignInLimits {
     pub(crate) fn new(settings: &AuthSettings) -> Self {
-        let per_address = |rate| KeyedLimiter::new(rate, settings.sign_in_addresses.get());
+        let addresses = settings.sign_in_addresses.get();
         Self {
-            per_address: per_address(settings.sign_in_per_address),
-            look_ups_per_address: per_address(settings.unknown_look_ups_per_address),
+            per_address: KeyedLimiter::new(settings.sign_in_per_address, addresses),
             look_ups: GlobalLimiter::new(settings.unknown_look_ups),
         }
     }

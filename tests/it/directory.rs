@@ -298,8 +298,14 @@ async fn gauge(world: &World, name: &str) -> f64 {
     line.unwrap().trim().parse().unwrap()
 }
 
+/// Counts look-ups of tenants that reach the registry from now on, for [`look_ups`].
+pub(crate) async fn count_look_ups(world: &World) {
+    let extension = "create extension pg_stat_statements";
+    world.postgres().run("registry", extension).await;
+}
+
 /// Look-ups of tenants that reached the registry.
-async fn look_ups(world: &World) -> f64 {
+pub(crate) async fn look_ups(world: &World) -> f64 {
     let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements statement
          join pg_database d on d.oid = statement.dbid join pg_roles r on r.oid = userid
          where datname = 'registry' and rolname = 'platform' and query like '%is_halted%'";
@@ -322,8 +328,7 @@ async fn a_flood_of_unknown_tenants_at_the_login_fills_nothing_and_asks_the_plat
     let world = World::with(options).await;
     let acme = world.tenant("bystander").await;
     acme.owner().get("/v1/me").await.expect(200);
-    let extension = "create extension pg_stat_statements";
-    world.postgres().run("registry", extension).await;
+    count_look_ups(&world).await;
     let before = look_ups(&world).await;
     let flood = world.anonymous();
     let began = std::time::Instant::now();

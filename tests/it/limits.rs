@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 use world::{Speaker, World, WorldOptions, until};
 
+use crate::directory::{count_look_ups, look_ups};
 use crate::support::{entry, signup, unique};
 
 /// Lays something over what a tenant's tier gives.
@@ -161,45 +162,61 @@ async fn sign_ups_of_everybody_together_are_limited() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_tenants_from_one_address_keeps_nobody_else_out() {
-    // What is used up of the rate of all stays used up.
+async fn a_flood_from_one_address_learns_of_no_tenant_and_keeps_nobody_else_out() {
+    const TRIES: usize = 60;
+    const LET_IN: usize = 40;
+    // What is used up stays used up.
     let options = WorldOptions::default()
-        .app_setting("auth.sign_in_per_address", "100000/1s")
-        .app_setting("auth.unknown_look_ups", "20/1h")
-        .app_setting("auth.unknown_look_ups_per_address", "5/1h");
+        .app_setting("auth.sign_in_per_address", &format!("{LET_IN}/1h"))
+        .app_setting("auth.unknown_look_ups", "100/1h");
     let world = World::with(options).await;
     let (acme, beta) = (world.tenant("warm").await, world.tenant("cold").await);
     // One that knows neither.
     let replica = world.add_app_replica().await;
-    let flooder = world.anonymous_at(replica);
-    let log_in = async |door: &Speaker, tenant: &str, email: &str| {
+    let log_in = async |door: Speaker, tenant: &str, email: &str| {
         let body = json!({ "email": email, "password": world::PASSWORD });
-        let door = door.clone().in_tenant(tenant);
-        door.post("/v1/auth/login", body).await
+        door.in_tenant(tenant).post("/v1/auth/login", body).await
+    };
+    let refresh = async |door: Speaker, tenant: &str| {
+        let body = json!({ "refresh_token": "rt_made_up" });
+        door.in_tenant(tenant).post("/v1/auth/refresh", body).await
     };
     let first = world.anonymous_at(replica);
-    let answer = log_in(&first, acme.id().as_str(), acme.email()).await;
+    let answer = log_in(first, acme.id().as_str(), acme.email()).await;
     answer.expect(200);
-    let flood = (0..60).map(|n| {
-        let (log_in, flooder) = (&log_in, &flooder);
-        async move { log_in(flooder, &format!("t_flood_{n}"), "a@b.example").await }
-    });
-    let mut looked_up = 0;
-    for answer in join_all(flood).await {
-        match answer.status() {
-            401 => looked_up += 1,
-            _ => {
-                answer.expect(429).refused(Code::RateLimited);
+    count_look_ups(&world).await;
+    let before = look_ups(&world).await;
+
+    let made_up = |n: usize| format!("t_flood_{n}");
+    let known = |_: usize| acme.id().to_string();
+    let names: [(&str, &dyn Fn(usize) -> String); 2] = [("known", &known), ("made up", &made_up)];
+    for (what, name) in names {
+        let (people, holders) = (world.anonymous_at(replica), world.anonymous_at(replica));
+        let tries = (0..TRIES).map(|n| {
+            let (tenant, email) = (name(n), format!("{n}@b.example"));
+            let (log_in, refresh) = (&log_in, &refresh);
+            let (person, holder) = (people.clone(), holders.clone());
+            async move {
+                let answers = (log_in(person, &tenant, &email), refresh(holder, &tenant));
+                let answers = futures::future::join(answers.0, answers.1).await;
+                (answers.0.status(), answers.1.status())
             }
+        });
+        let (logins, refreshes): (Vec<u16>, Vec<u16>) = join_all(tries).await.into_iter().unzip();
+        for statuses in [logins, refreshes] {
+            let told = |status| statuses.iter().filter(|is| **is == status).count();
+            let expected = (LET_IN, TRIES - LET_IN);
+            assert_eq!((told(401), told(429)), expected, "{what}: {statuses:?}");
         }
     }
-    assert_eq!(looked_up, 5);
-    // A tenant that is known costs no look-up, and others have theirs.
-    let answer = log_in(&flooder, acme.id().as_str(), acme.email()).await;
-    answer.expect(200);
-    let bystander = world.anonymous_at(replica);
-    let answer = log_in(&bystander, beta.id().as_str(), beta.email()).await;
-    answer.expect(200);
+    let asked = look_ups(&world).await - before;
+    assert!(asked <= (2 * LET_IN) as f64, "{asked} look-ups");
+    // Others have theirs, of a tenant that this replica does not know yet too.
+    for tenant in [&acme, &beta] {
+        let bystander = world.anonymous_at(replica);
+        let answer = log_in(bystander, tenant.id().as_str(), tenant.email()).await;
+        answer.expect(200);
+    }
 }
 
 #[tokio::test]

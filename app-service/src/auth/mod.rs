@@ -78,8 +78,6 @@ pub struct AuthSettings {
     pub sign_in_addresses: NonZeroUsize,
     /// Look-ups of tenants that nobody has a token for yet.
     pub unknown_look_ups: Rate,
-    /// The same from one address.
-    pub unknown_look_ups_per_address: Rate,
     /// What hashing a password costs.
     pub passwords: PasswordCost,
 }

@@ -177,11 +177,13 @@ impl FromRequestParts<AppState> for SignIn {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let notes = notes(parts);
-        let address = ClientAddress::of(parts);
         let limits = state.sign_in_limits();
-        let address = address.limit_key();
-        let limited = |wait: kit::limit::Wait| Problem::new(Code::RateLimited).retry_after(wait.0);
-        limits.per_address.check(&address).map_err(limited)?;
+        let address = ClientAddress::of(parts).limit_key();
+        // Before anything is known of the tenant: whoever is over it is told so for every id alike.
+        limits
+            .per_address
+            .check(&address)
+            .map_err(|wait| Problem::new(Code::RateLimited).retry_after(wait.0))?;
         let id = tenant_header(&parts.headers, None)?;
         let found = match state.directory().glance(&id) {
             Glance::Known(known) => {
@@ -191,12 +193,7 @@ impl FromRequestParts<AppState> for SignIn {
             Glance::Refused(refusal) => Err(refusal),
             Glance::Nothing => {
                 notes.lookup(Lookup::Miss);
-                // Anybody can make up ids; the platform is asked at a bounded rate, of which no address
-                // has more than its part.
-                limits
-                    .look_ups_per_address
-                    .check(&address)
-                    .map_err(limited)?;
+                // Anybody can make up ids; the platform is asked at a bounded rate.
                 limits
                     .look_ups
                     .check()

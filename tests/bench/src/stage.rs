@@ -298,7 +298,6 @@ impl Stage {
                 ("auth.sign_in_per_address", "1000000/1s"),
                 ("auth.sign_in_per_account", "1000000/1s"),
                 ("auth.unknown_look_ups", "1000000/1s"),
-                ("auth.unknown_look_ups_per_address", "1000000/1s"),
             ],
         );
         environment.extend(settings("APP", more));
