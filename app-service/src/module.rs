@@ -91,6 +91,19 @@ pub enum InvalidModule {
         /// Who has it too.
         second: Declarer,
     },
+    /// Owners could log in, and every request of theirs would be refused.
+    #[error(
+        "the token of an owner, who has every permission, may have {longest} bytes and no more than {most} \
+         are taken: {permissions}; fewer permissions, or shorter names, are needed"
+    )]
+    Permissions {
+        /// What a token may come to, in bytes.
+        longest: usize,
+        /// What it may have.
+        most: usize,
+        /// How many each module has.
+        permissions: String,
+    },
 }
 
 /// Who declares schemas of the API.

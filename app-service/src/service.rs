@@ -26,7 +26,6 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Auth;
-use crate::auth::grants::declared;
 use crate::config::{SecretStoreKind, Settings};
 use crate::gauges;
 use crate::internal;
@@ -132,8 +131,8 @@ impl Service {
             application,
             tasks.clone(),
         );
-        let permissions = declared(routes.get_openapi());
-        let auth = Auth::new(&settings.auth, platform.clone(), seal, permissions)?;
+        let auth = Auth::new(&settings.auth, platform.clone(), seal, names.permissions())?;
+        names.fit_into(auth.longest_token()?)?;
         let internal_url = internal_url(&settings, internal.local_addr());
         let state = AppState::new(Inner {
             directory: directory.clone(),

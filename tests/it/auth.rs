@@ -569,3 +569,38 @@ async fn a_hash_of_another_cost_is_made_anew_by_the_next_log_in() {
     log_in(&acme.anonymous(), acme.email()).await;
     assert_eq!(stored().await, renewed, "what is as it should be stays");
 }
+
+#[tokio::test]
+async fn a_log_in_whose_hash_another_one_renews_meanwhile_is_let_in() {
+    let world = World::shared().await;
+    let acme = world.tenant("renewed").await;
+    let id = acme.id().as_str();
+    let sql = "select password_hash from auth.account";
+    let renewed = world.postgres().texts(id, sql).await.remove(0);
+    let hasher = kit::passwords::Hasher::new(kit::passwords::PasswordCost::default()).unwrap();
+    let hashed = async |password: &str| {
+        let password = contract::Secret::new(password.to_owned());
+        hasher.hash_verified(&password).await.unwrap()
+    };
+    let (outdated, another) = (
+        hashed(PASSWORD).await,
+        hashed("quite another password").await,
+    );
+    let store = |hash: &str| format!("update auth.account set password_hash = '{hash}'");
+    for (meanwhile, status) in [(&renewed, 200), (&another, 401)] {
+        world.postgres().run(id, &store(&outdated)).await;
+        let mut lock = world.postgres().lock(id, "auth.session").await;
+        let (door, body) = (acme.anonymous(), credentials(acme.email(), PASSWORD));
+        let login = tokio::spawn(async move { door.post("/v1/auth/login", body).await });
+        // Its password was right, by what was stored then.
+        let starting = "select count(*) from pg_stat_activity where datname = current_database()
+             and wait_event_type = 'Lock' and query like '%insert into auth.session%'";
+        until("its session is being started", || async {
+            world.postgres().number(id, starting).await == 1
+        })
+        .await;
+        lock.run(&store(meanwhile)).await;
+        lock.commit().await;
+        login.await.unwrap().expect(status);
+    }
+}

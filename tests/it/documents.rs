@@ -3,6 +3,8 @@
 mod names;
 mod values;
 
+pub(crate) use self::names::started;
+
 use std::collections::BTreeSet;
 
 use contract::{Code, ProblemDocument};

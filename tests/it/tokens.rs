@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use adapters::secret_store::SecretSubject;
+use app_service::{App, Module, auth, entries};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::Code;
@@ -11,8 +12,12 @@ use contract::secret::SecretRef;
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use kit::openapi::ACCESS_EXTENSION;
 use serde_json::{Value, json};
-use world::{Answer, World};
+use utoipa_axum::router::OpenApiRouter;
+use world::{Answer, World, WorldOptions};
+
+use crate::documents::started;
 
 use crate::support::seal;
 
@@ -290,6 +295,45 @@ async fn tokens_are_taken_from_one_authorization_header_alone() {
         .await
         .expect(401)
         .refused(Code::TokenMissing);
+}
+
+/// A module whose operations ask for so many permissions.
+fn asking_for(permissions: usize) -> Module {
+    let paths = (0..permissions).map(|n| {
+        let access = json!({ "door": "in-tenant", "permission": format!("many:act_{n:04}") });
+        let operation = json!({ "responses": {}, ACCESS_EXTENSION: access });
+        (format!("/v1/many/{n}"), json!({ "get": operation }))
+    });
+    let paths: serde_json::Map<_, _> = paths.collect();
+    let document = json!({
+        "openapi": "3.1.0", "info": { "title": "Many", "version": "1" }, "paths": paths,
+    });
+    let document = serde_json::from_value(document).unwrap();
+    Module::new("many", vec![]).routes(OpenApiRouter::with_openapi(document))
+}
+
+fn with_permissions(permissions: usize) -> App {
+    let app = App::new().module(auth::module()).module(entries::module());
+    app.module(asking_for(permissions))
+}
+
+#[tokio::test]
+async fn an_owner_of_many_permissions_is_let_in_and_one_of_too_many_keeps_a_service_from_starting()
+{
+    let world = World::with(WorldOptions::default().app(|| with_permissions(500))).await;
+    let owner = world.tenant("mighty").await.owner();
+    assert!(owner.token().len() > 8 * 1024, "{}", owner.token().len());
+    for speaker in [owner.clone(), owner.over_http2()] {
+        let me = speaker.get("/v1/me").await.expect(200).json();
+        assert!(me["permissions"].as_array().unwrap().len() > 500);
+    }
+    let refused = started(with_permissions(900)).await.unwrap_err();
+    for words in [
+        "no more than 16384 are taken",
+        "auth has 2 permissions, entries has 2 permissions, many has 900 permissions",
+    ] {
+        assert!(refused.contains(words), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,14 @@ impl Auth {
         })))
     }
 
+    /// No access token is longer, in bytes.
+    ///
+    /// # Errors
+    /// Where the permissions cannot be written as JSON.
+    pub(crate) fn longest_token(&self) -> serde_json::Result<usize> {
+        self.0.issuer.longest(&self.0.permissions)
+    }
+
     /// Accounts whose tries to log in are counted now.
     pub(crate) fn limited_accounts(&self) -> usize {
         self.0.per_account.len()

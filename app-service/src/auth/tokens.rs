@@ -25,6 +25,9 @@ use super::{SessionId, UserId};
 /// Starts a refresh token, so that scanners for leaked secrets know it.
 const REFRESH_PREFIX: &str = "rt_";
 const REFRESH_BYTES: usize = 32;
+/// All that an access token says but its issuer, its audience and permissions, at the most, as it is sent:
+/// header, ids, times and signature.
+const REST_BYTES: usize = 640;
 
 /// Who issues access tokens, for whom, and for how long.
 #[derive(Debug, Clone)]
@@ -43,6 +46,15 @@ pub(super) struct Grant<'a> {
 }
 
 impl Issuer {
+    /// No access token is longer, in bytes: that of somebody with all of these permissions.
+    ///
+    /// # Errors
+    /// Where they cannot be written as JSON.
+    pub(super) fn longest(&self, permissions: &BTreeSet<String>) -> serde_json::Result<usize> {
+        let said = serde_json::to_string(&(&self.issuer, &self.audience, permissions))?;
+        Ok(REST_BYTES + (said.len() * 4).div_ceil(3))
+    }
+
     /// A signed access token.
     ///
     /// # Errors

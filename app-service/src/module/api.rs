@@ -1,19 +1,23 @@
-//! What modules name in the one API that they make together: paths and schemas.
+//! What modules name in the one API that they make together: paths, schemas, permissions.
 //!
 //! Deliberately before anything is routed: the router and the document would take the one for the other, or
-//! panic. Invariant: a path with its method, and the name of a schema, mean one thing.
+//! panic. Invariants: a path with its method, and the name of a schema, mean one thing; a token has room for
+//! every permission.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::SchemaOwner;
+use kit::auth::MAX_TOKEN_BYTES;
 use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema};
 
 use super::{Declarer, InvalidModule};
+use crate::auth::grants::declared;
 
 /// See the module.
 pub(crate) struct ApiNames {
     paths: Vec<ApiPath>,
     schemas: BTreeMap<String, (Declarer, RefOr<Schema>)>,
+    permissions: BTreeMap<SchemaOwner, BTreeSet<String>>,
 }
 
 /// A path of a module.
@@ -39,13 +43,34 @@ impl ApiNames {
         Self {
             paths: paths.into(),
             schemas: schemas.collect(),
+            permissions: BTreeMap::new(),
         }
     }
 
     /// Adds what a module has; a schema may be the same as another one's.
     pub(crate) fn add(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {
+        self.permissions.insert(owner.clone(), declared(api));
         self.add_paths(owner, api)?;
         self.add_schemas(owner, api)
+    }
+
+    /// Every permission that an operation asks for.
+    pub(crate) fn permissions(&self) -> BTreeSet<String> {
+        self.permissions.values().flatten().cloned().collect()
+    }
+
+    /// Whether a token with every permission, which has at most so many bytes, is one that is taken.
+    pub(crate) fn fit_into(&self, longest: usize) -> Result<(), InvalidModule> {
+        if longest <= MAX_TOKEN_BYTES {
+            return Ok(());
+        }
+        let counts = self.permissions.iter();
+        let counts = counts.map(|(owner, own)| format!("{owner} has {} permissions", own.len()));
+        Err(InvalidModule::Permissions {
+            longest,
+            most: MAX_TOKEN_BYTES,
+            permissions: counts.collect::<Vec<_>>().join(", "),
+        })
     }
 
     fn add_paths(&mut self, owner: &SchemaOwner, api: &OpenApi) -> Result<(), InvalidModule> {

@@ -49,7 +49,7 @@ mod right {
 }
 
 /// What starting an app says.
-async fn started(app: App) -> Result<(), String> {
+pub(crate) async fn started(app: App) -> Result<(), String> {
     let key = "0123456789abcdef0123456789abcdef";
     let settings = [
         ("APP__PUBLIC__LISTEN", "127.0.0.1:0"),

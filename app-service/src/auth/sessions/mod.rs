@@ -80,19 +80,35 @@ async fn login(
     Json(credentials): Json<Credentials>,
 ) -> Result<impl IntoResponse> {
     limit_tries(&auth, &headers, &credentials.email)?;
+    let known = authenticate(&auth, &sign_in, &credentials).await?;
+    if let Some(answer) = start(&auth, known, &credentials.password).await? {
+        return Ok(answer);
+    }
+    // Another log-in with this password may have renewed its hash: what is stored now decides.
+    let known = authenticate(&auth, &sign_in, &credentials).await?;
+    let answer = start(&auth, known, &credentials.password).await?;
+    answer.ok_or_else(credentials_wrong)
+}
+
+/// Starts a session of somebody whose password was right; none where the account is another one since.
+async fn start(
+    auth: &Auth,
+    known: Known<'_>,
+    password: &Secret,
+) -> Result<Option<impl IntoResponse + use<>>> {
     let Known {
         tenant,
         account,
         stored,
-    } = authenticate(&auth, &sign_in, &credentials).await?;
+    } = known;
     let renewed_hash = match stored {
         Stored::Current => None,
-        Stored::Outdated => Some(auth.0.hasher.hash_verified(&credentials.password).await?),
+        Stored::Outdated => Some(auth.0.hasher.hash_verified(password).await?),
     };
     let user = UserId::from_uuid(account.id);
     let session = SessionId::new();
     let (refresh_token, digest) = new_refresh_token();
-    let answer = signed_in(&auth, tenant, session, &account, refresh_token)?;
+    let answer = signed_in(auth, tenant, session, &account, refresh_token)?;
     let mut transaction = tenant.begin().await?;
     let lifetime = auth.0.refresh_lifetime.get();
     let started = store::start(
@@ -105,7 +121,7 @@ async fn login(
     .await?;
     if started == Started::AccountChanged {
         transaction.rollback().await?;
-        return Err(credentials_wrong());
+        return Ok(None);
     }
     store::insert_token(&mut transaction, session, digest, None).await?;
     store::tidy(&mut transaction, user).await?;
@@ -114,7 +130,7 @@ async fn login(
     }
     accounts::audit(&mut transaction, user, Audited::SignedIn, session.uuid()).await?;
     transaction.commit().await?;
-    Ok(answer)
+    Ok(Some(answer))
 }
 
 /// Tries to log in to one account, existing or not, are counted alike.

@@ -1,5 +1,7 @@
 //! Tokens that are issued, and everything that only looks like one, against the real verifier.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -44,19 +46,22 @@ fn verifier() -> TokenVerifier {
     verifier
 }
 
-fn issue() -> String {
-    let issuer = Issuer {
+fn issuer() -> Issuer {
+    Issuer {
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         lifetime: std::time::Duration::from_secs(900),
-    };
+    }
+}
+
+fn issue() -> String {
     let grant = Grant {
         user: UserId::from_uuid(Uuid::nil()),
         tenant: &"t_acme".parse().unwrap(),
         session: SessionId::from_uuid(Uuid::nil()),
         permissions: ["entries:read".to_owned()].into(),
     };
-    issuer
+    issuer()
         .issue(&[key(KID, OffsetDateTime::UNIX_EPOCH)], grant)
         .unwrap()
 }
@@ -121,6 +126,28 @@ fn an_issued_token_verifies() {
         assert!(principal.permissions.contains("entries:read"));
         // Once more, now from memory.
         assert!(verifier.verify(&token).is_ok());
+    }
+}
+
+#[test]
+fn no_token_is_longer_than_is_foreseen() {
+    for count in [0, 1, 100] {
+        let permissions: BTreeSet<String> = (0..count).map(|n| format!("notes:act_{n}")).collect();
+        let foreseen = issuer().longest(&permissions).unwrap();
+        let grant = Grant {
+            user: UserId::from_uuid(Uuid::max()),
+            // The longest id there is.
+            tenant: &format!("t_a{}", "b".repeat(39)).parse().unwrap(),
+            session: SessionId::from_uuid(Uuid::max()),
+            permissions,
+        };
+        let kid = format!("key_{}", Uuid::max().simple());
+        let keys = [key(&kid, OffsetDateTime::UNIX_EPOCH)];
+        let length = issuer().issue(&keys, grant).unwrap().len();
+        assert!(
+            (length..length + 200).contains(&foreseen),
+            "{length}, {foreseen}"
+        );
     }
 }
 

@@ -21,8 +21,8 @@ use crate::error::Problem;
 pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 /// Clocks may differ by this much.
 const LEEWAY_SECONDS: u64 = 30;
-/// Verified tokens that are remembered.
-const REMEMBERED_TOKENS: u64 = 50_000;
+/// Verified tokens that are remembered: some 50,000 of the usual length.
+const REMEMBERED_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What an access token says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,7 +113,8 @@ impl TokenVerifier {
             audience,
             keys: RwLock::default(),
             verified: Cache::builder()
-                .max_capacity(REMEMBERED_TOKENS)
+                .max_capacity(REMEMBERED_BYTES)
+                .weigher(|token: &Box<str>, _| u32::try_from(token.len()).unwrap_or(u32::MAX))
                 .time_to_live(Duration::from_secs(15 * 60))
                 .build(),
         }

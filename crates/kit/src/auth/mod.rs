@@ -11,8 +11,9 @@ use http::{HeaderMap, header};
 
 use crate::error::Problem;
 
-/// A longer token is refused before it is looked at.
-const MAX_TOKEN_BYTES: usize = 4096;
+/// A longer token is refused before it is looked at. Half of what a head may have: the rest is for other
+/// fields.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The bearer token of a request.
 ///
