@@ -25,7 +25,7 @@ use utoipa::openapi::OpenApi;
 use crate::address::TrustedProxies;
 use crate::docs::{self, OperationIds};
 use crate::error::Problem;
-use crate::observe::{Observed, REQUEST_ID, observe};
+use crate::observe::{Observed, REQUEST_ID, bound, observe};
 
 /// Answers below this are sent as they are.
 const COMPRESS_ABOVE_BYTES: u64 = 1024;
@@ -122,7 +122,10 @@ pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Rout
         .fallback(async |request: Request| unknown_path(request.uri().path()))
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(layers.body_bytes))
-        .layer(axum::Extension(proxies));
+        .layer(axum::Extension(proxies))
+        .layer(middleware::from_fn_with_state(observed.clone(), bound));
+    // Outside of what ends a request, so that a browser may read that answer too; inside of what observes,
+    // so that a browser that asks first has its line.
     if let Some(cors) = layers.cors.layer()? {
         router = router.layer(cors);
     }

@@ -1,8 +1,9 @@
-//! The layer around everything that answers a request: its id, its span, its deadline, what it answers when a
-//! handler panics, the headers that every answer has, metrics, and one access line.
+//! The layers around everything that answers a request. [`observe`]: its id, its span, the headers that every
+//! answer has, metrics, and one access line. [`bound`]: its deadline, and what is answered when a handler panics.
 //!
-//! Deliberately one function and not a tower of layers: this runs on every request, and the parts
-//! share their data. Invariant: an error is logged here, once, and nowhere below.
+//! Deliberately two functions and not a tower of layers: they run on every request, and their parts
+//! share their data. Two, because what stands between them (CORS) has to see what the inner one answers.
+//! Invariant: an error is logged here, once, and nowhere below.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -120,7 +121,7 @@ impl Drop for DatabaseTime {
     }
 }
 
-/// Wraps a whole router; see the module.
+/// Wraps a whole router, what [`bound`] wraps included; see the module.
 pub async fn observe(
     State(observed): State<Observed>,
     mut request: Request,
@@ -144,26 +145,8 @@ pub async fn observe(
         request.id = %line.request_id,
         tenant.id = tracing::field::Empty,
     );
-    let route = line.route.as_ref().map_or("", |route| route.as_str());
-    let deadline = match observed.operations.is_unhurried(&line.method, route) {
-        true => None,
-        false => observed.deadline,
-    };
     let answer = NOTES.scope(Arc::clone(&line.notes), next.run(request));
-    let answer = AssertUnwindSafe(answer).catch_unwind();
-    let outcome = async {
-        match deadline {
-            Some(deadline) => tokio::time::timeout(deadline, answer).await.ok(),
-            None => Some(answer.await),
-        }
-    }
-    .instrument(span)
-    .await;
-    let mut response = match outcome {
-        Some(Ok(response)) => response,
-        Some(Err(panic)) => Problem::internal(panic_words(panic.as_ref())).into_response(),
-        None => Problem::new(Code::Timeout).into_response(),
-    };
+    let mut response = answer.instrument(span).await;
     let problem = response.extensions_mut().remove::<Answered>();
     if let Some(Answered(problem)) = &problem {
         let headers = std::mem::take(response.headers_mut());
@@ -176,6 +159,26 @@ pub async fn observe(
         problem.map(|answered| answered.0),
     ));
     response
+}
+
+/// Ends a request at its deadline, and its panic; see the module.
+pub async fn bound(State(observed): State<Observed>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    let deadline = match observed.operations.is_unhurried(request.method(), route) {
+        true => None,
+        false => observed.deadline,
+    };
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let outcome = match deadline {
+        Some(deadline) => tokio::time::timeout(deadline, answer).await.ok(),
+        None => Some(answer.await),
+    };
+    match outcome {
+        Some(Ok(response)) => response,
+        Some(Err(panic)) => Problem::internal(panic_words(panic.as_ref())).into_response(),
+        None => Problem::new(Code::Timeout).into_response(),
+    }
 }
 
 /// A problem is rendered again with its request id; what other layers added must survive, each value

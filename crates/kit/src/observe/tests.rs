@@ -191,16 +191,38 @@ async fn browsers_of_other_origins_are_let_in_by_name() {
         ("https://app.example.com", true),
         ("https://evil.example", false),
     ] {
-        let mut request = request("/refuses");
-        let value = http::HeaderValue::from_static(origin);
-        request.headers_mut().insert("origin", value);
-        let response = ask(request).await;
-        assert_eq!(response.status(), StatusCode::CONFLICT);
-        let header = response
-            .headers()
-            .contains_key("access-control-allow-origin");
-        assert_eq!(header, allowed, "{origin}");
+        for (path, status) in [
+            ("/refuses", StatusCode::CONFLICT),
+            ("/slow", StatusCode::SERVICE_UNAVAILABLE),
+            ("/panics", StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            let mut request = request(path);
+            let value = http::HeaderValue::from_static(origin);
+            request.headers_mut().insert("origin", value);
+            let response = ask(request).await;
+            assert_eq!(response.status(), status);
+            let header = response
+                .headers()
+                .contains_key("access-control-allow-origin");
+            assert_eq!(header, allowed, "{origin}, {path}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_first_is_answered_like_everybody() {
+    let asked = Request::options("/echo")
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "POST");
+    let response = ask(asked.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let headers = response.headers();
+    assert_eq!(
+        headers["access-control-allow-origin"],
+        "https://app.example.com"
+    );
+    // So it has its access line.
+    assert!(headers.contains_key("x-request-id"));
 }
 
 #[tokio::test]
