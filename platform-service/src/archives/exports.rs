@@ -71,7 +71,8 @@ pub(crate) async fn export(
 /// Fetch an export, or the last backup of a tenant that was purged.
 ///
 /// Until it expires: `expires_at` of `GET /v1/backups/{id}`. Either is the archive that `PUT
-/// /v1/imports/{name}` takes.
+/// /v1/imports/{name}` takes. Also of a `corrupt` one what is there is sent, and it breaks off if that is
+/// not what was written.
 #[utoipa::path(
     get,
     path = "/v1/exports/{id}/archive",
@@ -88,11 +89,11 @@ pub(crate) async fn fetch(
     let row = found(&mut *platform.registry.acquire().await?, id).await?;
     let none = || Problem::new(Code::NotFound).detail("There is no such archive to fetch.");
     let written = match (row.kind, row.state, row.written) {
-        (BackupKind::Export | BackupKind::Final, BackupState::Ready, Some(written))
-            if is_packed(&row.object) =>
-        {
-            written
-        }
+        (
+            BackupKind::Export | BackupKind::Final,
+            BackupState::Ready | BackupState::Corrupt,
+            Some(written),
+        ) if is_packed(&row.object) => written,
         _ => return Err(none()),
     };
     let objects = archive::objects(&platform.settings)?;

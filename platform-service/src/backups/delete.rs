@@ -27,6 +27,11 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
 ///
 /// For good: its object is removed, and then it is forgotten. `confirm` names its id. With `dry_run` it
 /// answers with the backup that would go, and changes nothing.
+///
+/// Where the object store does not remove it in time, the operation ends `undone`: the backup is `deleting`
+/// if its object was not seen any more, and is removed later by itself. One whose removal was cancelled is as
+/// before, or `corrupt` if the store did not show its object: nothing removes that later but what its time
+/// or its tier says, and `POST /v1/backups/{id}/verify` makes it `ready` again if it can be restored.
 #[utoipa::path(
     delete,
     path = "/v1/backups/{id}",

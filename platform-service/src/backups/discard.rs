@@ -32,7 +32,7 @@ pub(crate) async fn discard(platform: &Platform, head: &Head, object: &str) -> R
     }
 }
 
-/// Whether an object is there for sure.
+/// Whether an object is there for sure: one of a store that is away is not.
 pub(crate) async fn is_there(platform: &Platform, object: &str) -> bool {
     match (objects(&platform.settings), object_path(object)) {
         (Ok(objects), Ok(path)) => objects.get(&path).await.is_ok(),

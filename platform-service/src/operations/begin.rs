@@ -280,6 +280,9 @@ fn failed(view: &OperationView) -> Problem {
     let summary = &view.summary;
     let end = match summary.state {
         OperationState::Stuck => "is stuck: look at it, and try it again when its cause is gone",
+        _ if summary.kind == OperationKind::ForgetBackup.as_str() => {
+            "failed; the backup's state says what became of it"
+        }
         _ => "failed, and nothing of it is left",
     };
     let sentence = format!("The operation {} {end}.", summary.id);

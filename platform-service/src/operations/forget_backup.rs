@@ -1,15 +1,15 @@
 //! Removing a backup: marked, then its object, then its row.
 //!
 //! Deliberately holds no tenant while the store does not let go of an object: what may be half removed
-//! stays marked, and a schedule removes it later. Invariant: a row whose object may be gone never says
-//! `ready`.
+//! stays marked, and a schedule removes it later. Invariants: a row whose object may be gone never says
+//! `ready`; what somebody took back is not marked, so nothing removes it later.
 
 use contract::operator::backup::{BackupId, BackupState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::saga::Saga;
+use super::saga::{Saga, Wish};
 use super::{Head, Step, Stop};
 use crate::backups::archive;
 use crate::backups::discard::is_there;
@@ -37,6 +37,18 @@ impl ForgetBackupPlan {
             object: row.object.clone(),
             state: row.state,
             may_be_gone: false,
+        }
+    }
+
+    /// Where an undone removal leaves the backup.
+    fn state_after(&self, wish: Wish) -> BackupState {
+        match (wish, self.may_be_gone, self.state) {
+            // Also where a store that is away was not seen to have it: a try of it makes it ready again.
+            (Wish::End, true, _) | (Wish::End, false, BackupState::Deleting) => {
+                BackupState::Corrupt
+            }
+            (Wish::GoOn, true, _) => BackupState::Deleting,
+            (_, false, before) => before,
         }
     }
 }
@@ -78,13 +90,43 @@ impl Saga for ForgetBackupPlan {
     }
 
     async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Mark && !self.may_be_gone {
-            store::set_state(connection, self.backup, self.state).await?;
+        if head.step == Step::Mark {
+            let state = self.state_after(head.wish);
+            store::set_state(connection, self.backup, state).await?;
         }
         Ok(())
     }
 
     fn result(&self) -> Option<Value> {
         Some(json!({ "backup": self.backup }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_never_marked_and_what_may_be_gone_is_never_ready() {
+        use BackupState::{Corrupt, Deleting, Ready, Writing};
+        use Wish::{End, GoOn};
+        let cases = [
+            ((GoOn, false), [Ready, Corrupt, Deleting, Writing]),
+            ((GoOn, true), [Deleting, Deleting, Deleting, Deleting]),
+            ((End, false), [Ready, Corrupt, Corrupt, Writing]),
+            ((End, true), [Corrupt, Corrupt, Corrupt, Corrupt]),
+        ];
+        for ((wish, may_be_gone), after) in cases {
+            for (state, after) in [Ready, Corrupt, Deleting, Writing].into_iter().zip(after) {
+                let plan = ForgetBackupPlan {
+                    backup: BackupId::new(),
+                    object: String::new(),
+                    state,
+                    may_be_gone,
+                };
+                let left = plan.state_after(wish);
+                assert_eq!(left, after, "{wish:?} {may_be_gone} {state:?}");
+            }
+        }
     }
 }

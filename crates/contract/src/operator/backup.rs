@@ -75,9 +75,10 @@ words! {
         Writing = "writing",
         /// It can be restored.
         Ready = "ready",
-        /// A look at it found that it is damaged.
+        /// A look at it found that it is damaged, or its removal was cancelled while its object could not
+        /// be seen; trying it says which.
         Corrupt = "corrupt",
-        /// It is being removed.
+        /// It is being removed; if an operation could not, it is tried again by itself.
         Deleting = "deleting",
     }
 }

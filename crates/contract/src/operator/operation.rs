@@ -51,7 +51,8 @@ pub enum OperationState {
     Unwinding,
     /// It succeeded.
     Done,
-    /// It failed, and nothing of it is left.
+    /// It failed or was cancelled, and nothing of it is left; only what the removal of a backup could not
+    /// remove is marked in its state.
     Undone,
     /// It can go neither on nor back by itself: somebody has to look.
     Stuck,
