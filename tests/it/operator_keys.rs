@@ -186,7 +186,7 @@ async fn a_use_is_noted_once_a_minute_by_all_replicas_together() {
         })
         .await;
     };
-    set(&world, &id, "last_used_at = now() - interval '50 s'").await;
+    set(&world, &id, "last_used_at = now() - interval '30 s'").await;
     let (_, before) = noted(&world, &id).await;
     uses().await;
     others_use().await;

@@ -231,7 +231,7 @@ async fn a_service_that_goes_on_to_its_newest_version_says_nothing_about_older_o
 #[tokio::test]
 async fn a_kill_between_two_references_leaves_none() {
     let world = World::with(patient()).await;
-    let [..] = three(&world).await;
+    three(&world).await;
     // The versions of most tenants come first.
     world.tenant("most").await;
     let (other, url) = Other::start(&world, Manners::Silent).await;

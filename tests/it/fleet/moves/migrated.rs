@@ -8,7 +8,7 @@ use super::{replicating, servers};
 
 #[tokio::test]
 async fn a_migration_between_two_steps_ends_the_move_and_loses_nothing() {
-    let world = World::with(harness::roomy()).await;
+    let world = World::with(harness::patient()).await;
     let case = replicating();
     for (step, migration) in [
         (
@@ -49,7 +49,7 @@ const LATER: &str = "set role tn_schema;
 
 #[tokio::test]
 async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
-    let world = World::with(held_patiently(harness::roomy())).await;
+    let world = World::with(held_patiently(harness::patient())).await;
     let case = replicating();
     let faults = case.fault(Step::Slot, Fault::HaltAfterAct);
     let (tenant, id) = halted(&world, &case, faults, &mut None).await;

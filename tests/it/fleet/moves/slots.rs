@@ -8,7 +8,7 @@ use super::{moved, replicating, servers};
 
 #[tokio::test]
 async fn a_slot_that_a_dying_session_is_making_is_not_taken_for_a_slot() {
-    let world = World::with(harness::roomy()).await;
+    let world = World::with(harness::patient()).await;
     let case = replicating();
     let faults = case.fault(case.steps[0], Fault::HaltBeforeAct);
     let (tenant, id) = halted(&world, &case, faults, &mut None).await;
