@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 use world::{Logs, TenantHandle, World, WorldOptions, until};
 
+use super::backups::{Keeping, back_up};
 use crate::support::entry;
 
 #[tokio::test]
@@ -235,4 +236,41 @@ async fn psql_logins_end() {
     }
     let unknown = looker.post("/v1/tenants/t_nobody_at_all/psql", json!({ "reason": "x" }));
     unknown.await.expect(404).refused(Code::NotFound);
+}
+
+#[tokio::test]
+async fn logins_end_that_have_something_in_a_database_which_is_put_away() {
+    let keeping = Keeping::start(WorldOptions::default().stock_level(1)).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("brought-back").await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let postgres = world.postgres();
+    let reader = psql(world, &acme, "read").await;
+    let writer = psql(world, &acme, "write").await;
+    // One makes it, and the other one merely has rights to it.
+    let mut writing = postgres
+        .connect_as(&writer.role, writer.password.expose(), &writer.database)
+        .await
+        .unwrap();
+    let make = format!(
+        "select lo_create(4711); grant select on large object 4711 to \"{}\"",
+        reader.role
+    );
+    sqlx::raw_sql(AssertSqlSafe(make))
+        .execute(&mut writing)
+        .await
+        .unwrap();
+    let path = format!("/v1/tenants/{}/restore-backup", acme.id());
+    let body = json!({ "from": backup, "confirm": acme.id() });
+    operator.post(&path, body).await.expect(200);
+    let sql = "update registry.psql_login set expires_at = now() - interval '1 second'";
+    postgres.run("registry", sql).await;
+    until("the logins have ended", || async {
+        let sql = "select count(*) from registry.psql_login where dropped_at is null";
+        postgres.number("registry", sql).await == 0
+    })
+    .await;
+    let roles = "select count(*) from pg_roles where rolname like 'psql:%'";
+    assert_eq!(postgres.number("postgres", roles).await, 0);
 }

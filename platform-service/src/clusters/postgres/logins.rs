@@ -88,13 +88,13 @@ pub(crate) async fn end(connection: &mut PgConnection, name: &Name) -> Result<()
     run(connection, format!("drop role if exists {role}")).await
 }
 
-/// Whether an end failed because the login made something in the tenant's database: a large object is
-/// all that a server lets it make.
+/// Whether an end failed because the login has something in the tenant's database: a large object is
+/// all that a server lets it make, or be given rights to.
 pub(crate) fn owns_something(error: &sqlx::Error) -> bool {
     refused_with(error, "2BP01")
 }
 
-/// The databases in which a login owns something: oid and name.
+/// The databases in which a login owns something, or has rights to what another one does: oid and name.
 pub(crate) async fn places_of_its_own(
     connection: &mut PgConnection,
     name: &Name,
@@ -105,7 +105,7 @@ pub(crate) async fn places_of_its_own(
          join pg_roles role on role.oid = dependency.refobjid
              and dependency.refclassid = 'pg_authid'::regclass
          join pg_database database on database.oid = dependency.dbid
-         where dependency.deptype = 'o' and role.rolname = $1",
+         where dependency.deptype in ('o', 'a') and dependency.dbid <> 0 and role.rolname = $1",
     )
     .bind(name.to_string())
     .fetch_all(connection)
@@ -116,7 +116,7 @@ pub(crate) async fn places_of_its_own(
         .collect())
 }
 
-/// Drops what a login made. Needs a connection to the database where it did.
+/// Drops what a login made, and its rights. Needs a connection to the database where it did.
 pub(crate) async fn disown(connection: &mut PgConnection, name: &Name) -> Result<(), sqlx::Error> {
     let role = ident(name);
     run(
