@@ -3,6 +3,7 @@
 //! Deliberately without a pool: a connection is for one look. Invariant: nothing that a server says is
 //! passed on with an address, a password or a statement in it.
 
+use std::io;
 use std::time::Duration;
 
 use contract::secret::Secret;
@@ -53,7 +54,7 @@ impl Address<'_> {
         let options = login_options(self.host, self.port, self.tls, login);
         tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
             .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
     /// Proves that a login of ours works there.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use adapters::secret_store::{ClusterRole, SecretSubject};
 use contract::secret::Secret;
@@ -18,6 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use super::address::Address;
 use super::postgres::{self, Name};
 use super::store::{self, ClusterRow};
 use crate::operations::Stop;
@@ -119,6 +121,8 @@ pub(crate) struct Server {
     password: Secret,
     pool: PgPool,
     copies: Semaphore,
+    /// When it was last looked whether the owner's login lets in.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Server {
@@ -127,6 +131,7 @@ impl Server {
         Self {
             pool: kit::db::pool(options, MOST_CONNECTIONS),
             copies: Semaphore::new(COPIES_AT_ONCE),
+            looked: Mutex::new(None),
             row,
             password,
         }
@@ -167,9 +172,16 @@ impl Server {
         }
     }
 
-    /// A connection of the pool, for statements that are over soon.
+    /// A connection of the pool, for statements that are over soon. That none was had in time is told apart
+    /// from a server that is away, for which a pool waits just the same.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.pool.acquire().await
+        let acquired = self.pool.acquire().await;
+        if let Err(sqlx::Error::PoolTimedOut) = acquired {
+            let address = Address::from(&self.row);
+            let entered = address.enter(PLATFORM_ROLE, &self.password).await?;
+            entered.close().await?;
+        }
+        acquired
     }
 
     /// A connection of its own; close it when done.
@@ -287,6 +299,16 @@ impl Server {
         let subject = SecretSubject::Cluster(self.row.name.clone(), of);
         let opened = platform.seal.open(&subject, reference).await;
         opened.map_err(|error| Stop::Fail(Problem::internal(error)))
+    }
+
+    /// Whether a look at the owner's login is due, which is taken for done then.
+    pub(super) fn is_due(&self, every: Duration) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = looked.is_none_or(|at| at.elapsed() >= every);
+        if is_due {
+            *looked = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Leave to copy a database on this server.

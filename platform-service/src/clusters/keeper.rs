@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use super::connections::{Server, open};
 use super::postgres::{self, Name, Whose};
 use super::store::{self, Keeping, derived};
-use super::{query_login, stock, template};
+use super::{owner, query_login, stock, template};
 use crate::operations::Stop;
 use crate::platform::Platform;
 
@@ -92,6 +92,8 @@ async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop
     // could meet it.
     sweep(platform, &server).await?;
     query_login::ensure(platform, &server).await?;
+    // Before a template is made, for which services log in with it.
+    owner::keep(platform, &server).await;
     if let Some(current) = template::ensure(platform, &server).await? {
         fill(platform, &server, current.number).await?;
         let replaced = {

@@ -5,6 +5,7 @@
 
 mod add;
 mod address;
+pub(crate) mod away;
 mod capacity;
 mod change;
 pub(crate) mod connections;

@@ -9,8 +9,10 @@
 
 pub(crate) mod anonymise;
 pub(crate) mod contents;
+pub(crate) mod defaults;
 mod fence;
 pub(crate) mod foreign;
+pub(crate) mod history;
 pub(crate) mod inventory;
 mod keep;
 pub(crate) mod logins;

@@ -10,12 +10,12 @@ use contract::client::ClientError;
 use contract::internal::{
     FailedMigration, MigrateAnswer, MigrateRequest, OwnershipRequest, ProvisionRequest,
 };
-use contract::{Code, DatabaseRef, SchemaVersions};
+use contract::{Code, DatabaseRef, SchemaOwner, SchemaVersions};
 use kit::error::Problem;
 use sqlx::Connection as _;
 
 use super::connections::{As, Server};
-use crate::operations::Stop;
+use crate::operations::{Head, Stop};
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
 use crate::rollouts;
@@ -169,7 +169,27 @@ fn refused(failed: &FailedMigration) -> Problem {
         .as_ref()
         .map(|statement| format!(", in: {statement}"));
     let place = place.unwrap_or_default();
-    Problem::new(Code::MigrationFailed).detail(format!("{owner}: {migration}: {message}{place}"))
+    let detail = format!("{owner}: {migration}: {message}{place}");
+    let refusal = Refusal(failed.sqlstate.clone());
+    Problem::new(Code::MigrationFailed)
+        .detail(detail)
+        .caused_by(refusal)
+}
+
+/// What a server refused a migration with.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLSTATE {}", .0.as_deref().unwrap_or("unknown"))]
+struct Refusal(Option<String>);
+
+impl Refusal {
+    /// Whether the same migration may go through in a moment: locks, deadlocks, room, time, a server that
+    /// stops, or nobody knows.
+    fn may_pass(&self) -> bool {
+        let passing = ["08", "40", "53", "57", "58", "55P03", "25006"];
+        self.0
+            .as_deref()
+            .is_none_or(|state| passing.iter().any(|passing| state.starts_with(passing)))
+    }
 }
 
 /// What a tenant was brought to.
@@ -318,9 +338,11 @@ fn next_replica(error: ClientError) -> Result<Problem, Stop> {
 /// Brings a copy of a tenant's data to where it is served: to the newest versions, unless a migration fails
 /// on this data or a roll-out is halted; then whatever every service serves is enough. Gives the versions.
 ///
-/// Whoever wants yesterday's data back wants it above all when today's migration fails.
+/// Whoever wants yesterday's data back wants it above all when today's migration fails; where the server
+/// merely had no room or no time for it, it is tried as long as any step is.
 pub(crate) async fn bring_to_serve(
     platform: &Platform,
+    head: &Head,
     server: &Server,
     database: &DatabaseRef,
 ) -> Result<SchemaVersions, Stop> {
@@ -332,7 +354,7 @@ pub(crate) async fn bring_to_serve(
         }
     }
     match migrate(platform, &services, database).await {
-        Err(Stop::Retry(problem)) if problem.code() == Code::MigrationFailed => {
+        Err(Stop::Retry(problem)) if fails_for_good(&problem, head) => {
             let there = versions_in(platform, server, database, &services).await?;
             if !serve(&services, &there) {
                 return Err(Stop::Retry(problem));
@@ -343,6 +365,13 @@ pub(crate) async fn bring_to_serve(
         }
         other => other,
     }
+}
+
+/// Whether a migration fails on the data, and not for what passes.
+fn fails_for_good(problem: &Problem, head: &Head) -> bool {
+    let refusal = problem.cause().and_then(|cause| cause.downcast_ref());
+    problem.code() == Code::MigrationFailed
+        && (head.is_last_try() || refusal.is_some_and(|refusal: &Refusal| !refusal.may_pass()))
 }
 
 /// Whether all services serve a tenant with these versions.
@@ -361,13 +390,27 @@ async fn versions_in(
     database: &DatabaseRef,
     services: &[LiveService],
 ) -> Result<SchemaVersions, Stop> {
+    let owned = services.iter().flat_map(|service| &service.owns);
+    let owners: Vec<SchemaOwner> = owned.map(|schema| schema.owner.clone()).collect();
     let mut connection = server.connect_as(platform, As::Schema, database).await?;
-    let mut versions = SchemaVersions::new();
-    for schema in services.iter().flat_map(|service| &service.owns) {
-        if let Some(version) = kit::migrate::version(&mut connection, &schema.owner).await? {
-            versions.insert(schema.owner.clone(), version);
-        }
-    }
+    let versions = kit::migrate::versions(&mut connection, &owners).await?;
     connection.close().await?;
     Ok(versions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_no_word_on_the_data() {
+        let may_pass = |state: Option<&str>| Refusal(state.map(str::to_owned)).may_pass();
+        for state in ["55P03", "40P01", "53100", "57014", "57P01", "08006"] {
+            assert!(may_pass(Some(state)), "{state}");
+        }
+        assert!(may_pass(None));
+        for state in ["23514", "22012", "42P07", "55006", "P0001"] {
+            assert!(!may_pass(Some(state)), "{state}");
+        }
+    }
 }

@@ -84,6 +84,8 @@ pub(super) struct SettingFacts {
     pub(super) max_replication_slots: i32,
     pub(super) used_replication_slots: i32,
     pub(super) may_replicate: bool,
+    /// Whether the login of the schemas' owner can be put back if somebody changes it.
+    pub(super) may_put_back: bool,
     /// Whether databases may be marked with a setting.
     pub(super) may_mark: bool,
     /// Databases of ours whose setting is not what their comment is.
@@ -267,6 +269,11 @@ async fn settings(connection: &mut PgConnection) -> Result<SettingFacts, sqlx::E
              (select count(*)::integer from pg_replication_slots) as used_replication_slots,
              (select rolreplication or rolsuper from pg_roles where rolname = current_user)
                  as may_replicate,
+             (select rolsuper or current_setting('server_version_num')::integer < 160000
+                  or exists (select from pg_auth_members
+                      where roleid = (select oid from pg_roles where rolname = 'tn_schema')
+                          and member = login.oid and admin_option)
+              from pg_roles login where rolname = current_user) as may_put_back,
              has_parameter_privilege('tenantry.database', 'set') as may_mark,
              (select count(*) from pg_database database
               where shobj_description(oid, 'pg_database') like 'tenantry:%'

@@ -26,6 +26,7 @@ fn healthy_server() -> ServerFacts {
             max_replication_slots: 10,
             used_replication_slots: 0,
             may_replicate: true,
+            may_put_back: true,
             may_mark: true,
             unmarked: 0,
             oldest_transaction: 1000,
@@ -116,6 +117,7 @@ fn who_is_well_hears_no_complaint_and_every_check_is_named() {
             "replication_slots",
             "idle_slots",
             "markers",
+            "owner_login",
             "files",
             "transaction_age",
             "public_connect",
@@ -164,6 +166,12 @@ fn each_fault_of_a_server_has_its_command() {
             "recovery_init_sync_method",
             Verdict::Warn,
             "alter system set recovery_init_sync_method = 'syncfs'; select pg_reload_conf();",
+        ),
+        (
+            |s| s.settings.may_put_back = false,
+            "owner_login",
+            Verdict::Warn,
+            "grant tn_schema to tn_platform with admin true, inherit false, set false;",
         ),
         (
             |s| s.settings.naptime_seconds = 60,

@@ -108,7 +108,7 @@ async fn visit(
                     .map(|one| not_compared(one.tenant, reason));
                 report.not_compared.extend(named);
             }
-            Err(Without::Stop(stop)) if stop.is_unreachable() => {
+            Err(Without::Stop(stop)) if stop.is_unusable() => {
                 let (cluster, error) = (first.cluster.as_str(), stop.words());
                 tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
                 let left = group.into_iter().chain(groups.into_iter().flatten());

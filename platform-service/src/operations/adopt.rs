@@ -169,7 +169,8 @@ impl AdoptPlan {
         let mut inside = server.connect_as(platform, As::Schema, &database).await?;
         contents::set_rights(&mut inside, &self.history_rights).await?;
         inside.close().await?;
-        Ok(())
+        // What is in it may have run with the migrations.
+        self.arrival.reclaim(platform, head).await
     }
 
     /// Makes the first owner; in a database that had nothing of ours, modules provision too.

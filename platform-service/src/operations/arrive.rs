@@ -5,6 +5,7 @@
 //! complete, and its schemas are such as every service serves, before a role can reach it; what this
 //! operation did not make is never touched.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adapters::secret_store::SecretSubject;
@@ -20,7 +21,8 @@ use super::create::{self, FIRST_COPY};
 use super::{Head, Step, Stop, lease, mark};
 use crate::clusters::connections::{Database, Server};
 use crate::clusters::placement::{self, Candidate, Needs};
-use crate::clusters::postgres::{self, Claim, Name};
+use crate::clusters::postgres::defaults::Defaults;
+use crate::clusters::postgres::{self, Claim, Name, history};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store::{self as clusters, kept};
 use crate::clusters::{owner, services, spare};
@@ -49,6 +51,9 @@ pub(super) struct Arrival {
     silent: Option<ClusterName>,
     /// What the database has once its schemas are brought up.
     pub(super) schema_versions: SchemaVersions,
+    /// Of the owner's role, before anything that is not ours ran as it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    defaults: Option<Defaults>,
 }
 
 impl Arrival {
@@ -84,6 +89,7 @@ impl Arrival {
             near,
             silent: None,
             schema_versions: SchemaVersions::new(),
+            defaults: None,
         })
     }
 
@@ -130,16 +136,41 @@ impl Arrival {
     ///
     /// # Errors
     /// It had been changed: whoever does that wants more than one tenant's data.
-    pub(super) async fn reclaim(platform: &Platform, head: &Head) -> Result<(), Stop> {
+    pub(super) async fn reclaim(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = Self::server(platform, head).await?;
-        match owner::reclaim(platform, &server).await? {
+        match owner::reclaim(platform, &server, self.defaults.as_ref()).await? {
             owner::Login::AsItWas => Ok(()),
-            owner::Login::PutBack => {
-                let detail =
-                    "The statements change the role that runs them: leave `alter role` out.";
-                let refused = Problem::new(Code::ValidationFailed).detail(detail);
-                Err(Stop::Fail(refused))
-            }
+            owner::Login::Changed => Err(refused(
+                "The statements change the role that runs them: leave `alter role` out.".to_owned(),
+            )),
+        }
+    }
+
+    /// What is tied to the histories of the loaded database.
+    pub(super) async fn tied(platform: &Platform, head: &Head) -> Result<BTreeSet<String>, Stop> {
+        let server = Self::server(platform, head).await?;
+        let side = Self::side(head.tenant()?);
+        let mut inside = server.connect(Database::Ours(&side)).await?;
+        let tied = history::tied(&mut inside).await?;
+        inside.close().await?;
+        Ok(tied)
+    }
+
+    /// Refuses what is not ours and would run with the next migration.
+    ///
+    /// # Errors
+    /// Something was tied to a history that was not there before.
+    pub(super) async fn untied(
+        platform: &Platform,
+        head: &Head,
+        before: &BTreeSet<String>,
+    ) -> Result<(), Stop> {
+        let now = Self::tied(platform, head).await?;
+        match now.difference(before).next() {
+            None => Ok(()),
+            Some(tied) => Err(refused(format!(
+                "Nothing may be tied to a history of migrations, with which it would run: leave out {tied}."
+            ))),
         }
     }
 
@@ -149,6 +180,11 @@ impl Arrival {
             Step::Secret => {
                 let kept = create::keep_secret(platform, head, &self.password).await?;
                 self.credential = Some(kept);
+                Ok(())
+            }
+            Step::Survey => {
+                let server = Self::server(platform, head).await?;
+                self.defaults = Some(owner::look(&server).await?);
                 Ok(())
             }
             Step::Schema => self.migrate(platform, head).await,
@@ -184,7 +220,7 @@ impl Arrival {
                 Some(cluster) => {
                     let server = platform.server(&cluster).await?;
                     // Whoever ran what is not ours may have died right after it.
-                    owner::reclaim(platform, &server).await?;
+                    owner::reclaim(platform, &server, self.defaults.as_ref()).await?;
                     spare::drop_now(platform, &server, &Self::side(head.tenant()?)).await
                 }
                 None => Ok(()),
@@ -235,7 +271,7 @@ impl Arrival {
         let server = Self::server(platform, head).await?;
         let side = Self::side(head.tenant()?);
         let database = server.database(&side, spare::copy_of(&side));
-        self.schema_versions = services::bring_to_serve(platform, &server, &database).await?;
+        self.schema_versions = services::bring_to_serve(platform, head, &server, &database).await?;
         Ok(())
     }
 
@@ -268,6 +304,10 @@ impl Arrival {
         kept::forget(&mut *platform.registry.acquire().await?, place).await?;
         Ok(())
     }
+}
+
+fn refused(detail: String) -> Stop {
+    Stop::Fail(Problem::new(Code::ValidationFailed).detail(detail))
 }
 
 /// Whether a server takes a connection now.

@@ -124,22 +124,33 @@ impl ClonePlan {
     }
 
     async fn anonymise(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let sql = match &self.anonymise_sql {
-            Some(sealed) => {
-                let subject = SecretSubject::Operation(head.id);
-                let opened = platform.seal.open(&subject, sealed).await;
-                Some(opened.map_err(|error| Stop::Fail(Problem::internal(error)))?)
-            }
-            None => None,
+        let Some(sealed) = &self.anonymise_sql else {
+            return self.run(platform, head, None).await;
         };
+        let subject = SecretSubject::Operation(head.id);
+        let opened = platform.seal.open(&subject, sealed).await;
+        let sql = opened.map_err(|error| Stop::Fail(Problem::internal(error)))?;
+        // The source's own stay.
+        let tied = Arrival::tied(platform, head).await?;
+        self.run(platform, head, Some(&sql)).await?;
+        self.arrival.reclaim(platform, head).await?;
+        Arrival::untied(platform, head, &tied).await
+    }
+
+    /// Ends the sessions that were copied, and runs an operator's statements.
+    async fn run(
+        &self,
+        platform: &Platform,
+        head: &Head,
+        sql: Option<&Secret>,
+    ) -> Result<(), Stop> {
         let server = Arrival::server(platform, head).await?;
         let side = Arrival::side(head.tenant()?);
         let database = server.database(&side, spare::copy_of(&side));
         let mut session = server.connect_as(platform, As::Schema, &database).await?;
-        let ran = anonymise::run(&mut session, sql.as_ref().map(Secret::expose)).await;
+        let ran = anonymise::run(&mut session, sql.map(Secret::expose)).await;
         ran.map_err(stop)?;
-        session.close().await?;
-        Arrival::reclaim(platform, head).await
+        Ok(session.close().await?)
     }
 
     async fn say_if_corrupt(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
@@ -184,6 +195,7 @@ impl Saga for ClonePlan {
     const STEPS: &'static [Step] = &[
         Step::Secret,
         Step::Place,
+        Step::Survey,
         Step::Load,
         Step::Schema,
         Step::Database,
@@ -209,6 +221,11 @@ impl Saga for ClonePlan {
                 self.arrival.act(platform, head).await
             }
             Step::Load => self.load(platform, head).await,
+            Step::Schema if self.anonymise_sql.is_some() => {
+                self.arrival.act(platform, head).await?;
+                // What they left may have run with the migrations.
+                self.arrival.reclaim(platform, head).await
+            }
             _ => self.arrival.act(platform, head).await,
         }
     }
@@ -236,7 +253,10 @@ impl Saga for ClonePlan {
     }
 
     fn result(&self) -> Option<Value> {
-        let mut result = json!({ "source": self.source, "rows": self.rows });
+        let mut result = json!({
+            "source": self.source, "rows": self.rows,
+            "schema_versions": self.arrival.schema_versions,
+        });
         if let Some(backup) = self.backup {
             result["backup"] = json!(backup);
         }

@@ -333,7 +333,7 @@ async fn claim_copy(
     if claimed.made == Made::Ready {
         match stock::claim(&server, claimed.number, &claim).await {
             Ok(()) => return Ok(claimed),
-            Err(stop) if stop.is_unreachable() => return Err(stop),
+            Err(stop) if stop.is_unusable() => return Err(stop),
             // What stands in the way is found out by looking.
             Err(stop) => {
                 let error = kit::error::chain(&stop.into_problem());

@@ -43,7 +43,7 @@ async fn drop_references(platform: &Platform, head: &Head) -> Result<(), Stop> {
     for cluster in clusters {
         let server = platform.server(&cluster).await?;
         match spare::drop_now(platform, &server, &name).await {
-            Err(stop) if stop.is_unreachable() => {
+            Err(stop) if stop.is_unusable() => {
                 let mut registry = platform.registry.acquire().await?;
                 kept::release(&mut registry, (&cluster, &name)).await?;
             }

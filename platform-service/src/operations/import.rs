@@ -4,6 +4,8 @@
 //! right, and every row of it is loaded, before anybody can reach the tenant; the upload goes with the
 //! import, whatever became of it.
 
+use std::collections::BTreeSet;
+
 use contract::OperationId;
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
@@ -93,7 +95,8 @@ impl ImportPlan {
         let side = Arrival::make_side(platform, head).await?;
         let version = self.manifest.server_version;
         archive::load_stream(platform, &server, &side, version, reader.take(size)).await?;
-        Arrival::reclaim(platform, head).await?;
+        self.arrival.reclaim(platform, head).await?;
+        Arrival::untied(platform, head, &BTreeSet::new()).await?;
         archive::compare(platform, &server, &side, &self.manifest.tables).await?;
         Ok(())
     }
@@ -104,6 +107,7 @@ impl Saga for ImportPlan {
         Step::Unpack,
         Step::Secret,
         Step::Place,
+        Step::Survey,
         Step::Load,
         Step::Schema,
         Step::Database,
@@ -127,6 +131,11 @@ impl Saga for ImportPlan {
         match head.step {
             Step::Unpack => self.check(platform).await,
             Step::Load => self.load(platform, head).await,
+            Step::Schema => {
+                self.arrival.act(platform, head).await?;
+                // What was loaded may have run with the migrations.
+                self.arrival.reclaim(platform, head).await
+            }
             Step::Remove => self.remove_upload(platform, head).await,
             _ => self.arrival.act(platform, head).await,
         }
@@ -159,6 +168,7 @@ impl Saga for ImportPlan {
     fn result(&self) -> Option<Value> {
         Some(json!({
             "archive_of": self.manifest.tenant, "rows": archive::rows(&self.manifest.tables),
+            "schema_versions": self.arrival.schema_versions,
         }))
     }
 }

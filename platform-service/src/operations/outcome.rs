@@ -6,6 +6,7 @@
 //! in `stuck`, where somebody sees it, and never in silence.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::time::Duration;
 
 use adapters::secret_store::SecretError;
@@ -47,9 +48,29 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
-    /// Whether a server could not be reached.
-    pub(crate) fn is_unreachable(&self) -> bool {
+    /// Whether nothing can be done on a server now: it is away, lets nobody in, or takes no writes.
+    pub(crate) fn is_unusable(&self) -> bool {
         matches!(self, Self::Retry(problem) if problem.code() == Code::DatabaseUnavailable)
+    }
+
+    /// Whether a server could not be reached. One that answers, and refuses, needs somebody to look.
+    fn is_unreachable(&self) -> bool {
+        let Self::Retry(problem) = self else {
+            return false;
+        };
+        let mut cause: Option<&(dyn Error + 'static)> = match problem.cause() {
+            Some(cause) => Some(cause),
+            None => None,
+        };
+        while let Some(error) = cause {
+            match error.downcast_ref() {
+                // Connections of ours that are all in use are no server's fault.
+                Some(sqlx::Error::PoolTimedOut) => return false,
+                Some(error) => return Fault::of(error) == Fault::Unreachable,
+                None => cause = error.source(),
+            }
+        }
+        false
     }
 
     /// The same for somebody who waits for an answer.
@@ -114,6 +135,13 @@ impl From<Problem> for Stop {
         } else {
             Self::Fail(problem)
         }
+    }
+}
+
+impl Head {
+    /// Whether a failure of the current step, where it can be undone, is not tried again.
+    pub(crate) fn is_last_try(&self) -> bool {
+        self.attempts + 1 >= MOST_TRIES
     }
 }
 

@@ -180,7 +180,7 @@ impl RestorePlan {
         kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
         drop(registry);
         let database = server.database(&name, spare::copy_of(&name));
-        self.schema_versions = services::bring_to_serve(platform, &server, &database).await?;
+        self.schema_versions = services::bring_to_serve(platform, head, &server, &database).await?;
         Ok(())
     }
 
@@ -465,7 +465,10 @@ impl Saga for RestorePlan {
             RestoreSource::Backup { id, .. } => json!(id),
             RestoreSource::Previous { copy } => json!({ "copy": copy }),
         };
-        let mut result = json!({ "from": from, "copy": self.to_copy, "changes": self.changes });
+        let mut result = json!({
+            "from": from, "copy": self.to_copy, "changes": self.changes,
+            "schema_versions": self.schema_versions,
+        });
         if self.replaced == Replaced::Kept {
             result["kept_copy"] = json!(self.from_copy);
             result["kept_hours"] = json!(self.keep_old.as_secs() / 3600);

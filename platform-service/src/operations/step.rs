@@ -31,6 +31,8 @@ steps! {
     Secret = "secret";
     /// A cluster is chosen, and the copy on it that becomes the tenant's database.
     Place = "place";
+    /// It is known how things stand that others' statements are not to change.
+    Survey = "survey";
     /// Database and role have the tenant's name.
     Database = "database";
     /// Every schema has the newest version.

@@ -140,7 +140,7 @@ pub(crate) async fn create(
         return Err(Problem::field("/scopes", "must name at least one scope"));
     }
     operator.may_grant(&new.scopes)?;
-    let expires_at = new.expires_at.map(future).transpose()?;
+    let expires_at = new.expires_at.map(in_utc).transpose()?;
     let expires = expires_at.map(|at| at.format(&Rfc3339)).transpose();
     let expires = expires.map_err(Problem::internal)?;
     let text = generate();
@@ -157,6 +157,12 @@ pub(crate) async fn create(
         "key": key.id, "name": key.name, "scopes": key.scopes, "expires_at": expires,
     });
     let mut transaction = platform.registry.begin().await?;
+    // By the clock that ends it.
+    if let Some(at) = expires_at
+        && !store::is_to_come(&mut transaction, at).await?
+    {
+        return Err(no_such_end());
+    }
     let made = format!("the key {}", key.id);
     made_once::claim(&platform, &mut transaction, claimed, &request, &made).await?;
     store::insert(&mut transaction, &key, &digest(text.expose()), expires_at).await?;
@@ -171,15 +177,13 @@ pub(crate) async fn create(
 }
 
 /// The end of a key, in UTC.
-fn future(at: OffsetDateTime) -> Result<OffsetDateTime> {
-    at.checked_to_offset(UtcOffset::UTC)
-        .filter(|at| *at > OffsetDateTime::now_utc())
-        .ok_or_else(|| {
-            Problem::field(
-                "/expires_at",
-                "must be in the future, before the year 10000",
-            )
-        })
+fn in_utc(at: OffsetDateTime) -> Result<OffsetDateTime> {
+    at.checked_to_offset(UtcOffset::UTC).ok_or_else(no_such_end)
+}
+
+fn no_such_end() -> Problem {
+    let rule = "must be in the future, before the year 10000";
+    Problem::field("/expires_at", rule)
 }
 
 /// Revoke an operator key.

@@ -53,6 +53,16 @@ pub(crate) async fn insert(
     })
 }
 
+/// Whether a time is to come, by the registry's clock.
+pub(crate) async fn is_to_come(
+    connection: &mut PgConnection,
+    at: OffsetDateTime,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select $1::timestamptz > now() as "to_come!""#, at)
+        .fetch_one(connection)
+        .await
+}
+
 /// A key that somebody shows.
 #[derive(Debug)]
 pub(crate) enum Shown {

@@ -7,7 +7,6 @@
 
 pub(crate) mod store;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -25,6 +24,7 @@ use uuid::Uuid;
 
 use self::store::LoginRow;
 use crate::audit::{self, Action};
+use crate::clusters::away::Away;
 use crate::clusters::connections::As;
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::logins::{self, NewLogin};
@@ -256,23 +256,16 @@ pub(crate) async fn keep(platform: Platform) {
 /// Ends what is due, one after the other; a server that cannot be reached is left until the next look.
 async fn end_due(platform: &Platform) -> Result<(), sqlx::Error> {
     let due = store::due(&mut *platform.registry.acquire().await?, ENDED_PER_CLUSTER).await?;
-    let mut away = HashSet::new();
+    let mut away = Away::default();
     for login in due {
-        if away.contains(&login.cluster) {
-            continue;
-        }
-        if let Err(stop) = end(platform, &login).await {
-            let is_unreachable = stop.is_unreachable();
-            let error = kit::error::chain(&stop.into_problem());
-            let id = login.id.simple().to_string();
+        let ended = away.unless(&login.cluster, end(platform, &login)).await;
+        if let Err(stop) = ended {
+            let (login, error) = (login.id.simple().to_string(), stop.words());
             tracing::warn!(
-                login = id,
+                login,
                 error,
                 "a login could not be ended; it is tried again"
             );
-            if is_unreachable {
-                away.insert(login.cluster);
-            }
         }
     }
     Ok(())

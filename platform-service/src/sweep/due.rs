@@ -4,10 +4,9 @@
 //! that an operation works on is dropped, because it may be what that goes back to; a cluster that cannot
 //! be reached keeps no other one's from being dropped.
 
-use std::collections::HashSet;
-
 use super::store::{self, DueDatabase};
 use crate::clusters;
+use crate::clusters::away::Away;
 use crate::clusters::postgres::{Name, Whose};
 use crate::operations::{Stop, mark};
 use crate::platform::Platform;
@@ -18,25 +17,15 @@ const PER_CLUSTER: i64 = 20;
 /// Drops what is due, one after the other.
 pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
     let due = store::due_databases(&mut *platform.registry.acquire().await?, PER_CLUSTER).await?;
-    let mut away = HashSet::new();
+    let mut away = Away::default();
     for kept in due {
-        if away.contains(&kept.cluster) {
-            continue;
-        }
-        match drop_one(platform, &kept).await {
-            Ok(()) => {
-                tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
-            }
-            Err(stop) => {
-                let error = stop.words();
-                tracing::warn!(
-                    cluster = %kept.cluster, name = %kept.name, error,
-                    "a kept database could not be dropped; it is tried again"
-                );
-                if stop.is_unreachable() {
-                    away.insert(kept.cluster);
-                }
-            }
+        let dropped = away.unless(&kept.cluster, drop_one(platform, &kept)).await;
+        if let Err(stop) = dropped {
+            let error = stop.words();
+            tracing::warn!(
+                cluster = %kept.cluster, name = %kept.name, error,
+                "a kept database could not be dropped; it is tried again"
+            );
         }
     }
     Ok(())
@@ -56,5 +45,7 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
         mark::drop_left(platform, &server, tenant).await?;
     }
     let mut registry = platform.registry.acquire().await?;
-    Ok(store::forget_due(&mut registry, kept).await?)
+    store::forget_due(&mut registry, kept).await?;
+    tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
+    Ok(())
 }

@@ -23,7 +23,7 @@ use crate::registry::Held;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a tenant whose purge was undone is left alone: the cause of it seldom passes in less.
+/// How long a tenant whose purge was undone is left alone at least: the cause of it seldom passes in less.
 const REST: Duration = Duration::from_secs(60 * 60);
 /// Suspensions that are ended at one look.
 const RESUMED_AT_ONCE: i64 = 100;

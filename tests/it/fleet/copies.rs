@@ -3,6 +3,8 @@
 //! Deliberately through the operators' API alone. Invariant: what is copied has the rows of one moment,
 //! and nobody's session.
 
+use std::sync::atomic::Ordering;
+
 use contract::Code;
 use futures::FutureExt as _;
 use http::Method;
@@ -13,6 +15,7 @@ use world::{
 
 use super::backups::{Keeping, hashes, write};
 use super::harness::{self, Case};
+use crate::migrations::releases;
 
 async fn post(operator: &Speaker, path: &str) -> world::Answer {
     operator.request(Method::POST, path).send().await
@@ -68,7 +71,20 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
         .await
         .refused(Code::CredentialsWrong);
 
+    // An administrator's, some of which tn_schema could change itself.
+    let defaults = "alter role tn_schema set log_statement = 'ddl';
+         alter role tn_schema set work_mem = '5MB';
+         alter role tn_schema set search_path = \"$user\", public";
+    world.postgres().run("postgres", defaults).await;
+    let slug = format!("{}-quiet", acme.slug());
+    let body = json!({ "slug": slug, "anonymise_sql": sql });
+    operator.post(&path, body).await.expect(200);
+
     let ends = "update entries.entry set title = 'canary-sql'; rollback";
+    let ties = "create function entries.later() returns trigger language plpgsql as
+             $$ begin alter role current_user password 'mine'; return new; end $$;
+         create trigger later after insert on entries.refinery_schema_history
+             execute function entries.later()";
     for (sql, said) in [
         ("update nothing set x = 'canary-sql'", "42P01"),
         (ends, "must not end it"),
@@ -77,6 +93,12 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
             "alter role current_user set search_path = mine",
             "`alter role`",
         ),
+        (
+            "alter role current_user set lock_timeout = '1ms'",
+            "`alter role`",
+        ),
+        ("alter role current_user reset all", "`alter role`"),
+        (ties, "later on entries.refinery_schema_history"),
         // Refused, and committed before that.
         (
             "alter role current_user password 'mine'; commit",
@@ -90,9 +112,16 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
         assert!(words.contains(said), "{words}");
     }
     assert_eq!(world.logs().with("canary-sql"), Vec::<String>::new());
-    let defaults = "select count(*) from pg_db_role_setting
-         where setrole = 'tn_schema'::regrole";
-    assert_eq!(world.postgres().number("postgres", defaults).await, 0);
+    let defaults = "select unnest(setconfig) from pg_db_role_setting
+         where setrole = 'tn_schema'::regrole order by 1";
+    assert_eq!(
+        world.postgres().texts("postgres", defaults).await,
+        [
+            "log_statement=ddl",
+            "search_path=\"$user\", public",
+            "work_mem=5MB"
+        ]
+    );
     let slug = format!("{}-again", acme.slug());
     let again = operator.post(&path, json!({ "slug": slug })).await;
     again.expect(200);
@@ -100,6 +129,56 @@ async fn a_clone_has_every_row_but_what_is_taken_out_and_nobodys_session() {
     refused.refused(Code::SlugTaken);
     harness::no_leftovers(&world).await;
     full_for(&world, &acme).await;
+}
+
+/// Makes the next line of a history change the login that writes it.
+const LATER: &str = "create function ledger.later(line text) returns boolean language plpgsql as
+         $$ begin
+             if line = 'bounded' then alter role tn_schema password 'mine'; end if;
+             return true;
+         end $$;
+     create domain ledger.line_name as text check (ledger.later(value));
+     alter table ledger.refinery_schema_history alter column name type ledger.line_name";
+
+#[tokio::test]
+async fn what_statements_leave_to_run_with_a_migration_is_refused_as_well() {
+    let (options, second) = releases();
+    let world = World::with(options).await;
+    let acme = world.tenant("patient").await;
+    second.store(true, Ordering::SeqCst);
+    world.add_app_replica().await;
+    let path = format!("/v1/tenants/{}/clones", acme.id());
+    let body = json!({ "slug": copy_slug(&acme), "anonymise_sql": LATER });
+    let refused = world.operator().post(&path, body).await;
+    let words = refused.refused(Code::ValidationFailed).detail.unwrap();
+    assert!(words.contains("`alter role`"), "{words}");
+    nothing_is_left(&world, &acme).await;
+    let body = json!({ "slug": copy_slug(&acme) });
+    world.operator().post(&path, body).await.expect(200);
+    copy_is_served(&world, &acme).await;
+}
+
+#[tokio::test]
+async fn the_login_of_the_schemas_is_put_back_whoever_changes_it() {
+    let world = World::with(WorldOptions::default()).await;
+    let postgres = world.postgres();
+    let verifier = "select rolpassword from pg_authid where rolname = 'tn_schema'";
+    let change = "alter role tn_schema password 'mine'";
+    postgres.run("postgres", change).await;
+    let changed = postgres.texts("postgres", verifier).await;
+    until("it is put back", || async {
+        postgres.texts("postgres", verifier).await != changed
+    })
+    .await;
+    until("the log says so", || async {
+        let lines = world.logs().with("tn_schema was refused");
+        lines.iter().any(|line| line.contains("ERROR"))
+    })
+    .await;
+    let acme = world.tenant("after").await;
+    let path = format!("/v1/tenants/{}/clones", acme.id());
+    let body = json!({ "slug": copy_slug(&acme) });
+    world.operator().post(&path, body).await.expect(200);
 }
 
 /// A cluster with room for less than what a tenant has takes no clone of it.
@@ -381,6 +460,7 @@ pub(super) async fn nothing_is_left(world: &World, tenant: &TenantHandle) {
 const ARRIVES: &[Step] = &[
     Step::Secret,
     Step::Place,
+    Step::Survey,
     Step::Load,
     Step::Schema,
     Step::Database,
@@ -429,6 +509,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 Step::Unpack,
                 Step::Secret,
                 Step::Place,
+                Step::Survey,
                 Step::Load,
                 Step::Schema,
                 Step::Database,

@@ -32,8 +32,8 @@ pub(crate) struct Due {
 
 /// Tenants whose last backup by schedule is longer ago than their tier says, the longest ago first; of
 /// each cluster so many as `per_cluster` leaves beside those that are being made. One whose backup failed
-/// rests as long as its tier's backups are apart, an hour at most, and comes after those who have waited
-/// since before: what always fails holds nobody up.
+/// rests as long as its tier's backups are apart, an hour at most, or as long as they have been failing, a day
+/// at most, and comes after those who have waited since before: what always fails holds nobody up.
 pub(crate) async fn tenants(
     connection: &mut PgConnection,
     per_cluster: i64,
@@ -45,8 +45,13 @@ pub(crate) async fn tenants(
             select tenant_id, max(created_at) as at from registry.backup
             where kind = 'scheduled' group by tenant_id
         ), failed as (
-            select tenant_id, max(finished_at) as at from registry.operation
-            where kind = 'backup' and state = 'undone' and finished_at > now() - interval '1 day'
+            select tenant_id, max(finished_at) as at,
+                least(max(finished_at) - min(finished_at), interval '1 day') as rest
+            from registry.operation failed
+            where kind = 'backup' and state = 'undone' and finished_at > now() - interval '3 days'
+                and not exists (select from registry.operation made
+                    where made.tenant_id = failed.tenant_id and made.kind = 'backup'
+                        and made.state = 'done' and made.created_at > failed.created_at)
             group by tenant_id
         ), due as (
             select tenant.id, tenant.cluster, tier.backup_keep_days, tier.backup_encryption,
@@ -64,7 +69,8 @@ pub(crate) async fn tenants(
                 and coalesce(last.at, tenant.activated_at, tenant.created_at)
                     < now() - tier.backup_every
                 and (failed.at is null
-                    or failed.at < now() - least(tier.backup_every, interval '1 hour'))
+                    or failed.at < now() - greatest(
+                        failed.rest, least(tier.backup_every, interval '1 hour')))
                 and not exists (select from registry.operation
                     where operation.tenant_id = tenant.id
                         and operation.state in ('running', 'unwinding', 'stuck'))
@@ -98,7 +104,8 @@ pub(crate) async fn tenants(
 /// What is kept for a time that is over: exports and last backups of purged tenants, and backups by
 /// schedule, of which those go too of which a tenant has newer ones than its tier keeps; never the newest
 /// backup of a tenant that can be restored, and none that a new tenant is being made of. Besides, what an
-/// operation could not remove. A tenant of which a backup could not be removed rests for an hour.
+/// operation could not remove. A tenant of which a backup could not be removed rests for an hour, or as long as
+/// that has been so, a day at most.
 pub(crate) async fn over(
     connection: &mut PgConnection,
     limit: i64,
@@ -127,6 +134,13 @@ pub(crate) async fn over(
                 and expires_at < now()
             union all
             select id, tenant_id from registry.backup where state = 'deleting'
+        ), failed as (
+            select tenant_id, max(finished_at) as at,
+                least(max(finished_at) - min(finished_at), interval '1 day') as rest
+            from registry.operation
+            where kind = 'forget_backup' and state = 'undone'
+                and finished_at > now() - interval '3 days'
+            group by tenant_id
         )
         select over.id as "id!" from over
         where not exists (select from registry.operation
@@ -134,10 +148,9 @@ pub(crate) async fn over(
                 and (operation.tenant_id = over.tenant_id
                     or operation.kind = 'clone' and operation.plan ->> 'backup'
                         = 'bak_' || replace(over.id::text, '-', '')))
-            and not exists (select from registry.operation
-                where operation.tenant_id = over.tenant_id and operation.kind = 'forget_backup'
-                    and operation.state = 'undone'
-                    and operation.finished_at > now() - interval '1 hour')
+            and not exists (select from failed
+                where failed.tenant_id = over.tenant_id
+                    and failed.at > now() - greatest(failed.rest, interval '1 hour'))
         order by over.id limit $1
         "#,
         limit,

@@ -132,30 +132,6 @@ pub(in crate::clusters) async fn ensure_login(
     .await
 }
 
-/// Takes every default away that a role has, in all databases or in one; says whether there was any.
-pub(in crate::clusters) async fn forget_defaults(
-    connection: &mut PgConnection,
-    role: &str,
-) -> Result<bool, sqlx::Error> {
-    let places: Vec<Option<String>> = sqlx::query_scalar(
-        "select database.datname::text from pg_db_role_setting setting
-         left join pg_database database on database.oid = setting.setdatabase
-         where setting.setrole = (select oid from pg_roles where rolname = $1)",
-    )
-    .bind(role)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut statements = String::new();
-    for place in &places {
-        let place = place.as_ref().map_or_else(String::new, |database| {
-            format!(" in database {}", ident(database))
-        });
-        statements += &format!("alter role {}{place} reset all;\n", ident(role));
-    }
-    run(connection, statements).await?;
-    Ok(!places.is_empty())
-}
-
 async fn ensure_verb(
     connection: &mut PgConnection,
     role: &str,

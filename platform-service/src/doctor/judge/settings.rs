@@ -6,6 +6,7 @@
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
 use super::{MANY_FILES, NAMED, Said, estimated_files, gigabytes, listed, unless};
+use crate::clusters::owner;
 use crate::doctor::facts::{ClusterRow, ServerFacts, SettingFacts};
 
 /// The oldest server that is taken.
@@ -39,6 +40,7 @@ pub(super) fn settings(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis>
         ("replication_slots", slots(server)),
         ("idle_slots", idle_slots(server)),
         ("markers", markers(&server.settings)),
+        ("owner_login", owner_login(settings)),
     ];
     let checks = checks.into_iter();
     checks.map(|(check, said)| said.of(check, place)).collect()
@@ -178,6 +180,20 @@ fn markers(settings: &SettingFacts) -> Said {
                 .to_owned(),
             false => "grant set on parameter tenantry.database to tn_platform;".to_owned(),
         },
+    }
+}
+
+fn owner_login(settings: &SettingFacts) -> Said {
+    let may = settings.may_put_back;
+    Said {
+        verdict: unless(may, Verdict::Warn),
+        found: match may {
+            true => "tn_platform may put tn_schema's login back".to_owned(),
+            false => "tn_platform may not change tn_schema's login".to_owned(),
+        },
+        why: "Statements that anonymise, and what comes with imported archives, run as tn_schema, and a role may \
+              change its own password: no tenant on the server could be migrated then.",
+        mend: format!("{};", owner::LET_PUT_BACK),
     }
 }
 

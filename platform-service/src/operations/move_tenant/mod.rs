@@ -228,7 +228,7 @@ impl Saga for MovePlan {
             Step::Slot => replicate::close_slot(platform, head, self).await,
             Step::Target => match steps::drop_target(platform, head, self).await {
                 // No route names the copy.
-                Err(stop) if stop.is_unreachable() => {
+                Err(stop) if stop.is_unusable() => {
                     self.remains = Remains::ForTheSweep;
                     Ok(())
                 }

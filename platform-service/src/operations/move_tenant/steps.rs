@@ -308,7 +308,7 @@ pub(super) async fn switch_back(
         Ok(connection) => drop(connection),
         // The tenant does not wait for a server that it is not on. What is left there is found by its
         // mark, by the sweep or by the next move to there.
-        Err(stop) if stop.is_unreachable() => return Ok(()),
+        Err(stop) if stop.is_unusable() => return Ok(()),
         Err(stop) => return Err(stop),
     }
     if !has_switched(&ends, &ends.marker()).await? {

@@ -54,7 +54,8 @@ fn retry() -> Result<(), Stop> {
 }
 
 fn unreachable() -> Result<(), Stop> {
-    Err(Stop::Retry(Problem::new(Code::DatabaseUnavailable)))
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    Err(Stop::from(sqlx::Error::from(refused)))
 }
 
 fn fail() -> Result<(), Stop> {
@@ -300,6 +301,50 @@ fn everybody_reads_what_the_code_means_and_no_more() {
     let shown = failure.for_everybody();
     assert_eq!(shown.code, Code::Overloaded);
     assert_eq!(shown.detail, Code::Overloaded.title());
+}
+
+#[test]
+fn a_server_that_answers_and_refuses_is_not_waited_for() {
+    let said = |state| {
+        let message = "no";
+        Stop::from(sqlx::Error::Database(Box::new(Said { state, message })))
+    };
+    let full = || Stop::from(sqlx::Error::PoolTimedOut);
+    let unnamed = || Stop::Retry(Problem::new(Code::DatabaseUnavailable));
+    let mut current = unwinding(Step::Place);
+    current.attempts = MOST_UNDO_TRIES - 1;
+    for stop in [said("28P01"), said("25006"), full(), unnamed()] {
+        let what = stop.words();
+        assert!(stop.is_unusable(), "{what}");
+        let turn = next(&current, &FORTH, &Err(stop));
+        assert_eq!(turn.state, OperationState::Stuck, "{what}");
+    }
+    for stop in [said("57P03"), said("08006")] {
+        let turn = next(&current, &FORTH, &Err(stop));
+        assert_eq!(turn.pause, Some(AWAY_PAUSE));
+    }
+    // Also where an error of ours has words of its own.
+    let away = sqlx::Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    let problem = Problem::new(Code::DatabaseUnavailable)
+        .detail("It does not answer.")
+        .caused_by(away);
+    let turn = next(&current, &FORTH, &Err(Stop::Retry(problem)));
+    assert_eq!(turn.pause, Some(AWAY_PAUSE));
+}
+
+#[test]
+fn the_last_try_is_known_as_such() {
+    let mut current = running(Step::Schema);
+    current.attempts = MOST_TRIES - 2;
+    let again = next(&current, &BACK, &retry());
+    assert_eq!(
+        (again.state, current.is_last_try()),
+        (OperationState::Running, false)
+    );
+    current.attempts = again.attempts;
+    assert!(current.is_last_try());
+    let over = next(&current, &BACK, &retry());
+    assert_eq!(over.state, OperationState::Unwinding);
 }
 
 /// A server's error, as one is met over a connection.

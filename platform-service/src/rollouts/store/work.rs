@@ -64,7 +64,7 @@ pub(in crate::rollouts) async fn clusters(
 
 /// Gives up to `limit` tenants their turn: those that were tried least first; nobody where the roll-out
 /// does not run. Who is not served any more is skipped; who is held or being moved waits, because a move keeps
-/// migrations out for as long as it copies.
+/// migrations out for as long as it copies. One that has switched only tidies up behind the tenant.
 pub(in crate::rollouts) async fn take(
     connection: &mut PgConnection,
     id: OperationId,
@@ -83,7 +83,7 @@ pub(in crate::rollouts) async fn take(
                    and (tenant.held_until is null or tenant.held_until <= now())
                    and not exists (select from registry.operation
                        where tenant_id = entry.tenant_id and kind = 'move'
-                           and state in ('running', 'unwinding'))
+                           and state in ('running', 'unwinding') and step <> 'leave')
                    and exists (select from registry.rollout where id = $1 and state = $5)
                order by entry.attempts, entry.tenant_id limit $4
                for update of entry skip locked

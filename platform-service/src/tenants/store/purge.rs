@@ -215,8 +215,8 @@ pub(crate) async fn lock_where_due(
 }
 
 /// Deleted tenants whose retention is over and of which nothing is being done, as many as may be
-/// purged besides those that are being purged now. One whose purge was undone is left out for `rest`, and
-/// those of its cluster come after all others meanwhile: what always fails holds nobody up. Nor does a
+/// purged besides those that are being purged now. One whose purge was undone is left out for `rest`, or as long
+/// as that has been so, a day at most, and those of its cluster come after all others meanwhile: what always fails holds nobody up. Nor does a
 /// purge that waits for a server which has been away for long.
 pub(crate) async fn due(
     connection: &mut PgConnection,
@@ -225,10 +225,13 @@ pub(crate) async fn due(
 ) -> Result<Vec<TenantId>, sqlx::Error> {
     sqlx::query_scalar!(
         "with failed as materialized (
-             select tenant.id, tenant.cluster, operation.finished_at as at
+             select tenant.id, tenant.cluster, max(operation.finished_at) as at
              from registry.operation join registry.tenant on tenant.id = operation.tenant_id
              where operation.kind = 'purge' and operation.state = 'undone'
-                 and operation.finished_at > now() - $3::interval
+                 and operation.finished_at > now() - interval '3 days'
+             group by tenant.id, tenant.cluster
+             having max(operation.finished_at) > now() - greatest($3::interval, least(
+                 max(operation.finished_at) - min(operation.finished_at), interval '1 day'))
          ), troubled as (
              select cluster, max(at) as at from failed group by cluster
          )

@@ -23,7 +23,9 @@ async fn a_restore_and_a_clone_go_as_far_as_the_migrations_do() {
         let operator = operator.clone();
         async move { operator.post(&path, body).await.expect(200) }
     };
-    restore(sick, &backup).await;
+    let restored = restore(sick, &backup).await.json();
+    let reached = &restored["result"]["schema_versions"];
+    assert_eq!(reached["ledger"], 1, "{restored:#}");
     assert_eq!(fleet.versions(0).await, ["1"]);
     let served = sick.owner().at(&fleet.world.app_url(0));
     served.get("/v1/entries").await.expect(200);

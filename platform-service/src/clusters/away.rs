@@ -1,0 +1,35 @@
+//! Work on many clusters, one piece after the other, of which some cannot be reached.
+//!
+//! Deliberately for one look: the next one tries them all again. Invariant: a server is waited for once.
+
+use std::collections::HashSet;
+use std::future::Future;
+
+use contract::ClusterName;
+
+use crate::operations::Stop;
+
+/// The clusters on which nothing could be done in this look.
+#[derive(Debug, Default)]
+pub(crate) struct Away(HashSet<ClusterName>);
+
+impl Away {
+    /// Does something on a cluster, unless nothing could be done there before.
+    ///
+    /// # Errors
+    /// It could not be done; it is for the next look.
+    pub(crate) async fn unless(
+        &mut self,
+        cluster: &ClusterName,
+        work: impl Future<Output = Result<(), Stop>>,
+    ) -> Result<(), Stop> {
+        if self.0.contains(cluster) {
+            return Ok(());
+        }
+        let done = work.await;
+        if done.as_ref().is_err_and(Stop::is_unusable) {
+            self.0.insert(cluster.clone());
+        }
+        done
+    }
+}
