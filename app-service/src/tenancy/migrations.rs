@@ -17,7 +17,7 @@ use contract::client::PlatformClient;
 use contract::internal::{FailedMigration, MigrateAnswer, MigrateRequest, OwnedSchema};
 use contract::{ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId};
 use kit::error::{Problem, chain};
-use kit::migrate::{Applied, Grants, MigrateError, Opening, QuickRun, RunLimits};
+use kit::migrate::{Applied, Grants, MigrateError, Opening, RunLimits};
 use moka::sync::Cache;
 use refinery::Migration;
 use serde::Deserialize;
@@ -145,16 +145,13 @@ impl Migrator {
         let Migrating {
             postgres: mut connection,
             opened,
-            reached,
         } = self.open(database, &behind).await.map_err(unavailable)?;
-        let applied = opened
+        let mut applied = opened
             .locked(&mut connection, self.0.limits.lock_wait)
             .await
             .map_err(refused)?;
-        let mut first = First { reached, applied };
         for (owned, leg) in behind {
-            let first = std::mem::take(&mut first);
-            match self.run(&mut connection, owned, leg, first).await {
+            match self.run(&mut connection, owned, leg, applied.take()).await {
                 Ok(version) => {
                     answer.schema_versions.insert(owned.owner.clone(), version);
                 }
@@ -172,21 +169,18 @@ impl Migrator {
         Ok(answer)
     }
 
-    /// Runs what is missing of an owner.
+    /// Runs what is missing of an owner, whose history may have been read already.
     async fn run(
         &self,
         connection: &mut PgConnection,
         owned: &OwnedMigrations,
         leg: Leg,
-        first: First,
+        applied: Option<Applied>,
     ) -> Result<i32, MigrateError> {
-        if let Some(reached) = first.reached {
-            return Ok(reached);
-        }
         let started = std::time::Instant::now();
         let (owner, limits, grants) = (&owned.owner, self.0.limits, Grants::TenantRoles);
         let files = files(owned, leg.target);
-        let version = match (leg.from, first.applied) {
+        let version = match (leg.from, applied) {
             (Standing::Known(_), Some(applied)) => {
                 kit::migrate::run_from(connection, owner, &files, applied).await?
             }
@@ -201,7 +195,8 @@ impl Migrator {
                 kit::migrate::catch_up(connection, owner, &files, grants, limits).await?
             }
         };
-        record(owner, started);
+        metrics::histogram!("tenant_migration_seconds", "owner" => owner.to_string())
+            .record(started.elapsed().as_secs_f64());
         Ok(version)
     }
 
@@ -213,24 +208,20 @@ impl Migrator {
         Arc::clone(slots)
     }
 
-    /// Opens a database for a run of these legs, and begins with the first.
+    /// Opens a database for a run of these legs, and asks what the first of them needs.
     async fn open(
         &self,
         database: &DatabaseRef,
         legs: &[(&OwnedMigrations, Leg)],
     ) -> Result<Migrating, OpenError> {
-        let limits = self.0.limits;
         let known = legs.first().and_then(|(owned, leg)| match leg.from {
-            Standing::Known(Some(at @ 1..)) => Some((owned, at, files(owned, leg.target))),
+            Standing::Known(Some(1..)) => Some(&owned.owner),
             Standing::Known(_) | Standing::Baseline(_) => None,
         });
         let opening = Opening {
-            owner: known.as_ref().map(|(owned, ..)| &owned.owner),
-            limits,
+            owner: known,
+            limits: self.0.limits,
         };
-        let quick = known
-            .as_ref()
-            .and_then(|(owned, at, files)| QuickRun::new(&owned.owner, files, *at, limits));
         let cluster = &database.cluster;
         let subject = SecretSubject::Cluster(cluster.name.clone(), ClusterRole::Schema);
         let secret = self
@@ -239,12 +230,7 @@ impl Migrator {
             .open(&subject, &cluster.schema_credential)
             .await?;
         let login = (&secret, self.0.application.as_str());
-        let started = std::time::Instant::now();
-        let migrating = open_as_schema_owner(database, login, opening, quick, OPEN_LIMIT).await?;
-        if let (Some(_), Some((owned, ..))) = (migrating.reached, known) {
-            record(&owned.owner, started);
-        }
-        Ok(migrating)
+        open_as_schema_owner(database, login, opening, OPEN_LIMIT).await
     }
 
     async fn close(&self, connection: PgConnection) {
@@ -256,18 +242,6 @@ impl Migrator {
             );
         }
     }
-}
-
-/// What opening the database has done and seen of the first leg.
-#[derive(Default)]
-struct First {
-    reached: Option<i32>,
-    applied: Option<Applied>,
-}
-
-fn record(owner: &SchemaOwner, started: std::time::Instant) {
-    metrics::histogram!("tenant_migration_seconds", "owner" => owner.to_string())
-        .record(started.elapsed().as_secs_f64());
 }
 
 /// Which migrations of an owner are run.

@@ -12,7 +12,7 @@ use contract::secret::{Secret, SecretRef};
 use contract::tenant::{DATA_ROLE, DatabaseRef, MARKER_SETTING, SCHEMA_ROLE};
 use contract::{TenantId, TenantRoute};
 use kit::db::{Fault, Login, Server, connect_options};
-use kit::migrate::{Opened, Opening, Quick, QuickRun};
+use kit::migrate::{Opened, Opening};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
 use tokio::sync::OnceCell;
@@ -35,9 +35,6 @@ pub(crate) enum OpenError {
     /// The server refused or did not answer.
     #[error("the database could not be reached")]
     Database(#[from] sqlx::Error),
-    /// The connection broke, or its server stopped, in the middle of a migration.
-    #[error("a migration broke off")]
-    BrokeOff(#[source] sqlx::Error),
     /// The server did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -221,18 +218,13 @@ pub(crate) struct Migrating {
     /// The caller closes it.
     pub(crate) postgres: PgConnection,
     pub(crate) opened: Opened,
-    /// The version to which the quick run has brought its schema, where that went through.
-    pub(crate) reached: Option<i32>,
 }
 
-/// Connects as the migration runner and begins: with the quick run where there is one, which proves the
-/// database in the same message, and with what a run asks first where there is none or it was refused.
-/// Connecting and proving have `limit`; migrations have their own.
+/// Connects as the migration runner, proves the database and asks what a run asks first, in `limit`.
 pub(crate) async fn open_as_schema_owner(
     database: &DatabaseRef,
     login: (&Secret, &str),
     opening: Opening<'_>,
-    quick: Option<QuickRun<'_>>,
     limit: Duration,
 ) -> Result<Migrating, OpenError> {
     let (password, application) = login;
@@ -242,80 +234,60 @@ pub(crate) async fn open_as_schema_owner(
         database: &database.name,
         application,
     };
-    let mut postgres = tokio::time::timeout(limit, dial(database, login))
-        .await
-        .map_err(|_| OpenError::TimedOut)??;
-    if let Some(quick) = quick
-        && let Some(reached) = run_proven(&mut postgres, database, &quick).await?
-    {
-        return Ok(Migrating {
-            postgres,
-            opened: Opened::held(),
-            reached: Some(reached),
-        });
-    }
-    let proving = async {
-        match prove_and_open(&mut postgres, database, opening).await {
+    let beginning = async {
+        let mut postgres = dial(database, login).await?;
+        let opened = match prove_and_open(&mut postgres, database, opening).await {
             Err(OpenError::Database(error)) if opening.found_no_history(&error) => {
                 let opening = Opening {
                     owner: None,
                     ..opening
                 };
-                prove_and_open(&mut postgres, database, opening).await
+                prove_and_open(&mut postgres, database, opening).await?
             }
-            opened => opened,
-        }
+            opened => opened?,
+        };
+        Ok(Migrating { postgres, opened })
     };
-    let opened = tokio::time::timeout(limit, proving)
+    tokio::time::timeout(limit, beginning)
         .await
-        .unwrap_or(Err(OpenError::TimedOut))?;
-    Ok(Migrating {
-        postgres,
-        opened,
-        reached: None,
-    })
+        .unwrap_or(Err(OpenError::TimedOut))
 }
 
-/// Runs the quick run in the database that is meant; gives the version that was reached, or nothing where
-/// something stood in the way.
-async fn run_proven(
-    postgres: &mut PgConnection,
-    database: &DatabaseRef,
-    quick: &QuickRun<'_>,
-) -> Result<Option<i32>, OpenError> {
-    let marker = database.marker().replace('\'', "''");
-    // The comment is asked where the setting does not prove it.
-    for found in [setting(), format!("({COMMENT})")] {
-        let condition = format!("{found} = '{marker}'");
-        let ran = quick.run(&mut *postgres, &condition).await;
-        match ran.map_err(OpenError::BrokeOff)? {
-            Quick::Reached(version) => return Ok(Some(version)),
-            Quick::Refused => {}
-            Quick::Failed => break,
-        }
-    }
-    Ok(None)
-}
-
-/// The marker of this database in SQL, as its setting has it: empty where it has none. Asked of a session
-/// that nobody has had: whoever has one may set what they like for themselves.
-fn setting() -> String {
-    format!("coalesce(current_setting('{MARKER_SETTING}', true), '')")
-}
-
-/// The marker and what a run asks first, in one message.
+/// The marker and what a run asks first, in one message. The comment is asked where the setting does not
+/// prove the database.
 async fn prove_and_open(
     postgres: &mut PgConnection,
     database: &DatabaseRef,
     opening: Opening<'_>,
 ) -> Result<Opened, OpenError> {
-    let message = format!("{COMMENT}; {}", opening.statements());
-    let rows = sqlx::raw_sql(AssertSqlSafe(message))
-        .fetch_all(postgres)
-        .await?;
-    let (proof, rest) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
-    check(proof.try_get("marker")?, database)?;
-    Ok(opening.read(rest)?)
+    let expected = database.marker();
+    let mut found = String::new();
+    // Shown and not selected: a session that has nothing cached would look for a function and an operator.
+    for question in [format!("show {MARKER_SETTING}"), COMMENT.to_owned()] {
+        let message = format!("{question}; {}", opening.statements());
+        let rows = match sqlx::raw_sql(AssertSqlSafe(message))
+            .fetch_all(&mut *postgres)
+            .await
+        {
+            Err(error) if is_unset(&error) => continue,
+            rows => rows?,
+        };
+        let (marker, rest) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+        found = marker.try_get(0)?;
+        if found == expected {
+            return Ok(opening.read(rest)?);
+        }
+    }
+    Err(OpenError::WrongDatabase { expected, found })
+}
+
+/// Whether a setting could not be shown because nobody has set it.
+fn is_unset(error: &sqlx::Error) -> bool {
+    const UNDEFINED_OBJECT: &str = "42704";
+    error
+        .as_database_error()
+        .and_then(|refused| refused.code())
+        .is_some_and(|code| code == UNDEFINED_OBJECT)
 }
 
 async fn dial(database: &DatabaseRef, login: Login<'_>) -> Result<PgConnection, sqlx::Error> {
@@ -341,13 +313,14 @@ struct Proof {
 }
 
 /// Proves the database, mostly in one round trip, with the server's process, whether the server takes
-/// writes, and whether the role may change data.
+/// writes, and whether the role may change data. Asked of a session that nobody has had: whoever has one
+/// may set the marker for themselves.
 async fn prove(postgres: &mut PgConnection, database: &DatabaseRef) -> Result<Proof, OpenError> {
     let question = format!(
-        "select {} as marker, pg_backend_pid() as process,
+        "select coalesce(current_setting('{MARKER_SETTING}', true), '') as marker,
+             pg_backend_pid() as process,
              current_setting('transaction_read_only')::boolean as is_read_only,
-             pg_has_role(current_user, '{DATA_ROLE}', 'member') as has_data",
-        setting()
+             pg_has_role(current_user, '{DATA_ROLE}', 'member') as has_data"
     );
     let row = sqlx::raw_sql(AssertSqlSafe(question))
         .fetch_one(&mut *postgres)
@@ -355,7 +328,10 @@ async fn prove(postgres: &mut PgConnection, database: &DatabaseRef) -> Result<Pr
     let marker: String = row.try_get("marker")?;
     if marker != database.marker() {
         let comment = sqlx::raw_sql(COMMENT).fetch_one(postgres).await?;
-        check(comment.try_get("marker")?, database)?;
+        let (expected, found) = (database.marker(), comment.try_get("marker")?);
+        if found != expected {
+            return Err(OpenError::WrongDatabase { expected, found });
+        }
     }
     Ok(Proof {
         process: row.try_get("process")?,
@@ -383,14 +359,5 @@ impl ServerMode {
             true => Self::ReadOnly,
             false => Self::Writable,
         })
-    }
-}
-
-fn check(found: String, database: &DatabaseRef) -> Result<(), OpenError> {
-    let expected = database.marker();
-    if found == expected {
-        Ok(())
-    } else {
-        Err(OpenError::WrongDatabase { expected, found })
     }
 }

@@ -8,13 +8,11 @@
 
 mod history;
 mod opening;
-mod quick;
 mod statements;
 mod step;
 
 pub use history::{version, versions};
 pub use opening::{Applied, Opened, Opening};
-pub use quick::{Quick, QuickRun};
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -117,9 +115,9 @@ pub enum Grants {
     None,
 }
 
-/// Tries to take the lock of a database: whether the session has it now.
-// The key spells the name of this project; advisory locks are per database, so one number serves all.
-const LOCK: &str = "pg_try_advisory_lock(8387231245791425145)";
+/// The lock of a database. It spells the name of this project; advisory locks are per database, so one
+/// number serves all.
+const LOCK: i64 = 8_387_231_245_791_425_145;
 
 /// Whether a session has the lock of runs in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +131,7 @@ enum Lock {
 impl Lock {
     /// The statement that tries to take it: one row for [`Lock::read`].
     fn attempt() -> String {
-        format!("select {LOCK} as locked")
+        format!("select pg_try_advisory_lock({LOCK}) as locked")
     }
 
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {

@@ -5,7 +5,8 @@
 //! meet all the same, rows decide. Invariant: what is dropped has a derived name that no row claims,
 //! or is a database of ours whose drop was begun already.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use contract::ClusterName;
@@ -29,18 +30,13 @@ const COPIES_BEHIND: usize = 2;
 pub(crate) async fn keep(platform: Platform) {
     let mut tick = tokio::time::interval(platform.settings.stock.check_every.get());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds: JoinSet<ClusterName> = JoinSet::new();
-    let mut busy: HashSet<ClusterName> = HashSet::new();
+    let mut rounds = Rounds::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = platform.clusters.nudged() => {}
-            Some(ended) = rounds.join_next() => {
-                // A round that panicked names no cluster; then all may start anew.
-                match ended {
-                    Ok(cluster) => { busy.remove(&cluster); }
-                    Err(_) => busy.clear(),
-                }
+            Some(ended) = rounds.running.join_next() => {
+                rounds.ended(&platform, ended.ok());
                 continue;
             }
             // Rounds are dropped where they stand; the next process goes on from there.
@@ -53,12 +49,52 @@ pub(crate) async fn keep(platform: Platform) {
         match active.await {
             Ok(clusters) => {
                 for cluster in clusters {
-                    if busy.insert(cluster.clone()) {
-                        rounds.spawn(round(platform.clone(), cluster));
-                    }
+                    rounds.begin(&platform, cluster);
                 }
             }
             Err(error) => tracing::warn!(error = %error, "clusters cannot be listed"),
+        }
+    }
+}
+
+/// One round per cluster at a time.
+#[derive(Default)]
+struct Rounds {
+    running: JoinSet<ClusterName>,
+    /// Each with whether another round was wanted meanwhile, which may have come after it had looked.
+    busy: HashMap<ClusterName, Again>,
+}
+
+/// Whether a round is followed by another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Wanted,
+    No,
+}
+
+impl Rounds {
+    fn begin(&mut self, platform: &Platform, cluster: ClusterName) {
+        match self.busy.entry(cluster) {
+            Entry::Occupied(mut busy) => {
+                busy.insert(Again::Wanted);
+            }
+            Entry::Vacant(idle) => {
+                let cluster = idle.key().clone();
+                idle.insert(Again::No);
+                self.running.spawn(round(platform.clone(), cluster));
+            }
+        }
+    }
+
+    /// One that panicked names no cluster; then all may begin anew.
+    fn ended(&mut self, platform: &Platform, cluster: Option<ClusterName>) {
+        match cluster {
+            Some(cluster) => {
+                if self.busy.remove(&cluster) == Some(Again::Wanted) {
+                    self.begin(platform, cluster);
+                }
+            }
+            None => self.busy.clear(),
         }
     }
 }

@@ -11,7 +11,7 @@ use contract::{SchemaOwner, TenantId, TenantRoute};
 use kit::error::chain;
 use kit::migrate::MigrateError;
 
-use super::{First, Leg, Migrating, Migrator, OnDemand, OpenError, Standing, told};
+use super::{Leg, Migrating, Migrator, OnDemand, Standing, told};
 use crate::module::OwnedMigrations;
 
 /// A run that has not come to an end by then is given up; the server's own limits end its
@@ -112,38 +112,28 @@ impl Migrator {
             return Err(MigrateRefusal::Busy);
         };
         let legs = legs(route, &self.behind(route));
-        let migrating = match (self.open(&route.database, &legs).await, legs.first()) {
-            (Ok(migrating), _) => migrating,
-            (Err(OpenError::BrokeOff(error)), Some((owned, _))) if self.breaks_again(tenant) => {
-                let error = MigrateError::Database(error);
-                self.report_failed(route, &owned.owner, &error).await;
-                return Err(MigrateRefusal::Failed);
-            }
-            (Err(error), _) => {
+        let Migrating {
+            postgres: mut database,
+            opened,
+        } = match self.open(&route.database, &legs).await {
+            Ok(migrating) => migrating,
+            Err(error) => {
                 tracing::warn!(tenant.id = %tenant, cause = chain(&error), "a tenant cannot be migrated");
                 return Err(MigrateRefusal::Unavailable);
             }
         };
-        let Migrating {
-            postgres: mut database,
-            opened,
-            reached,
-        } = migrating;
         let lock_wait = match urgency {
             Urgency::Needed => LOCK_WAIT_ON_DEMAND,
             Urgency::Wanted => Duration::ZERO,
         };
-        let applied = match opened.locked(&mut database, lock_wait).await {
+        let mut applied = match opened.locked(&mut database, lock_wait).await {
             Ok(applied) => applied,
             Err(MigrateError::Busy) => return Err(MigrateRefusal::Busy),
             Err(_) => return Err(MigrateRefusal::Unavailable),
         };
-        let mut first = First { reached, applied };
         let mut outcome = Ok(());
         for (owned, leg) in legs {
-            let run = self
-                .run(&mut database, owned, leg, std::mem::take(&mut first))
-                .await;
+            let run = self.run(&mut database, owned, leg, applied.take()).await;
             match &run {
                 Ok(version) => {
                     self.0.broken_off.invalidate(tenant);

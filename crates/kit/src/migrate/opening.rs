@@ -67,15 +67,6 @@ pub struct Opened {
 pub struct Applied(pub(super) Vec<Migration>);
 
 impl Opened {
-    /// Of a session that has the lock already.
-    #[must_use]
-    pub fn held() -> Self {
-        Self {
-            lock: Lock::Held,
-            applied: None,
-        }
-    }
-
     /// Waits for the lock where the session does not have it; gives the history, where it was read
     /// under it.
     ///
