@@ -5,6 +5,7 @@
 //! roll-out is paused or halts, no further turn begins and those that run come to their end.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,8 +14,9 @@ use contract::internal::FailedMigration;
 use contract::operator::operation::Progress;
 use contract::operator::rollout::{RolloutState, RolloutTally, RolloutView};
 use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
-use futures::StreamExt as _;
+use futures::future::{Fuse, FusedFuture as _};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use kit::error::{Problem, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -173,31 +175,34 @@ impl<'a> Drive<'a> {
         let mut running = FuturesUnordered::new();
         let mut waiting = VecDeque::new();
         let mut supply = Supply::Open;
+        let mut taking = pin!(Fuse::terminated());
         loop {
-            // Ahead of need: a turn that ends finds the next one waiting.
-            if supply == Supply::Open && waiting.len() < at_once {
-                let batch = self.take(cluster, at_once * TAKEN_AHEAD).await?;
-                if batch.is_empty() {
-                    supply = Supply::Over;
-                }
-                waiting.extend(batch);
-            }
             if self.stopped.is_cancelled() {
                 self.give_back(std::mem::take(&mut waiting)).await?;
                 supply = Supply::Over;
+            }
+            // Ahead of need and beside those that run: a turn that ends finds the next one waiting.
+            if supply == Supply::Open && waiting.len() < at_once && taking.is_terminated() {
+                taking.set(self.take(cluster, at_once * TAKEN_AHEAD).fuse());
             }
             while running.len() < at_once
                 && let Some((turn, services)) = waiting.pop_front()
             {
                 running.push(self.turn(turn, services));
             }
+            if running.is_empty() && taking.is_terminated() {
+                return Ok(());
+            }
             tokio::select! {
-                biased;
-                end = running.next() => match end {
-                    // The writer goes away with its error, which is told there.
-                    Some(end) => drop(ended.send(end).await),
-                    None => return Ok(()),
-                },
+                // The writer goes away with its error, which is told there.
+                Some(end) = running.next() => drop(ended.send(end).await),
+                batch = &mut taking, if !taking.is_terminated() => {
+                    let batch = batch?;
+                    if batch.is_empty() {
+                        supply = Supply::Over;
+                    }
+                    waiting.extend(batch);
+                }
                 () = self.stopped.cancelled(), if !waiting.is_empty() => {}
             }
         }
