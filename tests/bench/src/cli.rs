@@ -35,8 +35,9 @@ pub(crate) struct Options {
     /// Only this row; may be given several times.
     #[arg(long, value_name = "ROW")]
     only: Vec<Row>,
-    /// Rounds of each row, in which ours and the baseline take turns.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rounds of each row, in which ours and the baseline take turns; an even number, so that each goes
+    /// first as often as the other, which finds the warmer caches.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// Where the results go; by default `bench/results.json` in the target folder.
     #[arg(long, value_name = "FILE")]

@@ -29,7 +29,8 @@ impl Stage {
         self.releases += 1;
     }
 
-    /// Waits until the newest template has what the app-service of the moment brings.
+    /// Waits until the newest template has what the app-service of the moment brings, and the one before
+    /// is gone: its drop forces a checkpoint.
     pub(crate) async fn current_template(&self) -> anyhow::Result<()> {
         let wanted = crate::reference::newest(self.releases);
         let mut registry = self.registry().await?;
@@ -37,7 +38,9 @@ impl Stage {
         loop {
             let version: Option<i64> = sqlx::query_scalar(
                 "select (schema_versions->>'reference')::bigint from registry.template
-                 where status = 'ready' order by number desc limit 1",
+                 where status = 'ready'
+                     and (select count(*) from pg_database where datname like 'tpl:%') = 1
+                 order by number desc limit 1",
             )
             .fetch_optional(&mut registry)
             .await?
