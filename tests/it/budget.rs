@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use contract::Code;
 use futures::future::join_all;
-use world::{TenantHandle, World, WorldOptions, until};
+use world::{Faults, TenantHandle, World, WorldOptions, until};
 
 /// Sessions of tenants' roles, whatever they do.
 const SESSIONS: &str = "select count(*) from pg_stat_activity where usename like 't\\_%'";
@@ -241,4 +241,42 @@ async fn the_shares_of_replicas_that_come_and_go_never_exceed_the_budget() {
     .await;
     let most = most.into_inner();
     assert!(most <= 12, "{most} of 12 were granted at once");
+}
+
+#[tokio::test]
+async fn the_roles_of_tenants_follow_the_budget_of_their_cluster() {
+    let world = World::with(WorldOptions::default().budget(10)).await;
+    let tenants = tenants(&world, 3).await;
+    // A role of somebody else is not touched.
+    let foreign = "create role t_foreign connection limit 7";
+    world.postgres().run("postgres", foreign).await;
+    let theirs = "select rolconnlimit::text from pg_roles where rolname = 't_foreign'";
+    let operator = world.operator();
+    for budget in [40, 5] {
+        let body = serde_json::json!({ "connection_budget": budget });
+        operator.patch("/v1/clusters/main", body).await.expect(200);
+        until("all of them have the limit", || async {
+            let sql = format!(
+                "select count(*) from pg_roles where rolname like 't\\_%'
+                     and rolname <> 't_foreign' and rolconnlimit <> {budget}"
+            );
+            world.postgres().number("postgres", &sql).await == 0
+        })
+        .await;
+    }
+    // What a change could not do, the next measuring does.
+    let id = tenants[0].id();
+    let by_hand = format!("alter role {id} connection limit 1");
+    world.postgres().run("postgres", &by_hand).await;
+    let due = "update registry.cluster set measured_at = null";
+    world.postgres().run("registry", due).await;
+    let replica = world.platform_replica(Faults::none()).await;
+    until("it is measured", || async {
+        let sql = format!("select rolconnlimit::bigint from pg_roles where rolname = '{id}'");
+        world.postgres().number("postgres", &sql).await == 5
+    })
+    .await;
+    replica.stop().await;
+    let foreign = world.postgres().texts("postgres", theirs).await;
+    assert_eq!(foreign, ["7"]);
 }

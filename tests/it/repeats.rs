@@ -7,7 +7,7 @@
 use contract::Code;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use world::{Answer, Faults, Speaker, World, until};
+use world::{Answer, Fault, Faults, OperationKind, Speaker, Step, World, until};
 
 use crate::support::{signup, unique};
 
@@ -111,4 +111,74 @@ async fn racing_posts_with_one_key_at_two_replicas_make_one_tenant() {
         let of_it = format!("select count(*) from registry.tenant where slug = '{slug}'");
         assert_eq!(world.postgres().number("registry", &of_it).await, 1);
     }
+}
+
+/// The operations of a tenant, by their states.
+async fn operations(world: &World, slug: &str) -> Vec<String> {
+    let sql = format!(
+        "select state from registry.operation where tenant_id = '{}' order by created_at",
+        crate::saga::id_of(slug)
+    );
+    world.postgres().texts("registry", &sql).await
+}
+
+#[tokio::test]
+async fn what_was_undone_for_something_that_passes_begins_anew_with_its_key() {
+    let world = World::start().await;
+    let replica = world.platform_replica(Faults::none()).await;
+    world.tenant("first").await;
+    let operator = world.operator();
+    let room = async |databases: u32| {
+        let body = json!({ "max_databases": databases });
+        operator.patch("/v1/clusters/main", body).await.expect(200);
+    };
+    room(1).await;
+    let (slug, key) = (unique("passes"), unique("key"));
+    let visitor = world.visitor().header("idempotency-key", &key);
+    for tries in 1..3 {
+        let full = visitor.post("/v1/signup", signup(&slug)).await.expect(503);
+        full.refused(Code::Overloaded);
+        assert!(!full.header("retry-after").is_empty());
+        assert_eq!(operations(&world, &slug).await, vec!["undone"; tries]);
+    }
+    room(10).await;
+    let posts = (0..10).map(|number| {
+        let visitor = match number % 2 {
+            0 => visitor.clone(),
+            _ => visitor.clone().at(&replica.url()),
+        };
+        send(visitor, "/v1/signup", signup(&slug))
+    });
+    for answer in join_all(posts).await {
+        let answer = answer.unwrap();
+        if !matches!(answer.status(), 201 | 202) {
+            answer.expect(409).refused(Code::IdempotencyKeyInProgress);
+        }
+    }
+    until("it is made, once", || async {
+        operations(&world, &slug).await == ["undone", "undone", "done"]
+    })
+    .await;
+    let made = visitor.post("/v1/signup", signup(&slug)).await.expect(201);
+    assert_eq!(made.json()["slug"], slug);
+    let other = visitor.post("/v1/signup", signup(&unique("other"))).await;
+    other.expect(422).refused(Code::IdempotencyKeyReused);
+}
+
+#[tokio::test]
+async fn what_was_undone_for_good_answers_so_again() {
+    let world = World::start().await;
+    let faults = Faults::none().with(OperationKind::Create, Step::Database, Fault::FailBeforeAct);
+    let failing = world.platform_replica(faults).await;
+    let slug = unique("lasting");
+    let visitor = world.visitor().header("idempotency-key", &slug);
+    let there = visitor.clone().at(&failing.url());
+    there.post("/v1/signup", signup(&slug)).await;
+    until("it is undone", || async {
+        operations(&world, &slug).await == ["undone"]
+    })
+    .await;
+    let again = visitor.post("/v1/signup", signup(&slug)).await.expect(500);
+    again.refused(Code::Internal);
+    assert_eq!(operations(&world, &slug).await, ["undone"]);
 }

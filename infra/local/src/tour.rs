@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::announce::{say, step};
-use crate::api::Api;
+use crate::api::{Answer, Api};
 use crate::arguments::Arguments;
 use crate::credentials::Credentials;
 use crate::database::Database;
@@ -26,6 +26,8 @@ use crate::services::{Replica, Wiring};
 const WATCHED: Duration = Duration::from_secs(5);
 /// How long a killed service's port may stay taken.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a sign-up may take.
+const SIGN_UP_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// How exactly we know when the server is back.
 const SEEN_WITHIN: Duration = Duration::from_millis(20);
@@ -117,10 +119,8 @@ async fn sign_up(
 async fn guest(platform: &Replica, app: &Replica, company: &str) -> anyhow::Result<Guest> {
     let (email, password) = ("owner@company.example", "violet-anchor-9-harbour");
     let new = json!({ "company": company, "email": email, "password": password });
-    let tenant = Api::new(&platform.url())?
-        .post("/v1/signup", &new)
-        .await?
-        .expect(201)?;
+    let visitor = Api::new(&platform.url())?;
+    let tenant = made(&visitor, visitor.post("/v1/signup", &new).await?).await?;
     let id = tenant["id"]
         .as_str()
         .context("a sign-up gives an id")?
@@ -130,6 +130,29 @@ async fn guest(platform: &Replica, app: &Replica, company: &str) -> anyhow::Resu
         .logged_in(email, password)
         .await?;
     Ok(Guest { id, owner })
+}
+
+/// A tenant that was signed up, once it is made: on a busy machine that takes longer than the answer.
+async fn made(visitor: &Api, answer: Answer) -> anyhow::Result<Value> {
+    answer.accepted()?;
+    let tenant = answer.body;
+    let Some(ticket) = tenant.get("operation") else {
+        return Ok(tenant);
+    };
+    let text = |name: &str| {
+        let text = ticket[name].as_str();
+        text.with_context(|| format!("a 202 gives a {name}"))
+    };
+    let (path, poller) = (text("path")?, visitor.bearer(text("token")?));
+    let started = Instant::now();
+    loop {
+        let operation = poller.get(path).await?.expect(200)?;
+        match operation["state"].as_str() {
+            Some("done") => return Ok(tenant),
+            Some("running") if started.elapsed() < SIGN_UP_PATIENCE => sleep(POLL).await,
+            _ => bail!("the sign-up came to no end: {operation}"),
+        }
+    }
 }
 
 async fn work(guests: &[Guest]) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use super::address::{Address, host_rule, port_rule};
 use super::capacity::Capacity;
 use super::proof::{self, Proof};
 use super::store::{self, ClusterRow};
-use super::{ClusterView, Holdings};
+use super::{ClusterView, Holdings, measure};
 use crate::audit::{self, Action};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
@@ -25,8 +25,8 @@ use crate::{feed, tenants, tiers};
 
 /// Change a cluster's status, labels, tiers, weight, capacity or address.
 ///
-/// What is on it stays: see the drain for that. A smaller connection budget reaches the services with
-/// their next heartbeat; one that is larger than its server has connections is refused. Another host, port
+/// What is on it stays: see the drain for that. Another connection budget reaches the services with
+/// their next heartbeat, and the roles of the tenants there, whose connection limit it is, soon; one that is larger than its server has connections is refused. Another host, port
 /// or way of protection is for the same server, or one that took its place: what answers there has to be
 /// this cluster with every database that is served from it, no standby, and the only one that takes writes:
 /// a server that it takes over from is stopped first. Services turn to it at once; what is under way at the
@@ -82,7 +82,23 @@ pub(super) async fn update(
     transaction.commit().await?;
     platform.feed.ring();
     platform.clusters.nudge();
+    if before.connection_budget != row.connection_budget {
+        tokio::spawn(follow_budget(platform, name));
+    }
     Ok(Json(ClusterView::new(row, held)))
+}
+
+/// Lets the roles of its tenants follow the budget now; where that fails, the next measuring does it.
+async fn follow_budget(platform: Platform, name: ClusterName) {
+    let followed = async {
+        let server = platform.server(&name).await?;
+        let mut connection = server.acquire().await?;
+        measure::follow_budget(&server, &mut connection).await
+    };
+    if let Err(stop) = followed.await {
+        let cause = stop.words();
+        tracing::warn!(cluster = %name, cause, "the roles of tenants keep the limit of before");
+    }
 }
 
 /// Whether the server has as many connections as it was asked for.

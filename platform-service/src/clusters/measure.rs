@@ -1,5 +1,5 @@
 //! How many bytes the databases of each cluster take, how many connections its server has and how many are
-//! used, whether its tenants can be followed while they move, and which PostgreSQL it is now, for placement,
+//! used, whether the roles of its tenants may have as many as its budget, whether its tenants can be followed while they move, and which PostgreSQL it is now, for placement,
 //! for programs that must fit, and for operators.
 //!
 //! Deliberately seldom and never in a request: with a thousand databases a look touches half a million
@@ -8,8 +8,11 @@
 use std::time::Duration;
 
 use contract::ClusterName;
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
+use super::connections::Server;
+use super::postgres::limits::set_limits;
 use super::{postgres, store};
 use crate::operations::Stop;
 use crate::platform::Platform;
@@ -57,12 +60,27 @@ async fn round(platform: &Platform) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Lets the roles of the tenants on a server have as many connections as its budget: they were made with the
+/// one of then.
+pub(super) async fn follow_budget(
+    server: &Server,
+    connection: &mut PgConnection,
+) -> Result<(), Stop> {
+    let changed = set_limits(connection, server.connection_budget()).await?;
+    if changed > 0 {
+        tracing::info!(cluster = %server.name(), changed, "the roles of tenants follow the budget");
+    }
+    Ok(())
+}
+
 async fn measure(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
     let Some(server) = platform.find_server(cluster).await? else {
         return Ok(());
     };
     let (measured, connections) = {
         let mut connection = server.acquire().await?;
+        // What a change of the budget could not do.
+        follow_budget(&server, &mut connection).await?;
         let measured = store::Measured {
             bytes: postgres::used_bytes(&mut connection).await?,
             can_replicate: postgres::can_replicate(&mut connection).await?,

@@ -15,6 +15,7 @@ pub(crate) mod foreign;
 pub(crate) mod history;
 pub(crate) mod inventory;
 mod keep;
+pub(super) mod limits;
 pub(crate) mod logins;
 mod mark;
 pub(crate) mod moving;

@@ -269,6 +269,14 @@ pub(crate) fn next(head: &Head, way: &Way, outcome: &Result<(), Stop>) -> Turn {
 }
 
 impl Turn {
+    /// Whether nothing is left, for a cause that may pass: the same request, of which the answer said that it
+    /// may be sent again, begins anew then.
+    pub(crate) fn is_as_if_never_begun(&self) -> bool {
+        let cause = self.failure.as_ref();
+        self.state == OperationState::Undone
+            && cause.is_some_and(|failure| failure.code.is_retryable())
+    }
+
     /// The same when the step that it leads to is done as well.
     pub(crate) fn and_done(mut self, way: &Way) -> Self {
         let after = done(way, self.step);

@@ -457,7 +457,9 @@ pub(crate) async fn write(
                 lease = case when $9 then null else lease end,
                 leased_until = case when $9 then null else now() + $8::interval + $10::interval end,
                 finished_at = case when $11 then now() end,
-                resumes = $15, result = coalesce($16, result), progress = coalesce($17, progress)
+                resumes = $15, result = coalesce($16, result), progress = coalesce($17, progress),
+                idempotency_key = case when not $18 then idempotency_key end,
+                request_digest = case when not $18 then request_digest end
             where id = $1 and lease = $2
             returning id, cancel_at is not null as is_cancelled
         ), logged as (
@@ -486,6 +488,7 @@ pub(crate) async fn write(
         turn.resumes.map(OperationState::as_str),
         result,
         progress.as_ref().map(to_json).transpose()?,
+        turn.is_as_if_never_begun(),
     )
     .fetch_optional(connection)
     .await?;

@@ -54,7 +54,8 @@ impl Describe for MaybeIdempotencyKey {
             .required(Required::False)
             .description(Some(
                 "1 to 255 visible ASCII characters. The same key with the same body again answers \
-                 the current state of the first request; with another body it is refused.",
+                 the current state of the first request; with another body it is refused. One that was \
+                 undone for something that passes (`retryable`) begins anew.",
             ))
             .schema(Some(utoipa::openapi::ObjectBuilder::new().schema_type(
                 utoipa::openapi::schema::SchemaType::Type(utoipa::openapi::Type::String),
