@@ -264,13 +264,18 @@ async fn logins_end_that_have_something_in_a_database_which_is_put_away() {
     let path = format!("/v1/tenants/{}/restore-backup", acme.id());
     let body = json!({ "from": backup, "confirm": acme.id() });
     operator.post(&path, body).await.expect(200);
-    let sql = "update registry.psql_login set expires_at = now() - interval '1 second'";
-    postgres.run("registry", sql).await;
-    until("the logins have ended", || async {
-        let sql = "select count(*) from registry.psql_login where dropped_at is null";
-        postgres.number("registry", sql).await == 0
-    })
-    .await;
+    for (access, left) in [("read", 1), ("write", 0)] {
+        let over = format!(
+            "update registry.psql_login set expires_at = now() - interval '1 second'
+             where access = '{access}'"
+        );
+        postgres.run("registry", &over).await;
+        until("the login has ended", || async {
+            let sql = "select count(*) from registry.psql_login where dropped_at is null";
+            postgres.number("registry", sql).await == left
+        })
+        .await;
+    }
     let roles = "select count(*) from pg_roles where rolname like 'psql:%'";
     assert_eq!(postgres.number("postgres", roles).await, 0);
 }

@@ -116,12 +116,27 @@ pub(crate) async fn places_of_its_own(
         .collect())
 }
 
-/// Drops what a login made, and its rights. Needs a connection to the database where it did.
+/// Drops what a login made, and takes its rights to what others made, which takes a membership in them. Needs
+/// a connection to the database where that is.
 pub(crate) async fn disown(connection: &mut PgConnection, name: &Name) -> Result<(), sqlx::Error> {
-    let role = ident(name);
-    run(
-        connection,
-        format!("grant {role} to current_user;\ndrop owned by {role};\n"),
+    let makers: Vec<String> = sqlx::query_scalar(
+        "select distinct maker.rolname::text
+         from pg_largeobject_metadata object cross join aclexplode(object.lomacl) entry
+         join pg_roles grantee on grantee.oid = entry.grantee
+         join pg_roles maker on maker.oid = object.lomowner
+         where grantee.rolname = $1 and maker.rolname <> $1",
     )
-    .await
+    .bind(name.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let role = ident(name);
+    let mut statements = format!("grant {role} to current_user;\n");
+    for maker in &makers {
+        statements += &format!("grant {} to current_user;\n", ident(maker));
+    }
+    statements += &format!("drop owned by {role};\n");
+    for maker in &makers {
+        statements += &format!("revoke {} from current_user;\n", ident(maker));
+    }
+    run(connection, statements).await
 }
