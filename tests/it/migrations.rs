@@ -1,7 +1,7 @@
 //! Migrations of tenants' databases: once, on demand, and a failing one its tenant's own trouble.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use app_service::{App, Module, auth, entries};
 use contract::Code;
@@ -389,4 +389,44 @@ async fn a_migration_that_another_holds_up_is_waited_for_and_then_refused() {
     })
     .await;
     assert_eq!(history(&world, acme.id().as_str()).await, ["1 1", "2 1"]);
+}
+
+#[tokio::test]
+async fn a_release_that_comes_while_a_template_is_made_has_its_own_soon() {
+    let newest = Arc::new(AtomicI32::new(1));
+    let releases = Arc::clone(&newest);
+    let options = WorldOptions::default()
+        // Nobody looks by the clock.
+        .platform_setting("stock.check_every", "1h")
+        .app(move || {
+            let release = |number| {
+                let sql = format!("create table ledger.book_{number} (id bigint)");
+                migration(&format!("V{number}__book"), &sql)
+            };
+            let releases = 1..=releases.load(Ordering::SeqCst);
+            let ledger = Module::new("ledger", releases.map(release).collect());
+            App::new().module(auth::module()).module(ledger)
+        });
+    let world = World::with(options).await;
+    let mut lock = world
+        .postgres()
+        .begin("registry", "lock table registry.template in share mode")
+        .await;
+    newest.store(2, Ordering::SeqCst);
+    world.add_app_replica().await;
+    until("the template of the second release is begun", || async {
+        let waiting = "select count(*) from pg_stat_activity
+             where wait_event_type = 'Lock' and query ilike '%into registry.template%'";
+        world.postgres().number("postgres", waiting).await > 0
+    })
+    .await;
+    newest.store(3, Ordering::SeqCst);
+    world.add_app_replica().await;
+    lock.run("commit").await;
+    until("the third release has a template", || async {
+        let made = "select count(*) from registry.template
+             where status = 'ready' and schema_versions->>'ledger' = '3'";
+        world.postgres().number("registry", made).await == 1
+    })
+    .await;
 }
