@@ -14,7 +14,7 @@ use world::{Answer, DEADLINE, Logs, PASSWORD, World, WorldOptions, eventually, u
 use crate::support::{entry, unique};
 
 /// The body, as a client reads it that minds `content-encoding`.
-fn decoded(answer: &Answer) -> Vec<u8> {
+pub(crate) fn decoded(answer: &Answer) -> Vec<u8> {
     match answer.header("content-encoding") {
         "" => answer.body().to_vec(),
         "gzip" => {
@@ -25,6 +25,16 @@ fn decoded(answer: &Answer) -> Vec<u8> {
         }
         other => panic!("{other} was not asked for"),
     }
+}
+
+/// The access line of a request, once it is written.
+async fn access_line(world: &World, request_id: &str) -> Value {
+    eventually(DEADLINE, "the request's line is written", || async {
+        let lines = world.logs().with(request_id);
+        let mut lines = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+        lines.find(|line: &Value| line["target"] == "access")
+    })
+    .await
 }
 
 #[tokio::test]
@@ -115,12 +125,7 @@ async fn an_access_line_says_who_asked_what_of_whom_and_what_became_of_it() {
         .request(Method::GET, "/v1/entries/ent_nonsense");
     let answer = request.header("x-request-id", &request_id).send().await;
     answer.expect(400).refused(Code::IdMalformed);
-    let line = eventually(DEADLINE, "the request's line is written", || async {
-        let lines = world.logs().with(&request_id);
-        let mut lines = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-        lines.find(|line: &Value| line["target"] == "access")
-    })
-    .await;
+    let line = access_line(&world, &request_id).await;
     for (field, value) in [
         ("level", json!("INFO")),
         ("listener", json!("public")),
@@ -235,18 +240,36 @@ async fn the_platform_s_line_says_how_long_the_registry_was_held() {
         let request = operator.request(Method::GET, path);
         let answer = request.header("x-request-id", &request_id).send().await;
         answer.expect(200);
-        let line = eventually(DEADLINE, "the request's line is written", || async {
-            let lines = world.logs().with(&request_id);
-            let mut lines = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-            lines.find(|line: &Value| line["target"] == "access")
-        })
-        .await;
+        let line = access_line(&world, &request_id).await;
         let [held, all] = ["db_ms", "duration_ms"].map(|field| line[field].as_f64().unwrap());
         assert!(held <= all, "{line}");
         held
     };
     assert!(spent("/v1/tenants?limit=1").await > 0.0);
     assert!(spent("/livez").await <= 0.0, "it asks no database");
+}
+
+#[tokio::test]
+async fn a_line_says_how_long_a_database_was_held_also_of_a_request_that_failed() {
+    let world = World::shared().await;
+    let acme = world.tenant("held-long").await;
+    let held = async |method: Method, path: &str, body: Value, status: u16| {
+        let request_id = format!("held-{:08x}", rand::random::<u32>());
+        let request = acme.owner().request(method, path).json(body);
+        let answer = request.header("x-request-id", &request_id).send().await;
+        answer.expect(status);
+        let line = access_line(&world, &request_id).await;
+        let [held, all] = ["db_ms", "duration_ms"].map(|field| line[field].as_f64().unwrap());
+        assert!(0.0 < held && held <= all, "{line}");
+    };
+    held(Method::GET, "/v1/entries", json!(null), 200).await;
+    held(Method::POST, "/v1/entries", entry("Held"), 201).await;
+    // A transaction that its handler leaves behind, and a read whose statement fails.
+    let again = json!({ "email": acme.email(), "password": PASSWORD, "role": "viewer" });
+    held(Method::POST, "/v1/users", again, 409).await;
+    let gone = "alter table entries.entry rename to gone";
+    world.postgres().run(acme.id().as_str(), gone).await;
+    held(Method::GET, "/v1/entries", json!(null), 500).await;
 }
 
 #[tokio::test]

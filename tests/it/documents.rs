@@ -1,5 +1,6 @@
 //! What the services say about themselves and about refusals, as it is sent.
 
+mod kept;
 mod names;
 mod values;
 

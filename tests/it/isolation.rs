@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use world::{Answer, PASSWORD, Request, Speaker, TenantHandle, World, until};
 
 use crate::support::{Described, document, entry, operations};
+use crate::tokens::Forge;
 
 /// How an operation is called with everything right, and what it then answers.
 struct Row {
@@ -112,6 +113,7 @@ async fn every_operation_in_a_tenant_is_walled() {
     let sql = "insert into auth.role (name, title, position) values ('nobody', 'Nobody', 9)";
     world.postgres().run(acme.id().as_str(), sql).await;
     let powerless = acme.member("nobody").await;
+    let expired = Forge::new(&world, &acme).await.expired();
 
     let mut tried = 0;
     let mut held_rows = Vec::new();
@@ -129,7 +131,7 @@ async fn every_operation_in_a_tenant_is_walled() {
         let try_as = async |speaker: &Speaker| row.request(speaker, method).send().await;
         let name = &operation.id;
 
-        // Nobody, and nobody with something that is no token.
+        // Nobody, and nobody with something that is no token, or none any more.
         try_as(&acme.anonymous())
             .await
             .expect(401)
@@ -138,6 +140,10 @@ async fn every_operation_in_a_tenant_is_walled() {
             .await
             .expect(401)
             .refused(Code::TokenInvalid);
+        try_as(&acme.anonymous().bearer(&expired))
+            .await
+            .expect(401)
+            .refused(Code::TokenExpired);
         try_as(
             &world
                 .operator()

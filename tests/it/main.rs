@@ -41,6 +41,7 @@ mod provisioning;
 mod repeats;
 mod saga;
 mod secrets;
+mod silence;
 mod soak;
 mod support;
 mod tokens;

@@ -1,10 +1,36 @@
-//! platform-service as operators start it: its commands, and what it says when it cannot serve.
+//! The services as operators start them: their commands, their help, and what they say when they cannot serve.
 
+use tokio::process::Command;
 use world::{DEADLINE, World};
 
 use crate::support::unique;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_world-platform");
+const APP_PROGRAM: &str = env!("CARGO_BIN_EXE_world-app");
+
+#[tokio::test]
+async fn help_names_every_setting() {
+    for (program, spec) in [
+        (PROGRAM, &platform_service::config::SPEC),
+        (APP_PROGRAM, &app_service::config::SPEC),
+    ] {
+        for arguments in [&["--help"][..], &["serve", "--help"]] {
+            let asked = Command::new(program)
+                .args(arguments)
+                .output()
+                .await
+                .unwrap();
+            assert!(asked.status.success(), "{asked:?}");
+            let help = String::from_utf8(asked.stdout).unwrap();
+            let shown: Vec<&str> = help.lines().map(str::trim).collect();
+            for line in spec.defaults.lines().filter(|line| !line.is_empty()) {
+                assert!(shown.contains(&line), "{program} {arguments:?}: {line}");
+            }
+            let variable = format!("{}__SECTION__KEY", spec.env_prefix);
+            assert!(help.contains(&variable), "{program} {arguments:?}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_registry_that_is_left_to_a_command_is_migrated_by_that_alone() {

@@ -174,6 +174,26 @@ async fn a_tenants_role_has_data_rights_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn no_function_runs_as_its_owner_with_the_search_path_of_its_caller() {
+    let world = World::shared().await;
+    let acme = world.tenant("definers").await;
+    let id = acme.id().as_str();
+    let unpinned = "select proname from pg_proc where prosecdef and not exists (
+             select from unnest(proconfig) setting where setting like 'search_path=%'
+         )";
+    let none: [&str; 0] = [];
+    assert_eq!(world.postgres().texts(id, unpinned).await, none);
+    // What is looked for would be found.
+    let trap =
+        "create function public.trap() returns int security definer language sql as 'select 1'";
+    world.postgres().run(id, trap).await;
+    assert_eq!(world.postgres().texts(id, unpinned).await, ["trap"]);
+    let pinned = "alter function public.trap() set search_path = pg_catalog";
+    world.postgres().run(id, pinned).await;
+    assert_eq!(world.postgres().texts(id, unpinned).await, none);
+}
+
+#[tokio::test]
 async fn public_has_no_right_on_any_database_of_ours() {
     let world = World::shared().await;
     let _acme = world.tenant("public").await;

@@ -29,15 +29,13 @@ use super::connections::{ClusterConnections, ConnectionLimits};
 use super::gate::Usage;
 use super::hold::{self, Holds};
 use super::known::{Known, RequestRate};
+use super::look_ups::{LookUps, NoRoute};
 use super::migrations::{MigrateRefusal, Migrator, Urgency};
 use super::open::Opener;
 use super::refusal::Refusal;
 
 /// Refusals that are remembered; small, since nobody without a token can add to it without limit.
 const REMEMBERED_REFUSALS: u64 = 10_000;
-/// Look-ups of tenants that are under way at once: when everything is forgotten, the platform is to be able
-/// to answer what every replica asks it.
-const LOOK_UPS: usize = 64;
 /// Renewals that are under way at once; nobody waits for one.
 const RENEWALS: usize = 16;
 /// Tenants of a cluster that are tried, one after the other, to have a session there.
@@ -80,7 +78,7 @@ struct Inner {
     refused: Cache<TenantId, Refusal>,
     fills: Mutex<HashMap<TenantId, Fill>>,
     clusters: Mutex<HashMap<ClusterName, Arc<ClusterConnections>>>,
-    look_ups: Semaphore,
+    look_ups: LookUps,
     renewals: Arc<Semaphore>,
     holds: Holds,
     hears_feed: AtomicBool,
@@ -88,9 +86,17 @@ struct Inner {
 
 /// A look-up that is under way.
 struct Fill {
-    answer: Shared<BoxFuture<'static, Result<Arc<Known>, Refusal>>>,
+    awaited: Awaited,
     /// The newest generation heard of while it was under way.
     heard: u64,
+}
+
+/// What those who wait for a look-up have of it.
+#[derive(Clone)]
+struct Awaited {
+    answer: Shared<BoxFuture<'static, Result<Arc<Known>, Refusal>>>,
+    /// Whether the platform has answered: what is waited for since is a migration.
+    routed: Arc<AtomicBool>,
 }
 
 /// What is known of an id without asking anybody.
@@ -131,7 +137,7 @@ impl Directory {
             started: Instant::now(),
             fills: Mutex::default(),
             clusters: Mutex::default(),
-            look_ups: Semaphore::new(LOOK_UPS),
+            look_ups: LookUps::new(),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
             holds: Holds::default(),
             hears_feed: AtomicBool::new(false),
@@ -201,24 +207,29 @@ impl Directory {
     }
 
     async fn await_fill(&self, id: &TenantId) -> Result<Arc<Known>, Refusal> {
-        let answer = self.fill(id);
-        tokio::time::timeout(self.0.settings.wait, answer)
-            .await
-            .unwrap_or(Err(Refusal::TimedOut))
+        let Awaited { answer, routed } = self.fill(id);
+        let answer = tokio::time::timeout(self.0.settings.wait, answer).await;
+        answer.unwrap_or_else(|_| {
+            Err(match routed.load(Ordering::Relaxed) {
+                true => Refusal::TimedOut,
+                false => Refusal::PlatformSilent,
+            })
+        })
     }
 
     /// Starts a look-up, or joins the one that is under way. It runs in a task of its own, so that
     /// a client that goes away does not break it off for the others.
-    fn fill(&self, id: &TenantId) -> Shared<BoxFuture<'static, Result<Arc<Known>, Refusal>>> {
+    fn fill(&self, id: &TenantId) -> Awaited {
         let mut fills = self.fills();
         if let Some(fill) = fills.get(id) {
-            return fill.answer.clone();
+            return fill.awaited.clone();
         }
-        let (directory, tenant) = (self.clone(), id.clone());
+        let routed = Arc::new(AtomicBool::new(false));
+        let (directory, tenant, known) = (self.clone(), id.clone(), Arc::clone(&routed));
         let task = self
             .0
             .tasks
-            .spawn(async move { directory.run_fill(&tenant).await });
+            .spawn(async move { directory.run_fill(&tenant, &known).await });
         let (directory, tenant) = (self.clone(), id.clone());
         let answer = task
             .map(move |joined| {
@@ -229,18 +240,19 @@ impl Directory {
             })
             .boxed()
             .shared();
+        let awaited = Awaited { answer, routed };
         let fill = Fill {
-            answer: answer.clone(),
+            awaited: awaited.clone(),
             heard: 0,
         };
         fills.insert(id.clone(), fill);
-        answer
+        awaited
     }
 
     /// Asks until the answer is not older than the news that came meanwhile.
-    async fn run_fill(&self, id: &TenantId) -> Result<Arc<Known>, Refusal> {
+    async fn run_fill(&self, id: &TenantId, routed: &AtomicBool) -> Result<Arc<Known>, Refusal> {
         loop {
-            let answer = self.ask(id).await;
+            let answer = self.ask(id, routed).await;
             match &answer {
                 Ok(known) => {
                     self.supersede(id);
@@ -285,14 +297,14 @@ impl Directory {
         }
     }
 
-    async fn ask(&self, id: &TenantId) -> Result<Arc<Known>, Refusal> {
-        let asked = {
-            let _turn = self.0.look_ups.acquire().await;
-            self.0.platform.route(id).await
-        };
+    async fn ask(&self, id: &TenantId, routed: &AtomicBool) -> Result<Arc<Known>, Refusal> {
+        routed.store(false, Ordering::Relaxed);
+        let asked = self.0.look_ups.route(&self.0.platform, id).await;
+        routed.store(true, Ordering::Relaxed);
         let route = match asked {
             Ok(route) => route,
-            Err(error) => {
+            Err(NoRoute::Silent) => return Err(Refusal::PlatformSilent),
+            Err(NoRoute::Asked(error)) => {
                 return Err(match error.refusal() {
                     Some(Code::NotFound) => Refusal::Unknown,
                     Some(Code::TenantProvisioning) => Refusal::Provisioning,

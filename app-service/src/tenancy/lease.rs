@@ -9,13 +9,12 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
 
 use contract::Code;
 use futures::future::BoxFuture;
 use kit::db::Fault;
 use kit::error::Problem;
-use kit::observe::Notes;
+use kit::observe::DatabaseTime;
 use sqlx::PgConnection;
 
 use super::Tenant;
@@ -34,22 +33,24 @@ pub struct Transaction(Lease);
 
 struct Lease {
     held: Held,
-    since: Instant,
-    notes: Arc<Notes>,
+    /// Until the lease is over, also by a request that failed or whose client went away.
+    _time: DatabaseTime,
 }
 
 impl Lease {
     fn new(held: Held, tenant: &Tenant) -> Self {
         Self {
             held,
-            since: Instant::now(),
-            notes: Arc::clone(&tenant.notes),
+            _time: DatabaseTime::of(Arc::clone(&tenant.notes)),
         }
     }
 
+    fn into_held(self) -> Held {
+        self.held
+    }
+
     fn give_back(self) {
-        self.notes.database_time(self.since.elapsed());
-        self.held.give_back();
+        self.into_held().give_back();
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) async fn read<'env, T, E: Into<Problem>>(
         && problem.code() == Code::DatabaseUnavailable
     {
         tracing::debug!(tenant.id = %tenant.id(), cause = kit::error::chain(problem), "reading again");
-        lease = Lease::new(in_place_of(lease.held, tenant).await?, tenant);
+        lease = Lease::new(in_place_of(lease.into_held(), tenant).await?, tenant);
         read = work(&mut lease.held, PhantomData).await.map_err(Into::into);
     }
     // A connection that met an error is looked at before it serves anybody else.
@@ -119,16 +120,16 @@ pub(super) async fn read<'env, T, E: Into<Problem>>(
 }
 
 pub(super) async fn begin(tenant: &Tenant) -> Result<Transaction, Problem> {
-    let mut held = acquire(tenant).await?;
-    if let Err(error) = sqlx::raw_sql("begin").execute(&mut *held).await {
-        let stale = held.reused() == Reused::Yes && Fault::of(&error) == Fault::Unreachable;
+    let mut lease = Lease::new(acquire(tenant).await?, tenant);
+    if let Err(error) = sqlx::raw_sql("begin").execute(&mut *lease.held).await {
+        let stale = lease.held.reused() == Reused::Yes && Fault::of(&error) == Fault::Unreachable;
         if !stale {
             return Err(error.into());
         }
-        held = in_place_of(held, tenant).await?;
-        sqlx::raw_sql("begin").execute(&mut *held).await?;
+        lease = Lease::new(in_place_of(lease.into_held(), tenant).await?, tenant);
+        sqlx::raw_sql("begin").execute(&mut *lease.held).await?;
     }
-    Ok(Transaction(Lease::new(held, tenant)))
+    Ok(Transaction(lease))
 }
 
 /// Another connection for one that died while it was idle, and the tenant's others most likely with

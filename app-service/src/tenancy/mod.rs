@@ -15,6 +15,7 @@ mod heartbeat;
 mod hold;
 mod known;
 mod lease;
+mod look_ups;
 mod migrations;
 mod open;
 mod refusal;

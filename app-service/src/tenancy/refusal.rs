@@ -25,11 +25,13 @@ pub(crate) enum Refusal {
     Migration(MigrateRefusal),
     /// The platform gave no answer; never remembered.
     PlatformUnavailable(Arc<ClientError>),
+    /// The platform gave no answer in time, or gives none to others; never remembered.
+    PlatformSilent,
     /// Its database refused us, also by what the platform said when it was asked again.
     Unavailable,
     /// It is held for longer than requests wait, or too many wait already; never remembered.
     Held,
-    /// Nothing came in time; never remembered.
+    /// What has to be done before it is served took too long; never remembered.
     TimedOut,
 }
 
@@ -38,7 +40,9 @@ impl Refusal {
         match self {
             Self::Unknown | Self::Provisioning | Self::Deleted | Self::Unavailable => true,
             Self::Migration(refusal) => *refusal != MigrateRefusal::Busy,
-            Self::PlatformUnavailable(_) | Self::Held | Self::TimedOut => false,
+            Self::PlatformUnavailable(_) | Self::PlatformSilent | Self::Held | Self::TimedOut => {
+                false
+            }
         }
     }
 }
@@ -65,6 +69,9 @@ impl From<Refusal> for Problem {
             Refusal::PlatformUnavailable(cause) => {
                 Self::new(Code::PlatformUnavailable).caused_by(cause)
             }
+            Refusal::PlatformSilent => Self::new(Code::PlatformUnavailable)
+                .detail("The platform does not answer just now.")
+                .retry_after(Duration::from_secs(1)),
         }
     }
 }

@@ -52,6 +52,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the time for an answer ran out: what is asked next may wait as long for nothing.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable(error) if error.is_timeout())
+    }
+
     /// The code of a refusal.
     pub fn refusal(&self) -> Option<Code> {
         match self {

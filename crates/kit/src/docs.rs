@@ -4,25 +4,30 @@
 //! no internet. Invariant: the page is the only answer with a content security policy that allows
 //! scripts, and only its own.
 
-use std::borrow::Cow;
+mod kept;
+
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Redirect, Response};
 use axum::routing::get;
-use http::{HeaderValue, Method, StatusCode, header};
-use tower_http::set_header::SetResponseHeaderLayer;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use utoipa::PartialSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, RefOr, Schema, Tag};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
+use self::kept::{Shelf, Text};
+use crate::error::{Problem, Result};
 use crate::http::unknown_path;
 
 /// Where the document is served.
 pub const OPENAPI_PATH: &str = "/openapi.json";
+/// Where its page is.
+const PAGE_PATH: &str = "/docs/";
+const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+                           frame-ancestors 'none'";
 /// Paths that every service answers by itself.
 pub const OWN_PATHS: [&str; 4] = [OPENAPI_PATH, "/docs", "/livez", "/readyz"];
 
@@ -130,35 +135,72 @@ pub fn complete(mut document: OpenApi, title: Title) -> OpenApi {
 
 /// Serves the document and its page.
 pub fn router(document: &OpenApi) -> Router {
-    let text: Cow<'static, str> = document.to_json().unwrap_or_default().into();
-    let json = get(move || {
-        let text = text.clone();
-        async move {
-            let content_type = HeaderValue::from_static("application/json");
-            ([(header::CONTENT_TYPE, content_type)], text)
-        }
-    });
-    // The page's own validator is another host, which would be told our addresses.
-    let config = Config::from(OPENAPI_PATH).validator_url("none");
-    let page = Router::from(SwaggerUi::new("/docs").config(config));
-    let policy = HeaderValue::from_static(
-        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
-    );
-    let page = page.layer(SetResponseHeaderLayer::overriding(
-        header::CONTENT_SECURITY_POLICY,
-        policy,
-    ));
+    let document = Documentation::of(document);
+    let page = document.clone();
+    let page = get(async move |uri: Uri, headers: HeaderMap| page.page(uri.path(), &headers).await);
     Router::new()
-        .route(OPENAPI_PATH, json)
-        .merge(page.layer(middleware::from_fn(files)))
+        .route(
+            OPENAPI_PATH,
+            get(async move |headers: HeaderMap| document.document(&headers).await),
+        )
+        .route("/docs", get(async || Redirect::to(PAGE_PATH)))
+        .route(PAGE_PATH, page.clone())
+        .route("/docs/{*file}", page)
 }
 
-/// The page's files; for one that it does not have, its own answer is an empty one.
-async fn files(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let answer = next.run(request).await;
-    if answer.status() == StatusCode::NOT_FOUND {
-        return unknown_path(&path).into_response();
+/// What is served of a document; clones share it.
+#[derive(Clone)]
+struct Documentation {
+    text: Arc<str>,
+    config: Arc<Config<'static>>,
+    shelf: Shelf,
+}
+
+impl Documentation {
+    fn of(document: &OpenApi) -> Self {
+        Self {
+            text: document.to_json().unwrap_or_default().into(),
+            // The page's own validator is another host, which would be told our addresses.
+            config: Arc::new(Config::from(OPENAPI_PATH).validator_url("none")),
+            shelf: Shelf::default(),
+        }
     }
-    answer
+
+    async fn document(&self, headers: &HeaderMap) -> Result<Response> {
+        let make = || {
+            Ok(Some(Text {
+                content_type: "application/json".to_owned(),
+                bytes: self.text.as_bytes().to_vec().into(),
+            }))
+        };
+        self.answer(OPENAPI_PATH, headers, make).await
+    }
+
+    async fn page(&self, path: &str, headers: &HeaderMap) -> Result<Response> {
+        let make = || {
+            let name = path.strip_prefix(PAGE_PATH).unwrap_or_default();
+            let file = utoipa_swagger_ui::serve(name, Arc::clone(&self.config));
+            let file = file.map_err(|error| Problem::internal(error.to_string()))?;
+            Ok(file.map(|file| Text {
+                content_type: file.content_type,
+                bytes: file.bytes,
+            }))
+        };
+        let mut response = self.answer(path, headers, make).await?;
+        let policy = HeaderValue::from_static(PAGE_POLICY);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        Ok(response)
+    }
+
+    async fn answer(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        make: impl FnOnce() -> Result<Option<Text>>,
+    ) -> Result<Response> {
+        let kept = self.shelf.take(path, make).await?;
+        kept.map(|kept| kept.answer(headers))
+            .ok_or_else(|| unknown_path(path))
+    }
 }

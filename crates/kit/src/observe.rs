@@ -75,7 +75,7 @@ impl Notes {
     }
 
     /// Adds time that a database connection was held.
-    pub fn database_time(&self, spent: Duration) {
+    fn database_time(&self, spent: Duration) {
         let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
         self.database_micros.fetch_add(micros, Ordering::Relaxed);
     }
@@ -94,9 +94,7 @@ tokio::task_local! {
     static NOTES: Arc<Notes>;
 }
 
-/// Time that a database connection is held, for what does not know which request it works for.
-///
-/// Counts until it is dropped; outside of a request's own task it counts for none.
+/// Time that a database connection is held: counts until it is dropped, however that comes about.
 #[derive(Debug)]
 pub struct DatabaseTime {
     since: Instant,
@@ -104,11 +102,19 @@ pub struct DatabaseTime {
 }
 
 impl DatabaseTime {
-    /// From now on.
+    /// From now on, for the request that this task answers; outside of a request's own task for none.
     pub fn start() -> Self {
         Self {
             since: Instant::now(),
             notes: NOTES.try_with(Arc::clone).ok(),
+        }
+    }
+
+    /// From now on, for a request.
+    pub fn of(notes: Arc<Notes>) -> Self {
+        Self {
+            since: Instant::now(),
+            notes: Some(notes),
         }
     }
 }
