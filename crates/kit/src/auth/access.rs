@@ -112,9 +112,9 @@ impl TokenVerifier {
             issuer,
             audience,
             keys: RwLock::default(),
-            verified: Cache::builder()
+            verified: Cache::<Box<str>, _>::builder()
                 .max_capacity(REMEMBERED_BYTES)
-                .weigher(|token: &Box<str>, _| u32::try_from(token.len()).unwrap_or(u32::MAX))
+                .weigher(|token, _| u32::try_from(token.len()).unwrap_or(u32::MAX))
                 .time_to_live(Duration::from_secs(15 * 60))
                 .build(),
         }
