@@ -11,7 +11,8 @@ use http::Method;
 use serde_json::{Value, json};
 use world::{Fault, Faults, OperationKind, Step, TenantHandle, World, WorldOptions};
 
-use crate::fleet::life::{done, purged, remove};
+use crate::fleet::harness::done;
+use crate::fleet::life::{purged, remove};
 use crate::saga::{self, AT_ONCE};
 use crate::support::{entry, signup, unique};
 

@@ -90,7 +90,7 @@ pub(crate) async fn write(tenant: &TenantHandle, titles: &[&str]) {
 pub(crate) async fn back_up(operator: &Speaker, tenant: &TenantHandle, encryption: &str) -> String {
     let path = format!("/v1/tenants/{}/backups", tenant.id());
     let body = json!({ "encryption": encryption });
-    let done = operator.post(&path, body).await.expect(200).json();
+    let done = harness::done(operator, operator.post(&path, body).await).await;
     done["result"]["backup"].as_str().unwrap().to_owned()
 }
 

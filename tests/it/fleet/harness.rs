@@ -279,6 +279,22 @@ pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
     .await;
 }
 
+/// Waits for the end of what was begun, and that it is a good one.
+pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
+    let id = operation_of(&answer);
+    let path = format!("/v1/operations/{id}");
+    eventually(DEADLINE, "the operation is done", || async {
+        let operation: Value = operator.get(&path).await.expect(200).json();
+        let state = operation["state"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            !matches!(state.as_str(), "undone" | "stuck"),
+            "{operation:#}"
+        );
+        (state == "done").then_some(operation)
+    })
+    .await
+}
+
 /// Every derived database and role is known to the registry, and no drop was left half-done.
 pub(crate) async fn no_leftovers(world: &World) {
     eventually(

@@ -11,7 +11,7 @@ use world::{
     Answer, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions, eventually, until,
 };
 
-use super::harness::{self, Case};
+use super::harness::{self, Case, done};
 use crate::support::{entry, role_password};
 
 /// Every kind of this theme.
@@ -291,22 +291,6 @@ async fn deleted(world: &World) -> TenantHandle {
     let operator = world.operator();
     done(&operator, remove(&operator, &acme).await).await;
     acme
-}
-
-/// Waits for the end of what was begun, and that it is a good one.
-pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
-    let id = harness::operation_of(&answer);
-    let path = format!("/v1/operations/{id}");
-    eventually(world::DEADLINE, "the operation is done", || async {
-        let operation: Value = operator.get(&path).await.expect(200).json();
-        let state = operation["state"].as_str().unwrap_or_default().to_owned();
-        assert!(
-            !matches!(state.as_str(), "undone" | "stuck"),
-            "{operation:#}"
-        );
-        (state == "done").then_some(operation)
-    })
-    .await
 }
 
 fn with_objects(options: WorldOptions, folder: &tempfile::TempDir) -> WorldOptions {

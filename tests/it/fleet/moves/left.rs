@@ -53,8 +53,8 @@ async fn a_copy_that_was_left_goes_with_its_tenant() {
     let (tenant, there) = left_behind(&world).await;
     let operator = world.operator();
     let removed = life::remove(&operator, &tenant).await;
-    life::done(&operator, removed).await;
-    life::done(&operator, life::purged(&operator, &tenant, "none").await).await;
+    harness::done(&operator, removed).await;
+    harness::done(&operator, life::purged(&operator, &tenant, "none").await).await;
     assert_eq!(databases(there, &tenant).await, 0);
     let path = format!("/v1/tenants/{}/certificate", tenant.id());
     let certificate: Value = operator.get(&path).await.expect(200).json();
