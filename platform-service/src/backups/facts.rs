@@ -1,8 +1,8 @@
 //! What a tenant's database holds: rows and hashes of tables, versions of schemas at one moment; rows alone,
 //! counted beside those who work there. SQL.
 //!
-//! Deliberately the second place with dynamic SQL on a cluster: the names of tables have no bind place,
-//! and the server quotes them itself. Invariants: the hash of a table says the same on every server,
+//! Deliberately puts its SQL together: the names of tables have no bind place, and the server quotes them
+//! itself. Invariants: the hash of a table says the same on every server,
 //! whatever the order of its rows, and whatever the server's settings are; a count has its table no longer
 //! than it may take, and waits for nobody who wants it for themselves.
 

@@ -1,8 +1,9 @@
-//! All SQL that runs on a cluster's server: databases and roles are looked at, made, renamed and
-//! dropped here.
+//! Databases and roles on a cluster's server: they are looked at, made, renamed and dropped here.
 //!
-//! Deliberately the one module with dynamic SQL, because names and role attributes have no bind
-//! place: identifiers pass [`ident`], texts pass [`literal`], nothing else is put together.
+//! Deliberately puts its SQL together, because names and role attributes have no bind place: identifiers
+//! pass [`ident`], texts pass [`literal`], nothing else gets in. Other files that put SQL together are
+//! few, and a test of the architecture names each with its reason. Copies of data are not made here but in
+//! [`super::moving`].
 //! Invariants: a name is a [`Name`], never a text from outside; no statement holds a password (only
 //! a verifier); `drop database` runs without any timeout, because one that is interrupted leaves a
 //! database that can only be dropped.
