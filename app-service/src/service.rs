@@ -90,7 +90,8 @@ impl Service {
         let public = Listener::bind(settings.public.listen).await?;
         let internal = Listener::bind(settings.internal.listen).await?;
         let replica = ReplicaId::new();
-        let application: Arc<str> = format!("app-service/{}", replica.uuid().simple()).into();
+        let name = service_name()?;
+        let application: Arc<str> = replica.application_name(&name).into();
         let platform = platform_client(&settings)?;
         let ring = KeyRing::parse(settings.sealing.keys.expose()).context("sealing.keys")?;
         let seal = Arc::new(SecretStore::Sealed(SealedStore::new(ring)));
@@ -152,7 +153,7 @@ impl Service {
         let readiness = readiness(registered, auth.clone(), directory.clone(), stop.clone());
         let heart = Heart {
             replica,
-            service: service_name()?,
+            service: name,
             internal_url,
             platform,
             directory: directory.clone(),

@@ -324,5 +324,17 @@ prefixed_id!(
     "the id of a replica"
 );
 
+impl ReplicaId {
+    /// The `application_name` of its sessions: a service opens them under it, and the platform asks a server
+    /// by it whether a replica that is not heard still has one.
+    pub fn application_name(self, service: &ServiceName) -> String {
+        /// PostgreSQL keeps this much of one.
+        const MOST_BYTES: usize = 63;
+        let mut name = format!("{service}/{}", self.0.simple());
+        name.truncate(MOST_BYTES);
+        name
+    }
+}
+
 #[cfg(test)]
 mod tests;

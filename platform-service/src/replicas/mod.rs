@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use contract::internal::{Heartbeat, HeartbeatAnswer, OwnedSchema, ReplicaPhase};
-use contract::{ClusterName, Code, ReplicaId, SchemaVersions, ServiceName};
+use contract::{ClusterName, Code, SchemaVersions, ServiceName};
 use kit::auth::service::ServiceCaller;
 use kit::error::{Problem, Result};
 use kit::extract::Json;
@@ -33,8 +33,6 @@ const MAX_URL_BYTES: usize = 300;
 /// How long a heartbeat waits for its turn at the shares; together with the lock's [`store::wait_briefly`] less
 /// than a replica waits for its answer.
 const TURN: Duration = Duration::from_secs(2);
-/// PostgreSQL keeps this much of an application's name.
-const APPLICATION_NAME_BYTES: usize = 63;
 
 /// A service of which a replica lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +65,6 @@ impl LiveService {
             owns,
         }
     }
-}
-
-/// The `application_name` of a replica's sessions on a cluster.
-pub(crate) fn application_name(service: &ServiceName, replica: ReplicaId) -> String {
-    let mut name = format!("{service}/{}", replica.uuid().simple());
-    name.truncate(APPLICATION_NAME_BYTES);
-    name
 }
 
 /// What several replicas bring together: of each owner the newest version and the highest minimum.

@@ -30,7 +30,6 @@ use futures::future::join_all;
 use kit::error::{Result, chain};
 use tokio::time::MissedTickBehavior;
 
-use super::application_name;
 use super::store::{self, SilentShare};
 use crate::clusters;
 use crate::config::ReplicaSettings;
@@ -171,7 +170,7 @@ async fn absent(
     let mut connection = server.acquire().await?;
     let mut absent = Vec::new();
     for share in shares {
-        let name = application_name(&share.service, share.replica);
+        let name = share.replica.application_name(&share.service);
         if !clusters::postgres::has_session(&mut connection, &name).await? {
             absent.push(share);
         }

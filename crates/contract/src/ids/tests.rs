@@ -67,3 +67,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_replicas_sessions_are_named_after_its_service() {
+    let replica: ReplicaId = "rep_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f".parse().unwrap();
+    let service: ServiceName = "app-service".parse().unwrap();
+    assert_eq!(
+        replica.application_name(&service),
+        "app-service/0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"
+    );
+    let long: ServiceName = "x".repeat(40).parse().unwrap();
+    assert_eq!(replica.application_name(&long).len(), 63);
+}
