@@ -8,6 +8,7 @@ pub mod client;
 pub mod credential;
 pub mod ids;
 pub mod internal;
+pub mod labels;
 pub mod operator;
 pub mod problem;
 pub mod secret;

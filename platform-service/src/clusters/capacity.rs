@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use contract::labels;
 use kit::error::Rule;
 
 const MAX_BUDGET: u32 = 100_000;
 const MAX_WEIGHT: u32 = 1000;
 const MAX_TIERS: usize = 20;
-const MAX_LABELS: usize = 20;
-const MAX_LABEL_CHARS: usize = 63;
 /// What a column holds.
 const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
 
@@ -28,10 +27,6 @@ pub(super) struct Capacity<'a> {
 impl Capacity<'_> {
     /// Its rules.
     pub(super) fn rules(self) -> [Rule; 6] {
-        let word = |text: &String| {
-            (1..=MAX_LABEL_CHARS).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_graphic())
-        };
         [
             (
                 "/connection_budget",
@@ -60,15 +55,7 @@ impl Capacity<'_> {
                 self.tiers
                     .is_none_or(|tiers| (1..=MAX_TIERS).contains(&tiers.len())),
             ),
-            (
-                "/labels",
-                "has at most 20 labels, names and values of 1 to 63 visible ASCII characters",
-                self.labels.len() <= MAX_LABELS
-                    && self
-                        .labels
-                        .iter()
-                        .all(|(name, value)| word(name) && word(value)),
-            ),
+            ("/labels", labels::RULE, labels::fit(self.labels)),
         ]
     }
 }

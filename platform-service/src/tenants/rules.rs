@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use contract::labels;
 use kit::email::Email;
 use kit::error::Problem;
 
 const MAX_COMPANY_CHARS: usize = 200;
 const MAX_REASON_CHARS: usize = 500;
-const MAX_LABELS: usize = 20;
-const MAX_LABEL_BYTES: usize = 63;
 
 /// A company's name, without space around it.
 pub(crate) fn company(text: &str) -> Result<String, Problem> {
@@ -43,20 +42,11 @@ pub(crate) fn reason(pointer: &'static str, text: &str) -> Result<String, Proble
 /// Labels that a tenant's cluster must have; the same rule as for a cluster's.
 pub(crate) fn labels(
     pointer: &'static str,
-    labels: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
 ) -> Result<(), Problem> {
-    let word = |text: &String| {
-        (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-    };
-    let valid =
-        labels.len() <= MAX_LABELS && labels.iter().all(|(name, value)| word(name) && word(value));
-    if valid {
-        Ok(())
-    } else {
-        Err(Problem::field(
-            pointer,
-            "has at most 20 labels, names and values of 1 to 63 visible ASCII characters",
-        ))
+    match labels::fit(wanted) {
+        true => Ok(()),
+        false => Err(Problem::field(pointer, labels::RULE)),
     }
 }
 
