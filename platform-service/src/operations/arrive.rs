@@ -189,7 +189,9 @@ impl Arrival {
             }
             Step::Schema => self.migrate(platform, head).await,
             Step::Database => self.settle(platform, head).await,
-            _ => Ok(()),
+            // The registry alone learns of them.
+            Step::Place | Step::Activate => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -88,21 +88,25 @@ impl Saga for BackupPlan {
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Dump {
-            let placed = Placed::find(platform, head.tenant()?).await?;
-            let source = Source {
-                server: &placed.server,
-                name: &Name::Tenant(placed.row.id.clone()),
-                copy: placed.row.copy,
-            };
-            let encrypt_for = match self.encryption {
-                BackupEncryption::None => None,
-                BackupEncryption::Tenant => Some(&placed.row.id),
-            };
-            let done = archive::write(platform, source, &self.object, encrypt_for).await?;
-            self.done = Some(done);
+        match head.step {
+            Step::Dump => {
+                let placed = Placed::find(platform, head.tenant()?).await?;
+                let source = Source {
+                    server: &placed.server,
+                    name: &Name::Tenant(placed.row.id.clone()),
+                    copy: placed.row.copy,
+                };
+                let encrypt_for = match self.encryption {
+                    BackupEncryption::None => None,
+                    BackupEncryption::Tenant => Some(&placed.row.id),
+                };
+                let done = archive::write(platform, source, &self.object, encrypt_for).await?;
+                self.done = Some(done);
+                Ok(())
+            }
+            Step::Record => Ok(()),
+            other => Err(other.unexpected()),
         }
-        Ok(())
     }
 
     async fn record(

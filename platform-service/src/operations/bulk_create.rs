@@ -182,7 +182,8 @@ impl Saga for BulkCreatePlan {
                 self.rows = Vec::new();
                 Ok(())
             }
-            _ => self.make(platform, head).await,
+            Step::Make => self.make(platform, head).await,
+            other => Err(other.unexpected()),
         }
     }
 

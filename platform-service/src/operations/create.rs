@@ -143,7 +143,8 @@ impl Saga for CreatePlan {
             Step::Database => make_database(platform, head, self).await,
             Step::Schema => migrate(platform, head, self).await,
             Step::Provision => provision(platform, head, self).await,
-            _ => Ok(()),
+            Step::Place | Step::Activate => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -80,7 +80,8 @@ impl Saga for DeletePlan {
                 .await?;
                 Ok(())
             }
-            _ => Ok(()),
+            Step::Announce => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

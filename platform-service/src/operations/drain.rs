@@ -107,7 +107,8 @@ impl Saga for DrainPlan {
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
             Step::Moves => self.move_some(platform, head).await,
-            _ => Ok(()),
+            Step::Mark => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -70,7 +70,8 @@ impl Saga for DriftPlan {
                 self.report = Some(look::compare(platform, head, &self.request).await?);
                 Ok(())
             }
-            _ => drop_references(platform, head).await,
+            Step::Drop => drop_references(platform, head).await,
+            other => Err(other.unexpected()),
         }
     }
 

@@ -99,7 +99,8 @@ impl Saga for ExportPlan {
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
             Step::Pack => self.pack(platform, head).await,
-            _ => Ok(()),
+            Step::Record => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -61,12 +61,16 @@ impl Saga for ForgetBackupPlan {
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Remove {
-            let objects = archive::objects(&platform.settings)?;
-            let path = archive::object_path(&self.object)?;
-            objects.delete(&path).await.map_err(archive::object_stop)?;
+        match head.step {
+            Step::Remove => {
+                let objects = archive::objects(&platform.settings)?;
+                let path = archive::object_path(&self.object)?;
+                objects.delete(&path).await.map_err(archive::object_stop)?;
+                Ok(())
+            }
+            Step::Mark => Ok(()),
+            other => Err(other.unexpected()),
         }
-        Ok(())
     }
 
     async fn record(
@@ -77,7 +81,8 @@ impl Saga for ForgetBackupPlan {
     ) -> Result<(), Stop> {
         match step {
             Step::Mark => store::set_state(connection, self.backup, BackupState::Deleting).await?,
-            _ => store::delete(connection, self.backup).await?,
+            Step::Remove => store::delete(connection, self.backup).await?,
+            other => return Err(other.unexpected()),
         }
         Ok(())
     }

@@ -181,7 +181,7 @@ impl Saga for PurgePlan {
                 self.certificate = Some(certificate::sign(platform, body).await?);
                 Ok(())
             }
-            _ => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -411,7 +411,8 @@ impl Saga for RestorePlan {
             Step::Count => self.count(platform, head).await,
             Step::Hold => self.hold(platform, head).await,
             Step::Wall => self.lock_out(platform, head).await,
-            _ => self.swap(platform, head).await,
+            Step::Swap => self.swap(platform, head).await,
+            other => Err(other.unexpected()),
         }
     }
 

@@ -28,11 +28,15 @@ impl Saga for ResumePlan {
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Wall {
-            let placed = Placed::find(platform, head.tenant()?).await?;
-            wall::set(&placed.server, head.tenant()?, Wall::Open).await?;
+        match head.step {
+            Step::Wall => {
+                let placed = Placed::find(platform, head.tenant()?).await?;
+                wall::set(&placed.server, head.tenant()?, Wall::Open).await?;
+                Ok(())
+            }
+            Step::Announce => Ok(()),
+            other => Err(other.unexpected()),
         }
-        Ok(())
     }
 
     async fn record(

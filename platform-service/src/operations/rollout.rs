@@ -69,10 +69,14 @@ impl Saga for RolloutPlan {
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Waves {
-            self.tally = driver::drive(platform, head, self.rollout).await?;
+        match head.step {
+            Step::Waves => {
+                self.tally = driver::drive(platform, head, self.rollout).await?;
+                Ok(())
+            }
+            Step::Prepare | Step::Finish => Ok(()),
+            other => Err(other.unexpected()),
         }
-        Ok(())
     }
 
     async fn record(

@@ -116,7 +116,8 @@ impl Saga for RotatePlan {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            Step::Publish | Step::Settle => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

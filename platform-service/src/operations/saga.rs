@@ -49,7 +49,8 @@ pub(crate) trait Saga: Serialize + DeserializeOwned + Debug + Send + Sync + 'sta
     }
 
     /// Does what the current step does outside of the registry. May run twice; what it learned, it
-    /// keeps in the plan.
+    /// keeps in the plan. Where it tells steps apart it names each of them,
+    /// and refuses any other as [unexpected](Step::unexpected).
     fn act(
         &mut self,
         platform: &Platform,

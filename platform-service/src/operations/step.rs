@@ -5,7 +5,9 @@
 
 use std::str::FromStr;
 
-use super::UnknownWord;
+use kit::error::Problem;
+
+use super::{Stop, UnknownWord};
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)+) => {
@@ -139,6 +141,17 @@ steps! {
     Rotate = "rotate";
     /// Secrets are sealed with the newest key.
     Reseal = "reseal";
+}
+
+impl Step {
+    /// The refusal to act on it, by a kind of operation that does not name it: a step that is added to a kind
+    /// is seen to be missing, and not taken for another or for done.
+    pub(super) fn unexpected(self) -> Stop {
+        let word = self.as_str();
+        Stop::Fail(Problem::internal(format!(
+            "an operation of this kind does not know what to do in the step {word}"
+        )))
+    }
 }
 
 impl FromStr for Step {

@@ -43,7 +43,8 @@ impl Saga for SuspendPlan {
                 let name = Name::Tenant(tenant.clone());
                 wall::end_sessions(&placed.server, &name, Who::People).await
             }
-            _ => Ok(()),
+            Step::Announce => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

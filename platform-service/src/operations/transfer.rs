@@ -35,15 +35,19 @@ impl Saga for TransferPlan {
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        if head.step == Step::Account {
-            let give = OwnershipAct::Give {
-                email: self.email.clone(),
-                account: self.account.clone(),
-                others: self.others,
-            };
-            ask(platform, head, give).await?;
+        match head.step {
+            Step::Account => {
+                let give = OwnershipAct::Give {
+                    email: self.email.clone(),
+                    account: self.account.clone(),
+                    others: self.others,
+                };
+                ask(platform, head, give).await?;
+                Ok(())
+            }
+            Step::Record => Ok(()),
+            other => Err(other.unexpected()),
         }
-        Ok(())
     }
 
     async fn record(

@@ -103,7 +103,8 @@ impl Saga for TrialPlan {
         match head.step {
             Step::Scratch => self.copy(platform, head).await,
             Step::Migrate => self.migrate(platform, head).await,
-            _ => self.drop_copy(platform, head).await,
+            Step::Drop => self.drop_copy(platform, head).await,
+            other => Err(other.unexpected()),
         }
     }
 

@@ -43,7 +43,8 @@ impl Saga for UndeletePlan {
                 let wanted = wall::before_deletion(&placed.row);
                 wall::set(&placed.server, tenant, wanted).await
             }
-            _ => Ok(()),
+            Step::Announce => Ok(()),
+            other => Err(other.unexpected()),
         }
     }
 

@@ -96,7 +96,8 @@ impl Saga for VerifyBackupPlan {
                 Ok(())
             }
             Step::Count => self.count(platform, head).await,
-            _ => self.drop_scratch(platform, head).await,
+            Step::Drop => self.drop_scratch(platform, head).await,
+            other => Err(other.unexpected()),
         }
     }
 

@@ -181,7 +181,7 @@ impl Saga for MovePlan {
             Step::Compare => steps::compare(platform, head, self).await,
             Step::Switch => steps::switch(platform, head, self).await,
             Step::Leave => steps::leave(platform, head, self).await,
-            _ => Ok(()),
+            other => Err(other.unexpected()),
         };
         match done {
             Err(Stop::Retry(problem))
