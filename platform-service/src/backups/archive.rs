@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::{facts, is_packed, keys};
 use crate::archives::format;
 use crate::clusters::connections::{As, Server};
+use crate::clusters::moving::contents;
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
 use crate::config::{ObjectStoreKind, Settings};
@@ -189,9 +190,11 @@ async fn dumped<T>(
         .server
         .connect_as(platform, As::Schema, &source.database())
         .await?;
+    let snapshot = Some(facts::begin(&mut session).await?);
     let options = DumpOptions {
         compression: Compression::Fast,
-        snapshot: Some(facts::begin(&mut session).await?),
+        large_objects: contents::large_objects(&mut session).await?,
+        snapshot,
     };
     let folder = work_dir(&platform.settings);
     let mut dumping = tools::dump(tool, &login, &folder, source.name, &options)?;
@@ -363,9 +366,11 @@ pub(crate) async fn copy(
         .server
         .connect_as(platform, As::Schema, &source.database())
         .await?;
+    let snapshot = Some(facts::begin(&mut session).await?);
     let options = DumpOptions {
         compression: Compression::None,
-        snapshot: Some(facts::begin(&mut session).await?),
+        large_objects: contents::large_objects(&mut session).await?,
+        snapshot,
     };
     let folder = work_dir(&platform.settings);
     let dumping = tools::dump(tool, &from, &folder, source.name, &options)?;

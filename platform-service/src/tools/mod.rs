@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::config::ToolSettings;
 
 pub(crate) use login::{ToolLogin, sweep};
-pub(crate) use run::{Compression, DumpOptions, LoadError, dump, load, pipe};
+pub(crate) use run::{Compression, DumpOptions, LargeObjects, LoadError, dump, load, pipe};
 
 /// Numbers of a major version in `server_version_num`.
 const PER_MAJOR: i32 = 10_000;

@@ -29,6 +29,7 @@ const SHOWN_CHARS: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DumpOptions {
     pub(crate) compression: Compression,
+    pub(crate) large_objects: LargeObjects,
     /// Dumps what a transaction that exported this snapshot sees.
     pub(crate) snapshot: Option<String>,
 }
@@ -40,6 +41,13 @@ pub(crate) enum Compression {
     None,
     /// For what is kept.
     Fast,
+}
+
+/// Whether large objects are in an archive: all of them or none, since the program cannot choose among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LargeObjects {
+    Carried,
+    LeftOut,
 }
 
 /// A `pg_dump` that is running; it is killed when this is dropped.
@@ -103,6 +111,10 @@ pub(crate) fn dump(
         })
         .arg(format!("--dbname={database}"))
         .stdin(Stdio::null());
+    if options.large_objects == LargeObjects::LeftOut {
+        // Its long name is another one from PostgreSQL 16 on.
+        command.arg("-B");
+    }
     if let Some(snapshot) = &options.snapshot {
         command.arg(format!("--snapshot={snapshot}"));
     }

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 use world::{Logs, TenantHandle, World, WorldOptions, until};
 
 use super::backups::{Keeping, back_up};
+use super::moves::{move_to, servers};
 use crate::support::entry;
 
 #[tokio::test]
@@ -278,4 +279,90 @@ async fn logins_end_that_have_something_in_a_database_which_is_put_away() {
     }
     let roles = "select count(*) from pg_roles where rolname like 'psql:%'";
     assert_eq!(postgres.number("postgres", roles).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_login_makes_is_in_nobodys_way_while_it_lives_and_is_carried_nowhere() {
+    let keeping = Keeping::start(WorldOptions::default().stock_level(1)).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    world.second_cluster().await;
+    let acme = world.tenant("scribbled").await;
+    acme.owner()
+        .post("/v1/entries", entry("kept"))
+        .await
+        .expect(201);
+    let path = |what: &str| format!("/v1/tenants/{}/{what}", acme.id());
+    let objects = "select count(*) from pg_largeobject_metadata";
+    let scribble = async |number: u32| {
+        let (reader, writer) = (
+            psql(world, &acme, "read").await,
+            psql(world, &acme, "write").await,
+        );
+        let (server, _) = servers(world, acme.id()).await;
+        let password = writer.password.expose();
+        let entered = server.connect_as(&writer.role, password, &writer.database);
+        let mut session = entered.await.unwrap();
+        let make = format!(
+            "select lo_from_bytea({number}, 'scribble');
+             grant select on large object {number} to \"{}\"",
+            reader.role
+        );
+        sqlx::raw_sql(AssertSqlSafe(make))
+            .execute(&mut session)
+            .await
+            .unwrap();
+        session
+    };
+
+    // Its session lives on through all that reads the database.
+    let mut session = scribble(1).await;
+    let backup = back_up(&operator, &acme, "tenant").await;
+    for (what, body) in [
+        ("export", json!({})),
+        ("clones", json!({ "slug": "scribbled-twin" })),
+        (
+            "restore-backup",
+            json!({ "from": backup, "confirm": acme.id() }),
+        ),
+    ] {
+        let answer = operator.post(&path(what), body).await;
+        super::harness::done(&operator, answer).await;
+        if what != "restore-backup" {
+            let alive = sqlx::raw_sql("select lo_get(1)").execute(&mut session);
+            alive.await.unwrap();
+        }
+    }
+    let twin = "t_scribbled_twin".parse().unwrap();
+    for tenant in [&twin, acme.id()] {
+        let (server, _) = servers(world, tenant).await;
+        let found = server.number(tenant.as_str(), objects).await;
+        assert_eq!(found, 0, "{tenant}");
+    }
+    for (to, variant) in [("second", "dump"), ("main", "replicate")] {
+        let _session = scribble(2).await;
+        move_to(world, &acme, to, variant).await;
+        let (server, _) = servers(world, acme.id()).await;
+        assert_eq!(server.number(acme.id().as_str(), objects).await, 0);
+    }
+
+    // Those of the tenant's own are carried, and never mixed with a login's.
+    let postgres = world.postgres();
+    let own = "select lo_from_bytea(3, 'own'); alter large object 3 owner to tn_schema";
+    postgres.run(acme.id().as_str(), own).await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let body = json!({ "from": backup, "confirm": acme.id() });
+    let restored = operator.post(&path("restore-backup"), body).await;
+    super::harness::done(&operator, restored).await;
+    let held = "select convert_from(lo_get(3), 'utf8')";
+    assert_eq!(postgres.texts(acme.id().as_str(), held).await, ["own"]);
+    let mut session = scribble(4).await;
+    let refused = operator.post(&path("backups"), json!({})).await;
+    let words = refused.refused(Code::Conflict).detail.unwrap();
+    assert!(words.contains("lo_unlink"), "{words}");
+    sqlx::raw_sql("select lo_unlink(4)")
+        .execute(&mut session)
+        .await
+        .unwrap();
+    back_up(&operator, &acme, "none").await;
 }

@@ -109,7 +109,12 @@ async fn begun(operator: &Speaker, tenant: &TenantHandle, variant: &str) -> Answ
 }
 
 /// Moves a tenant and gives the operation.
-async fn move_to(world: &World, tenant: &TenantHandle, to: &str, variant: &str) -> Value {
+pub(super) async fn move_to(
+    world: &World,
+    tenant: &TenantHandle,
+    to: &str,
+    variant: &str,
+) -> Value {
     let path = format!("/v1/tenants/{}/move", tenant.id());
     let operator = world.operator();
     let answer = operator
@@ -136,7 +141,10 @@ async fn cluster_of(operator: &Speaker, tenant: &TenantId) -> String {
 }
 
 /// The server of a tenant's cluster, and that of the other one.
-async fn servers<'a>(world: &'a World, tenant: &TenantId) -> (&'a Postgres, &'a Postgres) {
+pub(super) async fn servers<'a>(
+    world: &'a World,
+    tenant: &TenantId,
+) -> (&'a Postgres, &'a Postgres) {
     let second = world.second_cluster().await;
     match cluster_of(&world.operator(), tenant).await.as_str() {
         "main" => (world.postgres(), second.postgres()),

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use contract::Code;
+use kit::error::Problem;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::clusters::postgres::literal;
+use crate::operations::Stop;
+use crate::tools::LargeObjects;
 
 /// Rows of each table.
 pub(crate) type Rows = BTreeMap<String, i64>;
@@ -133,11 +137,35 @@ pub(crate) async fn cannot_be_followed(
              and namespace.nspname not like 'pg\\_%'
          union all
          select 'There are large objects'
-         where exists (select from pg_largeobject_metadata)
+         where exists (select from pg_largeobject_metadata object
+             join pg_roles maker on maker.oid = object.lomowner where maker.rolname not like 'psql:%')
          limit 1",
     )
     .fetch_optional(connection)
     .await
+}
+
+/// Whether a dump as of this connection's moment carries large objects. What an operator's login has made goes
+/// with the login, so it is never carried; the owner of the schemas could not read it either.
+///
+/// # Errors
+/// The database has some of its own beside those of a login, which a dump cannot tell apart.
+pub(crate) async fn large_objects(connection: &mut PgConnection) -> Result<LargeObjects, Stop> {
+    let (own, logins): (bool, bool) = sqlx::query_as(
+        "select coalesce(bool_or(maker.rolname not like 'psql:%'), false),
+             coalesce(bool_or(maker.rolname like 'psql:%'), false)
+         from pg_largeobject_metadata object join pg_roles maker on maker.oid = object.lomowner",
+    )
+    .fetch_one(connection)
+    .await?;
+    match (own, logins) {
+        (true, true) => Err(Stop::Fail(Problem::new(Code::Conflict).detail(
+            "An operator's login has made large objects beside the tenant's own, which a dump cannot \
+             leave out alone: remove them (lo_unlink), or wait for the login's end.",
+        ))),
+        (true, false) => Ok(LargeObjects::Carried),
+        (false, _) => Ok(LargeObjects::LeftOut),
+    }
 }
 
 /// The first table in which two databases differ: its name, and its rows here and there.

@@ -65,10 +65,11 @@ impl Side<'_> {
     }
 }
 
-/// Copies all that is in a database, as of one moment, into an empty one.
+/// Copies all that is in a database, as of one moment, into an empty one. `owner` is in the database, and in
+/// the transaction of the snapshot if there is one.
 pub(crate) async fn copy(
     platform: &Platform,
-    source: Side<'_>,
+    (source, owner): (Side<'_>, &mut PgConnection),
     target: Side<'_>,
     snapshot: Option<String>,
 ) -> Result<(), Stop> {
@@ -78,6 +79,7 @@ pub(crate) async fn copy(
     let work_dir = work_dir(platform);
     let options = DumpOptions {
         compression: Compression::None,
+        large_objects: contents::large_objects(owner).await?,
         snapshot,
     };
     let from = source.server.login(platform, As::Schema).await?;
@@ -104,7 +106,7 @@ pub(crate) async fn copy_snapshot(
         sqlx::query_as("select pg_export_snapshot(), pg_current_snapshot()::text")
             .fetch_one(&mut owner)
             .await?;
-    copy(platform, source, target, Some(exported)).await?;
+    copy(platform, (source, &mut owner), target, Some(exported)).await?;
     // Its end ends the snapshot.
     owner.close().await?;
     let mut copied = target.owner(platform).await?;

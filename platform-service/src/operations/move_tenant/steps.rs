@@ -223,7 +223,7 @@ pub(super) async fn copy(
     ends.let_migrations_in().await?;
     ends.ensure_empty_copy().await?;
     let mut owner = ends.here().locked_owner(platform).await?;
-    moving::copy(platform, ends.here(), ends.there(), None).await?;
+    moving::copy(platform, (ends.here(), &mut owner), ends.there(), None).await?;
     plan.shape = contents::shape(&mut owner).await?;
     note_rows(&mut owner, plan).await?;
     ends.shut_migrations_out().await?;
