@@ -4,6 +4,7 @@
 //! touched unless that installation is named.
 
 mod addresses;
+mod certificates;
 mod removals;
 
 use contract::Code;

@@ -222,7 +222,8 @@ pub enum TlsMode {
     Disable,
     /// Encrypted, any certificate.
     Require,
-    /// Encrypted, certificate and host name verified against the system's roots.
+    /// Encrypted, certificate and host name verified against the usual public authorities, and those in the
+    /// file that `PGSSLROOTCERT` names in the environment of both services.
     VerifyFull,
 }
 
@@ -236,13 +237,15 @@ impl TlsMode {
         }
     }
 
-    /// The file of the system's trusted certificates, which libpq before version 16 does not look for by
-    /// itself; none where they do not matter, or where none is found.
+    /// The file of trusted certificates for a program of PostgreSQL: what `PGSSLROOTCERT` names, or the
+    /// system's, which libpq before version 16 does not look for by itself; none where they do not matter, or
+    /// where none is found.
     pub fn roots(self) -> Option<OsString> {
         if self != Self::VerifyFull {
             return None;
         }
-        std::env::var_os("SSL_CERT_FILE").or_else(|| {
+        let named = ["PGSSLROOTCERT", "SSL_CERT_FILE"].into_iter();
+        named.filter_map(std::env::var_os).next().or_else(|| {
             let found = ROOTS.iter().find(|path| Path::new(path).is_file());
             found.map(Into::into)
         })

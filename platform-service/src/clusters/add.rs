@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ServerWarning;
-use super::address::{Address, host_rule, is_word, port_rule, words};
+use super::address::{Address, blamed, host_rule, is_word, port_rule, words};
 use super::capacity::Capacity;
 use super::placement::ClusterStatus;
 use super::postgres;
@@ -233,8 +233,7 @@ async fn log_in(new: &NewCluster) -> Result<PgConnection> {
     entered.map_err(|error| {
         let field = match kit::db::Fault::of(&error) {
             kit::db::Fault::LoginRefused => "/admin_password",
-            _ if matches!(error, sqlx::Error::Tls(_)) => "/tls",
-            _ => "/host",
+            _ => blamed(&error),
         };
         Problem::field(
             field,

@@ -93,6 +93,20 @@ pub(super) fn is_word(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
+/// The field of an address that an error of connecting is about.
+pub(super) fn blamed(error: &sqlx::Error) -> &'static str {
+    match error {
+        sqlx::Error::Tls(_) => "/tls",
+        sqlx::Error::Io(error) if is_refused_certificate(error) => "/tls",
+        _ => "/host",
+    }
+}
+
+/// Certificates that are refused arrive as invalid data.
+pub(super) fn is_refused_certificate(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+}
+
 /// What the server said, for an operator who names it: no address, no password, no statement.
 pub(super) fn words(error: &sqlx::Error) -> String {
     match error {

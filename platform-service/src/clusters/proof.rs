@@ -15,7 +15,7 @@ use kit::error::{Problem, Result};
 use sqlx::{Connection as _, PgConnection};
 
 use super::add::refuse;
-use super::address::{Address, words};
+use super::address::{Address, blamed, is_refused_certificate, words};
 use super::postgres::inventory;
 use super::postgres::server::{self, Running};
 use super::roles::{self, Failure, Inspection, Mark};
@@ -186,12 +186,11 @@ async fn nobody_else_writes(old: Address<'_>, password: &Secret, new: &Running) 
     Err(Problem::new(Code::Conflict).detail(detail))
 }
 
-/// Whether a server said something, if only what makes no sense: certificates that are refused arrive as
-/// invalid data.
+/// Whether a server said something, if only what makes no sense.
 fn is_an_answer(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        sqlx::Error::Io(error) => is_refused_certificate(error),
         _ => false,
     }
 }
@@ -203,10 +202,6 @@ pub(super) fn changed_meanwhile() -> Problem {
 }
 
 fn refused(error: &sqlx::Error) -> Problem {
-    let field = match error {
-        sqlx::Error::Tls(_) => "/tls",
-        _ => "/host",
-    };
     let rule = format!("the cluster cannot be entered there: {}", words(error));
-    Problem::field(field, rule)
+    Problem::field(blamed(error), rule)
 }

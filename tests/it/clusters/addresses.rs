@@ -9,13 +9,13 @@ use world::{Answer, Cluster, Mode, StopMode, TenantHandle, World, until};
 
 use crate::support::entry;
 
-async fn change(world: &World, name: &str, body: Value) -> Answer {
+pub(super) async fn change(world: &World, name: &str, body: Value) -> Answer {
     let path = format!("/v1/clusters/{name}");
     world.operator().patch(&path, body).await
 }
 
 /// A tenant on a further cluster.
-async fn tenant_on(world: &World, cluster: &Cluster) -> TenantHandle {
+pub(super) async fn tenant_on(world: &World, cluster: &Cluster) -> TenantHandle {
     let full = json!({ "status": "full" });
     change(world, "main", full).await.expect(200);
     let tenant = world.tenant("there").await;
@@ -28,7 +28,7 @@ async fn tenant_on(world: &World, cluster: &Cluster) -> TenantHandle {
 }
 
 /// Refused for what is named by a field.
-fn refused(answer: Answer, field: &str) -> String {
+pub(super) fn refused(answer: Answer, field: &str) -> String {
     let problem = answer.expect(422).json();
     let error = &problem["errors"][0];
     assert_eq!(error["pointer"], field, "{problem}");

@@ -116,9 +116,7 @@ async fn opened(login: &PsqlLogin, arguments: &[String]) -> Result<ExitStatus, F
         .env("PGSSLMODE", login.tls.as_str())
         .env("PGAPPNAME", "tenantctl psql")
         .args(arguments);
-    if std::env::var_os("PGSSLROOTCERT").is_none()
-        && let Some(roots) = login.tls.roots()
-    {
+    if let Some(roots) = login.tls.roots() {
         psql.env("PGSSLROOTCERT", roots);
     }
     let started = psql.spawn();
