@@ -1,7 +1,7 @@
 //! The registry: connections to it, and from its rows to types of the domain.
 //!
-//! Deliberately no statement of its own. Invariant: what does not fit its type is an error that
-//! names the column, never a panic and never a guess.
+//! Deliberately no statement of its own. Invariant: what does not fit, its type when it is read
+//! or its column when it is written, is an error, never a panic, a guess or the nearest that fits.
 
 mod pool;
 
@@ -57,12 +57,37 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<serde_json::Valu
     serde_json::to_value(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
+/// A number for an `integer` column.
+pub(crate) fn int<N>(number: N) -> Result<i32, sqlx::Error>
+where
+    i32: TryFrom<N, Error: StdError + Send + Sync + 'static>,
+{
+    i32::try_from(number).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
 /// A number for a `bigint` column.
-pub(crate) fn bigint(number: u64) -> Result<i64, sqlx::Error> {
+pub(crate) fn bigint<N>(number: N) -> Result<i64, sqlx::Error>
+where
+    i64: TryFrom<N, Error: StdError + Send + Sync + 'static>,
+{
     i64::try_from(number).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// A length of time for an `interval`.
 pub(crate) fn interval(duration: Duration) -> Result<PgInterval, sqlx::Error> {
     PgInterval::try_from(duration).map_err(sqlx::Error::Encode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_its_column_cannot_hold_is_no_other_number() {
+        assert_eq!(int(7_u32).ok(), Some(7));
+        assert_eq!(int(i32::MAX.unsigned_abs()).ok(), Some(i32::MAX));
+        assert!(int(i32::MAX.unsigned_abs() + 1).is_err());
+        assert_eq!(bigint(i64::MAX.unsigned_abs()).ok(), Some(i64::MAX));
+        assert!(bigint(i64::MAX.unsigned_abs() + 1).is_err());
+    }
 }

@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::archive::{Facts, Tables, Written};
-use crate::registry::{bigint, interval, json, number, parsed, to_json};
+use crate::registry::{bigint, int, interval, json, number, parsed, to_json};
 
 /// A backup as it is stored.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ pub(crate) async fn insert(
         new.object,
         new.encryption.as_str(),
         new.server_version,
-        i32::try_from(new.copy).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        int(new.copy)?,
         new.keep_for.map(interval).transpose()?,
     )
     .execute(connection)
@@ -326,7 +326,7 @@ pub(crate) async fn replaced(
              updated_at = now()
          where id = $1 returning generation",
         tenant.as_str(),
-        i32::try_from(copy).map_err(|error| sqlx::Error::Encode(error.into()))?,
+        int(copy)?,
         to_json(schema_versions)?,
     )
     .fetch_one(connection)

@@ -59,6 +59,7 @@ pub(crate) struct NewCluster {
     #[schema(minimum = 1, maximum = 100_000)]
     connection_budget: u32,
     /// Databases that it may hold; left out for no limit.
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     max_databases: Option<u32>,
     /// Tiers that it is kept for; left out for every tier.
     tiers: Option<Vec<String>>,

@@ -10,7 +10,8 @@ use kit::error::Rule;
 const MAX_BUDGET: u32 = 100_000;
 const MAX_WEIGHT: u32 = 1000;
 const MAX_TIERS: usize = 20;
-/// What a column holds.
+/// What the columns hold.
+const MAX_DATABASES: u32 = i32::MAX.unsigned_abs();
 const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
 
 /// What a cluster may hold, and for whom.
@@ -35,8 +36,9 @@ impl Capacity<'_> {
             ),
             (
                 "/max_databases",
-                "is at least 1",
-                self.max_databases != Some(0),
+                "is 1 to 2147483647",
+                self.max_databases
+                    .is_none_or(|databases| (1..=MAX_DATABASES).contains(&databases)),
             ),
             (
                 "/max_disk_bytes",

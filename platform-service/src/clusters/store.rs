@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::placement::{Candidate, ClusterStatus};
 use super::postgres::ServerConnections;
-use crate::registry::{interval, json, number, parsed, to_json};
+use crate::registry::{bigint, int, interval, json, number, parsed, to_json};
 
 /// Serialises the adding of clusters: an arbitrary number that nothing else in the registry uses.
 const ADDING_LOCK: i64 = 0x0063_6c75_7374_6572;
@@ -207,29 +207,21 @@ pub(crate) async fn insert(
         i32::from(cluster.port),
         cluster.tls.as_str(),
         cluster.status.as_str(),
-        narrow(cluster.connection_budget),
-        cluster.max_databases.map(narrow),
+        int(cluster.connection_budget)?,
+        cluster.max_databases.map(int).transpose()?,
         cluster.tiers.as_deref(),
-        narrow(cluster.weight),
+        int(cluster.weight)?,
         cluster.server_version,
         cluster.platform_credential.0,
         cluster.schema_credential.0,
         cluster.created_at,
         to_json(&cluster.labels)?,
-        cluster.max_disk_bytes.map(wide),
+        cluster.max_disk_bytes.map(bigint).transpose()?,
         cluster.can_replicate,
     )
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn narrow(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-fn wide(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A cluster, locked until the transaction ends.
@@ -263,10 +255,10 @@ pub(crate) async fn update(
         cluster.status.as_str(),
         to_json(&cluster.labels)?,
         cluster.tiers.as_deref(),
-        narrow(cluster.weight),
-        narrow(cluster.connection_budget),
-        cluster.max_databases.map(narrow),
-        cluster.max_disk_bytes.map(wide),
+        int(cluster.weight)?,
+        int(cluster.connection_budget)?,
+        cluster.max_databases.map(int).transpose()?,
+        cluster.max_disk_bytes.map(bigint).transpose()?,
         cluster.host,
         i32::from(cluster.port),
         cluster.tls.as_str(),
@@ -315,7 +307,7 @@ pub(crate) async fn measured(
          set used_bytes = $2, can_replicate = $3, server_version = $4, measured_at = now()
          where name = $1",
         name.as_str(),
-        wide(found.bytes),
+        bigint(found.bytes)?,
         found.can_replicate,
         found.server_version,
     )
@@ -334,8 +326,8 @@ pub(crate) async fn set_connections(
         "update registry.cluster set server_connections = $2, used_connections = $3
          where name = $1",
         name.as_str(),
-        narrow(connections.all),
-        narrow(connections.used),
+        int(connections.all)?,
+        int(connections.used)?,
     )
     .execute(connection)
     .await?;

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 
 use super::LiveService;
 use super::shares::Share;
-use crate::registry::{bigint, interval, json, number, parsed, to_json};
+use crate::registry::{bigint, int, interval, json, number, parsed, to_json};
 
 /// Serialises claims of owners: an arbitrary number that nothing else in the registry uses.
 const OWNERS_LOCK: i64 = 0x6f77_6e65_7273;
@@ -242,7 +242,7 @@ pub(crate) async fn confirm(
          where replica_share.held <> excluded.held",
         replica.uuid(),
         cluster.as_str(),
-        i32::try_from(held).unwrap_or(i32::MAX),
+        int(held)?,
     )
     .execute(connection)
     .await?;
@@ -309,8 +309,8 @@ pub(crate) async fn set_share(
          where replica_id = $1 and cluster = $2",
         replica.uuid(),
         cluster.as_str(),
-        i32::try_from(share.granted).unwrap_or(i32::MAX),
-        i32::try_from(share.held).unwrap_or(i32::MAX),
+        int(share.granted)?,
+        int(share.held)?,
     )
     .execute(connection)
     .await?;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::waves::Look;
 use crate::audit::Actor;
-use crate::registry::{interval, json, number, parsed, to_json};
+use crate::registry::{int, interval, json, number, parsed, to_json};
 use crate::tenants::store::select_ids;
 
 /// Records a roll-out, under the id of its operation. Breaks `rollout_live_key` where another is
@@ -363,7 +363,7 @@ pub(super) async fn enter(
     sqlx::query!(
         "update registry.rollout set current_wave = $2 where id = $1 and current_wave <> $2",
         id.uuid(),
-        i32::try_from(wave).unwrap_or(i32::MAX),
+        int(wave)?,
     )
     .execute(connection)
     .await?;

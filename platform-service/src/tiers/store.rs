@@ -10,7 +10,7 @@ use contract::operator::backup::BackupSchedule;
 use sqlx::PgConnection;
 
 use super::TierView;
-use crate::registry::{interval, json, number, parsed, to_json};
+use crate::registry::{int, interval, json, number, parsed, to_json};
 
 /// A tier as it is stored.
 struct Row {
@@ -96,10 +96,10 @@ pub(crate) async fn update(
          where name = $1",
         tier.grant.name,
         tier.title,
-        i32::try_from(tier.grant.weight).unwrap_or(i32::MAX),
+        int(tier.grant.weight)?,
         to_json(&tier.grant.limits)?,
         &features,
-        i32::try_from(tier.retention_days).unwrap_or(i32::MAX),
+        int(tier.retention_days)?,
         tier.self_service,
     )
     .execute(connection)
@@ -155,8 +155,8 @@ pub(crate) async fn set_schedule(
          where name = $1",
         name,
         every.map(interval).transpose()?,
-        i32::try_from(schedule.keep).unwrap_or(i32::MAX),
-        i32::try_from(schedule.keep_days).unwrap_or(i32::MAX),
+        int(schedule.keep)?,
+        int(schedule.keep_days)?,
         schedule.encryption.as_str(),
     )
     .execute(connection)

@@ -65,6 +65,10 @@ async fn a_cluster_is_reached_at_another_address_of_its_server() {
         (json!({ "port": 0 }), "/port"),
         (json!({ "tls": "require" }), "/tls"),
         (
+            json!({ "max_databases": 3_000_000_000_u32 }),
+            "/max_databases",
+        ),
+        (
             json!({ "host": "localhost", "connection_budget": 90_000 }),
             "/connection_budget",
         ),

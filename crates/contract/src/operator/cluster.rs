@@ -95,7 +95,7 @@ pub struct ClusterPatch {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_147_483_647)]
     pub max_databases: Option<Option<u32>>,
     /// Bytes that its databases may take; `null` is unlimited.
     #[serde(

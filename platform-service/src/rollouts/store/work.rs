@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::feed;
-use crate::registry::{json, number, parsed, to_json};
+use crate::registry::{bigint, int, json, number, parsed, to_json};
 
 /// A tenant whose turn it is.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(in crate::rollouts) async fn clusters(
         "select distinct cluster from registry.rollout_tenant
          where rollout_id = $1 and wave = $2 and state = 'pending'",
         id.uuid(),
-        i32::try_from(wave).unwrap_or(i32::MAX),
+        int(wave)?,
     )
     .fetch_all(connection)
     .await?
@@ -95,9 +95,9 @@ pub(in crate::rollouts) async fn take(
            returning entry.tenant_id, entry.state, entry.attempts, next.cluster as "cluster?",
                next.copy, next.schema_versions"#,
         id.uuid(),
-        i32::try_from(wave).unwrap_or(i32::MAX),
+        int(wave)?,
         cluster.as_str(),
-        i64::try_from(limit).unwrap_or(i64::MAX),
+        bigint(limit)?,
         RolloutState::Running.as_str(),
     )
     .fetch_all(connection)
@@ -188,8 +188,8 @@ pub(in crate::rollouts) async fn write(
     let tenants: Vec<String> = ended.iter().map(|ended| ended.tenant.to_string()).collect();
     let copies: Vec<i32> = ended
         .iter()
-        .map(|ended| i32::try_from(ended.copy).unwrap_or(i32::MAX))
-        .collect();
+        .map(|ended| int(ended.copy))
+        .collect::<Result<_, _>>()?;
     write_ends(connection, id, (&tenants, &copies), ended).await?;
     write_failures(connection, &tenants, ended).await?;
     let versions: Vec<Value> = ended

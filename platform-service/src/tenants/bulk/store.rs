@@ -207,6 +207,7 @@ pub(crate) async fn list(
            where $3::text is null or state = $3
            order by number limit $4"#,
         operation.uuid(),
+        // A cursor that no row can have: nothing follows it.
         i32::try_from(after).unwrap_or(i32::MAX),
         state.map(BulkRowState::as_str),
         limit,

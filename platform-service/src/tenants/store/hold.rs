@@ -9,7 +9,7 @@ use contract::{ClusterName, TenantId};
 use sqlx::PgConnection;
 
 use crate::feed;
-use crate::registry::{interval, number};
+use crate::registry::{int, interval, number};
 
 /// Holds a tenant's requests for so long from now at most; gives the number of the change.
 pub(crate) async fn hold(
@@ -66,7 +66,7 @@ pub(crate) async fn moved(
          where id = $1 returning generation",
         id.as_str(),
         cluster.as_str(),
-        i32::try_from(copy).unwrap_or(i32::MAX),
+        int(copy)?,
     )
     .fetch_one(&mut *connection)
     .await?;
