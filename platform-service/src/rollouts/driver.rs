@@ -317,7 +317,6 @@ impl<'a> Drive<'a> {
         let state = store::state(&mut transaction, self.rollout.id).await?;
         work::write(&mut transaction, self.rollout.id, batch).await?;
         transaction.commit().await?;
-        self.platform.feed.ring();
         Ok(state)
     }
 }
