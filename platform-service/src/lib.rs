@@ -30,6 +30,7 @@ mod rollouts;
 mod schema;
 mod service;
 mod signing_keys;
+mod stop;
 mod sweep;
 mod tenants;
 mod tiers;

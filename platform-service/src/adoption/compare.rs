@@ -16,8 +16,8 @@ use crate::clusters::postgres::foreign::Found;
 use crate::clusters::{services, spare};
 use crate::drift::diff::{Drifted, Kind, diff};
 use crate::drift::store;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Differences that are named.
 const NAMED: usize = 5;

@@ -18,9 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::backups::{archive, found, is_packed};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{ExportPlan, Stop, Subject};
+use crate::operations::{ExportPlan, Subject};
 use crate::operators::{BackupsWrite, Operator, TenantsQuery};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 
 /// Export a tenant to an archive.

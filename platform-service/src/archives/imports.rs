@@ -22,9 +22,10 @@ use super::format;
 use crate::backups::archive::{self, Written};
 use crate::backups::tidy::UPLOADS;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{ImportPlan, Stop, Subject};
+use crate::operations::{ImportPlan, Subject};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::intake::{Wanted, admit};
 

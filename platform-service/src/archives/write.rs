@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::format;
 use crate::backups::archive::{self, Facts, Source, Written};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants::TenantRow;
 
 /// Writes a tenant's data, with what the registry knows of it, to an object.

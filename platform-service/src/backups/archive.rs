@@ -25,8 +25,8 @@ use crate::clusters::moving::contents;
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
 use crate::config::{ObjectStoreKind, Settings};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tools::{self, Compression, DumpOptions, LoadError};
 
 /// What a table holds.

@@ -19,8 +19,8 @@ use super::archive::Tables;
 use super::facts;
 use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::{self, Name};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// The longest that a table is counted.
 const TABLE: Duration = Duration::from_secs(5);

@@ -7,8 +7,9 @@
 use kit::error::chain;
 
 use super::archive::{object_path, object_stop, objects};
-use crate::operations::{Head, Stop};
+use crate::operations::Head;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Tries to remove an object before it is left where it is: about two seconds.
 const TRIES: i32 = 5;

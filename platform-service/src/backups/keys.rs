@@ -10,8 +10,8 @@ use contract::secret::SecretRef;
 use kit::error::Problem;
 
 use super::store;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// A sealed key needs no version; this one is only there because other stores do.
 const VERSION: &str = "data";

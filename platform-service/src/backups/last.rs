@@ -14,8 +14,9 @@ use super::{object, schedule};
 use crate::archives::write::write;
 use crate::clusters::postgres::Name;
 use crate::clusters::spare;
-use crate::operations::{Head, Stop};
+use crate::operations::Head;
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants::place::Placed;
 use crate::tiers;
 

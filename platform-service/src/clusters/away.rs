@@ -7,7 +7,7 @@ use std::future::Future;
 
 use contract::ClusterName;
 
-use crate::operations::Stop;
+use crate::stop::Stop;
 
 /// The clusters on which nothing could be done in this look.
 #[derive(Debug, Default)]

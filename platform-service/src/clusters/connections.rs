@@ -22,8 +22,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::address::Address;
 use super::postgres::{self, Name};
 use super::store::{self, ClusterRow};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tools::ToolLogin;
 
 /// The database that logins of our own connect to.

@@ -20,8 +20,8 @@ use super::connections::{Server, open};
 use super::postgres::{self, Name, Whose};
 use super::store::{self, Keeping, derived};
 use super::{owner, query_login, stock, template};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Copies that the keeper makes at once, fewer than a server bears: sign-ups come first.
 const COPIES_BEHIND: usize = 2;

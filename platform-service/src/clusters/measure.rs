@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::connections::Server;
 use super::postgres::limits::set_limits;
 use super::{postgres, store};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How often at most.
 const EVERY: Duration = Duration::from_secs(60);

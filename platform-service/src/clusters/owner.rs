@@ -18,8 +18,8 @@ use super::connections::{As, Server};
 use super::postgres::defaults::{self, Defaults, PutBack};
 use super::postgres::server;
 use super::scram::Verifier;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// With what an administrator lets the platform put the login back, from PostgreSQL 16 on.
 pub(crate) const LET_PUT_BACK: &str =

@@ -13,8 +13,8 @@ use super::connections::Server;
 use super::postgres::server;
 use super::scram::Verifier;
 use super::store;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Ensures it, once per cluster.
 pub(super) async fn ensure(platform: &Platform, cluster: &Server) -> Result<(), Stop> {

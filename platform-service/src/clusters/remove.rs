@@ -25,9 +25,10 @@ use super::stock;
 use super::store::{self as clusters, ClusterRow, derived, remove as store};
 use crate::audit::{self, Action, Actor};
 use crate::confirm::{RemoveQuery, confirmed};
-use crate::operations::{OperationKind, Stop};
+use crate::operations::OperationKind;
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::{psql, replicas, sweep, tenants};
 
 /// How long the server may take: each drop writes what the whole server has not written yet.

@@ -15,10 +15,11 @@ use kit::error::Problem;
 use sqlx::Connection as _;
 
 use super::connections::{As, Server};
-use crate::operations::{Head, Stop};
+use crate::operations::Head;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
 use crate::rollouts;
+use crate::stop::Stop;
 
 /// The services that own schemas and of which a replica lives.
 pub(crate) async fn live(platform: &Platform) -> Result<Vec<LiveService>, sqlx::Error> {

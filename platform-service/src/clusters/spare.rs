@@ -11,8 +11,8 @@ use super::connections::{Database, Server};
 use super::postgres::{self, DatabaseState, Name, Source, Whose};
 use super::stock;
 use super::store::kept;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// The number in the marker of a database that has no copies.
 const ONLY_COPY: u32 = 1;

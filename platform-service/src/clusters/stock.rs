@@ -5,7 +5,7 @@
 
 use super::connections::{Database, Server};
 use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};
-use crate::operations::Stop;
+use crate::stop::Stop;
 use contract::Code;
 use kit::db::Fault;
 use kit::error::Problem;

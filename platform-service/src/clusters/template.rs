@@ -11,9 +11,9 @@ use super::connections::{Database, Server};
 use super::postgres::{self, DatabaseState, Name, Source, Whose};
 use super::store::derived::{self, TemplateRow};
 use super::{services, stock};
-use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
+use crate::stop::Stop;
 
 /// Templates have no later copies.
 const TEMPLATE_COPY: u32 = 1;

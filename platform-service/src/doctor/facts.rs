@@ -17,8 +17,8 @@ use crate::clusters::connections::{As, Database, Server};
 use crate::clusters::postgres::{Name, inventory};
 use crate::housekeeping;
 use crate::keys;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How long a server may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -22,8 +22,9 @@ use super::reference::{Expected, References, Without};
 use super::store::{self, Candidate, SaidBy};
 use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::Name;
-use crate::operations::{Head, Stop, store as operations};
+use crate::operations::{Head, store as operations};
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Tenants that are looked at at once.
 const AT_ONCE: usize = 8;

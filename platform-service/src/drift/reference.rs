@@ -16,9 +16,10 @@ use super::store;
 use crate::clusters::connections::{As, Server};
 use crate::clusters::postgres::Name;
 use crate::clusters::{services, spare};
-use crate::operations::{Head, Stop};
+use crate::operations::Head;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
+use crate::stop::Stop;
 
 /// Sets of versions on a cluster that a database is made for.
 const MOST_SETS: usize = 16;

@@ -16,8 +16,8 @@ use sqlx::PgConnection;
 
 use super::store::{self, HeldBox, Keeper, TenantBoxes};
 use crate::feed;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Boxes that are sealed anew in one transaction.
 pub(crate) const BATCH: i64 = 200;

@@ -64,7 +64,7 @@ pub(crate) use forget_backup::ForgetBackupPlan;
 pub(crate) use import::ImportPlan;
 pub use kind::OperationKind;
 pub(crate) use kind::Plan;
-pub(crate) use outcome::{MOST_UNDO_TRIES, Stop};
+pub(crate) use outcome::MOST_UNDO_TRIES;
 pub(crate) use reserve::{NewCreate, NotReserved, Reserved, reserve_create};
 pub(crate) use restore::RestorePlan;
 pub(crate) use runner::{Inbox, RunnerHandle, channel, run};
@@ -72,6 +72,7 @@ pub(crate) use saga::{Head, Operation, Subject};
 pub use step::Step;
 pub(crate) use verify_backup::VerifyBackupPlan;
 
+use crate::stop::Stop;
 use saga::Wish;
 
 /// A word of the registry that names nothing here.

@@ -18,11 +18,12 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::faults::{Fault, Faults};
-use super::outcome::{Stop, Turn, Way, failure_of, next};
+use super::outcome::{Turn, Way, failure_of, next};
 use super::saga::Lane;
 use super::store::{self, Due, Hold};
 use super::{Operation, OperationState, Plan, Reserved, Step};
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Operations whose steps one process does at the same time.
 const AT_ONCE: usize = 32;

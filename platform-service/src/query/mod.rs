@@ -32,9 +32,10 @@ use crate::audit::{self, Action, Actor};
 use crate::clusters::connections::As;
 use crate::clusters::postgres::question::{self, Bounds, Extent};
 use crate::operations::begin::record_done;
-use crate::operations::{OperationKind, Step, Stop, Subject};
+use crate::operations::{OperationKind, Step, Subject};
 use crate::operators::{Operator, TenantsQuery};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants;
 use crate::tenants::place::Placed;
 

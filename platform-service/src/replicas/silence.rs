@@ -33,8 +33,8 @@ use tokio::time::MissedTickBehavior;
 use super::store::{self, SilentShare};
 use crate::clusters;
 use crate::config::ReplicaSettings;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How often silent replicas are looked for at least.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

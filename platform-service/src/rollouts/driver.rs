@@ -26,8 +26,9 @@ use super::store::work::{self, End, Ended, Turn};
 use super::waves::{Decision, Look, decide};
 use crate::clusters::postgres::Name;
 use crate::clusters::services::{self, Brought};
-use crate::operations::{Head, Stop};
+use crate::operations::Head;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How often a roll-out that an operator has stopped is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -24,9 +24,9 @@ use crate::clusters::postgres::{
     orphan::{self, Orphan, Role, Use},
 };
 use crate::confirm::{RemoveQuery, confirmed};
-use crate::operations::Stop;
 use crate::operators::{ClustersWrite, Operator, Scope};
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How the servers say that something cannot be dropped: it is in use, or others depend on it, or it is not
 /// ours to drop.

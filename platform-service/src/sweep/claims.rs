@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::store;
 use crate::clusters::postgres::Name;
 use crate::clusters::store::derived;
-use crate::operations::Stop;
 use crate::platform::Platform;
 use crate::psql;
+use crate::stop::Stop;
 
 /// What starts the name of a replication slot of ours; its operation's id follows.
 const SLOT_PREFIX: &str = "tn_";

@@ -8,8 +8,9 @@ use super::store::{self, DueDatabase};
 use crate::clusters;
 use crate::clusters::away::Away;
 use crate::clusters::postgres::{Name, Whose};
-use crate::operations::{Stop, mark};
+use crate::operations::mark;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Databases of a cluster that are dropped in one look: each drop forces a checkpoint.
 const PER_CLUSTER: i64 = 20;

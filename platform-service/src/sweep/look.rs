@@ -18,8 +18,8 @@ use super::store::{self, Key};
 use super::{Found, Removal};
 use crate::backups::archive;
 use crate::clusters::postgres::{Name, inventory};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// The folder of the objects of all tenants.
 const TENANTS: &str = "tenants";

@@ -30,8 +30,8 @@ use crate::audit::{self, Action, Actor};
 use crate::backups::archive;
 use crate::clusters;
 use crate::clusters::postgres::{Name, Whose, inventory};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How often databases that are kept for a time are looked at.
 const DUE_EVERY: Duration = Duration::from_secs(60);

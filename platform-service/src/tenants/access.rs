@@ -22,9 +22,10 @@ use super::{TenantRow, rules, store};
 use crate::clusters::services::{self, Occasion};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::transfer::TransferPlan;
-use crate::operations::{Stop, Subject, rotate};
+use crate::operations::{Subject, rotate};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Replace the password of a tenant's role.
 ///

@@ -20,10 +20,10 @@ use time::format_description::well_known::Rfc3339;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store;
-use crate::operations::Stop;
 use crate::operators::{Operator, TenantsRead};
 use crate::platform::Platform;
 use crate::signing_keys;
+use crate::stop::Stop;
 
 /// A certificate before it is recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use kit::error::Problem;
 use super::{TenantRow, store};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Look, Name};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// A tenant that has a place.
 #[derive(Debug)]

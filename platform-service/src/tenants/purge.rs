@@ -19,11 +19,12 @@ use super::life::locked;
 use super::{TenantRow, store};
 use crate::backups::archive;
 use crate::confirm::confirmed;
+use crate::operations::Subject;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
 use crate::operations::purge::{self, PurgePlan};
-use crate::operations::{Stop, Subject};
 use crate::operators::{Operator, TenantsDestroy};
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Destroy what is left of a deleted tenant.
 ///

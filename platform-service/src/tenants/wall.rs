@@ -13,7 +13,7 @@ use super::TenantRow;
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::{self, Wall, Who};
-use crate::operations::Stop;
+use crate::stop::Stop;
 
 /// How long sessions may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::Tool;
 use super::login::{Passfile, ToolLogin};
 use crate::clusters::postgres::Name;
-use crate::operations::Stop;
+use crate::stop::Stop;
 
 /// Bytes of a program's last words that are kept.
 const WORDS: usize = 8 * 1024;

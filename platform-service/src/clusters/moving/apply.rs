@@ -9,7 +9,7 @@ use kit::error::Problem;
 use sqlx::PgConnection;
 
 use super::decode::{Cascade, Message, Part, Relation, Sequences, Value};
-use crate::operations::Stop;
+use crate::stop::Stop;
 
 /// A table of the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]

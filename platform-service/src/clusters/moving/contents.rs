@@ -10,7 +10,7 @@ use kit::error::Problem;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::clusters::postgres::literal;
-use crate::operations::Stop;
+use crate::stop::Stop;
 use crate::tools::LargeObjects;
 
 /// Rows of each table.

@@ -14,8 +14,8 @@ use super::Side;
 use super::apply::{self, Table};
 use super::decode::{Message, Snapshot, decode};
 use super::slot::{self, PUBLICATION};
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Changes that are read at once; a transaction is never cut.
 const BATCH: i32 = 2000;

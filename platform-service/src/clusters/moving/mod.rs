@@ -20,8 +20,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::connections::{As, Server};
 use super::postgres::Name;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tools::{self, Compression, DumpOptions};
 
 /// How long a copy waits for a migration that is under way.

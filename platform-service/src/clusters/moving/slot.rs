@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::{Side, contents};
 use crate::clusters::connections::As;
-use crate::operations::Stop;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// Publishes the tables of a database that is being moved.
 pub(super) const PUBLICATION: &str = "tn_move";

@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 
 use super::{Name, end_sessions_of, ident, literal, run, sessions_of};
 use crate::clusters::connections::Server;
-use crate::operations::Stop;
+use crate::stop::Stop;
 
 /// Pause between two looks at the sessions: a client that was logging in at the first one shows at the
 /// second.

@@ -17,8 +17,9 @@ use crate::clusters::store::moves::{self, LeaverState};
 use crate::clusters::store::{self as clusters, ClusterRow};
 use crate::operations::begin::refuse_busy;
 use crate::operations::move_tenant::{Measured, chosen, preview, way};
-use crate::operations::{OperationKind, Stop, Subject};
+use crate::operations::{OperationKind, Subject};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::tenants::{self, TenantRow};
 use crate::tools;
 

@@ -17,9 +17,9 @@ use super::steps::{Ends, note_rows};
 use crate::clusters::moving::decode::Snapshot;
 use crate::clusters::moving::follow::Following;
 use crate::clusters::moving::{self, contents, follower, slot};
-use crate::operations::Stop;
 use crate::operations::saga::Head;
 use crate::platform::Platform;
+use crate::stop::Stop;
 
 /// How long a copy may try to come close to its source.
 const FOLLOW_PATIENCE: Duration = Duration::from_secs(30 * 60);

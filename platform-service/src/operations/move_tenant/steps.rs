@@ -24,8 +24,9 @@ use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::scram::Verifier;
 use crate::clusters::{spare, stock};
 use crate::operations::saga::Head;
-use crate::operations::{Stop, hold, lease, mark};
+use crate::operations::{hold, lease, mark};
 use crate::platform::Platform;
+use crate::stop::Stop;
 use crate::{feed, tenants};
 
 /// How long sessions may take to end.
