@@ -1,7 +1,8 @@
 //! Who may do what in a tenant, as it stands now.
 //!
-//! Deliberately one pure function over the route. Invariant: it is asked at the door and again before
-//! every connection, because what was found at the door may be old by then.
+//! Deliberately one pure function over the route: it asks neither the platform nor the database. Invariant:
+//! it is asked at the door and again before every connection, because what was found at the door may be old
+//! by then.
 
 use contract::tenant::{Suspension, SuspensionWall};
 use contract::{Code, TenantRoute, TenantStatus};

@@ -1,7 +1,7 @@
 //! Tells the platform that this replica lives, and takes its share of each cluster's budget.
 //!
-//! Deliberately keeps the shares that it has while the platform is silent, as far as they are sure to
-//! be ours: see [`super::connections`]. Invariant: a share that shrinks is confirmed only when no more
+//! Deliberately takes no share away while the platform is silent: what is left of one then,
+//! [`super::connections`] decides. Invariant: a share that shrinks is confirmed only when no more
 //! connections than that are held.
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A tenant as a replica knows it: its route, with what requests need of it.
 //!
-//! Deliberately without deciding how long it is kept: the directory does. Invariant: its connections are
+//! Deliberately does not decide how long it is kept: the directory does. Invariant: its connections are
 //! those of this route, and no others.
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Look-ups of tenants at the platform: so many at once, and few while it gives no answer.
+//! Asks the platform for tenants' routes: a bounded number of questions at once, and only a few while it
+//! does not answer.
 //!
-//! Deliberately no clock: whether the platform answers again is seen by asking. Invariant: while it is known
-//! to be silent, nobody waits for an answer but those few who try.
+//! Deliberately without a clock: the few that still ask find out when it answers again. Invariant: while
+//! the platform is known to be silent, every other request is refused at once and waits for no answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

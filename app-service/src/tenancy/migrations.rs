@@ -1,8 +1,8 @@
 //! Migrations of tenant databases: on the platform's call, and on demand by [`on_demand`].
 //!
-//! Deliberately leaves the order of tenants to others; this brings one database up. Invariants: a
-//! run holds the database's lock, so that replicas never run the same migration twice; a failure is
-//! told to the platform, left alone for a while, and stays its tenant's.
+//! Deliberately brings up one database at a time and does not choose whose turn it is: the caller does.
+//! Invariants: a run holds the database's lock, so that replicas never run the same migration twice; a
+//! failure is told to the platform, not tried again for a while, and disturbs no other tenant.
 
 mod on_demand;
 

@@ -1,7 +1,7 @@
-//! Why a tenant cannot be had, and the problem that its callers are answered with.
+//! Why a tenant cannot be had, and the problem document that its callers are answered with.
 //!
-//! Deliberately without what a caller's door or permission refuses. Invariant: what may pass in a moment
-//! is not remembered.
+//! Deliberately without the refusals of a door or of a permission, which are about the caller. Invariant:
+//! what may pass in a moment is not remembered.
 
 use std::sync::Arc;
 use std::time::Duration;

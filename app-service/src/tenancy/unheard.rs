@@ -1,9 +1,10 @@
-//! While the platform does not hear this replica, the servers see it: an open session on each cluster of
-//! which it knows a tenant says that its share is in use.
+//! What this replica does while the platform does not hear it: it keeps a session open on each cluster of
+//! which it knows a tenant, so that the server's list of sessions shows the platform that its share is in
+//! use.
 //!
-//! Deliberately opens nothing for tenants that it does not know: it cannot serve them then either, and
-//! needs no share for them. Invariants: what takes its turn for a tenant does so at the gate, like a
-//! request; a cluster that does not answer keeps nobody from seeing to the others.
+//! Deliberately opens nothing on clusters of which it knows no tenant: it could serve none there, and needs
+//! no share of them. Invariants: a session for a tenant is asked for at the gate, like a request's; a
+//! cluster that does not answer does not keep the others from being seen to.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Where a server is reached while it is no cluster there yet, and who gets in.
+//! Logging in at a server under an address that no cluster of the registry has yet.
 //!
-//! Deliberately without a pool: a connection is for one look. Invariant: nothing that a server says is
-//! passed on with an address, a password or a statement in it.
+//! Deliberately without a pool: a connection is for one look. Invariant: when a server's refusal is passed
+//! on, no address, password or statement is in it.
 
 use std::io;
 use std::time::Duration;

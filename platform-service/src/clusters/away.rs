@@ -1,6 +1,7 @@
 //! Work on many clusters, one piece after the other, of which some cannot be reached.
 //!
-//! Deliberately for one look: the next one tries them all again. Invariant: a server is waited for once.
+//! Deliberately remembers who is away for one pass only: the next one tries them all again. Invariant: in
+//! one pass a server that is away is waited for once.
 
 use std::collections::HashSet;
 use std::future::Future;

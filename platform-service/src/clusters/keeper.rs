@@ -1,9 +1,10 @@
 //! Keeps every active cluster's template current and its stock full, and clears away what was left
 //! half-made.
 //!
-//! Deliberately one process per cluster at a time, by a session lock in the registry; should two
-//! meet all the same, rows decide. Invariant: what is dropped has a derived name that no row claims,
-//! or is a database of ours whose drop was begun already.
+//! Deliberately makes no tenant: it only prepares what tenants are made of. One process works on a cluster
+//! at a time, by a session lock in the registry; where that fails and two meet, the rows that each must
+//! claim keep them apart. Invariant: what is dropped has a derived name that no row claims, or is a
+//! database of ours whose drop was begun already.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,7 @@
-//! How many bytes the databases of each cluster take, how many connections its server has and how many are
-//! used, whether the roles of its tenants may have as many as its budget, whether its tenants can be followed while they move, and which PostgreSQL it is now, for placement,
-//! for programs that must fit, and for operators.
+//! Measures each cluster: the bytes of its databases, its server's connections and how many are used, its
+//! PostgreSQL version, and whether a move can follow its tenants; placement, the choice of PostgreSQL's
+//! programs and operators read the result. On the way it sets how many connections the roles of its tenants
+//! may have, where that is not what the budget says.
 //!
 //! Deliberately seldom and never in a request: with a thousand databases a look touches half a million
 //! files. Invariant: one process measures a cluster at a time.

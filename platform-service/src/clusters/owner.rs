@@ -1,8 +1,9 @@
-//! The login of the schemas' owner, which every tenant's schemas on a server have in common: a role may change
-//! its own password and its own defaults, and statements of somebody else may have run as it.
+//! Looks after the login `tn_schema`, which owns the schemas of all tenants on a server. An operator's
+//! statements, or what came with an archive, may have run as this role, and a role may change its own
+//! password and its own defaults: this puts them back.
 //!
-//! Deliberately looks before it changes anything, and takes only what has changed since it was looked for
-//! somebody's doing: what an administrator has set stays. Invariant: afterwards the password that the registry
+//! Deliberately leaves alone what an administrator has set: only what has changed since it was recorded,
+//! before such statements ran, counts as their doing. Invariant: afterwards the password that the registry
 //! keeps lets in, or the log says at ERROR what an administrator has to do; nothing waits for that.
 
 use std::time::Duration;

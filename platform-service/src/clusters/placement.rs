@@ -1,9 +1,9 @@
-//! Where a tenant goes: one pure function, for new ones and for those that move.
+//! Where a tenant goes: one pure function, for new tenants and for those that move.
 //!
-//! Deliberately without history: a cluster's weight is the operator's word for that. Connections make no
-//! cluster full, because they are shared and come back: one that has few left is the last choice.
-//! Invariant: a cluster that is full, draining, of another region, without a label that is asked for,
-//! or kept for other tiers is never chosen.
+//! Deliberately looks at no history: an operator says by a cluster's weight how much of what comes it is to
+//! get. Connections make no cluster full, because they are shared and come back: one that has few left is
+//! the last choice. Invariant: a cluster that is full, draining, of another region, without a label that is
+//! asked for, or kept for other tiers is never chosen.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Proves that what answers at another address is the cluster that it is to be.
+//! Proves that what answers at another address is the cluster that it is said to be.
 //!
-//! Deliberately without the registry's locks: a server that says nothing keeps nobody waiting but the
-//! operator who named it. Invariant: nothing is turned to a server that does not have every database that
-//! the registry has there, or while another one takes writes for the same tenants.
+//! Deliberately holds no lock of the registry: a server that says nothing keeps nobody waiting but the
+//! operator who named it. Invariant: a cluster is never given the address of a server that lacks a database
+//! which the registry has there, nor while another server takes writes for the same tenants.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

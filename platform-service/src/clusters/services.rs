@@ -1,8 +1,8 @@
 //! Calls to the services that own schemas: migrate a database, provision a tenant.
 //!
-//! Deliberately without waiting: who calls decides what a failure means to it. Invariants: a refusal
-//! by one replica counts for its service, a missing answer sends us to the next replica; a migration
-//! counts only when the newest versions are reached.
+//! Deliberately tries nothing again later: the caller decides what a failure means to it. Invariants: what
+//! one replica refuses its service refuses, and where a replica gives no answer the next one is asked; a
+//! migration counts only when the newest versions are reached.
 
 use std::time::Duration;
 

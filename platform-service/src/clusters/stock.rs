@@ -1,7 +1,9 @@
-//! Ready copies: made complete, claimed, thrown away.
+//! Stock: copies of the template that are ready to become a tenant's database. They are made, claimed and
+//! thrown away here.
 //!
-//! Deliberately idempotent to the statement: whoever finds a copy half-made finishes it. Invariant:
-//! a copy carries its marker exactly when it has its walls, its rights and its role.
+//! Deliberately remembers nothing of an earlier try: each statement may run twice, so whoever finds a copy
+//! half-made finishes it. Invariant: a copy carries its marker exactly when it has its walls, its rights
+//! and its role.
 
 use super::connections::{Database, Server};
 use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};

@@ -1,9 +1,9 @@
-//! What a tenant needs that arrives with its data: a secret, a place, a database loaded beside the
-//! others, a role, and the word that it is served.
+//! The steps that every tenant takes that arrives with its data: a secret, a place, a database that is
+//! loaded beside the tenants', a role, and the word that it is served.
 //!
-//! Deliberately no kind of its own: clones, imports and adoptions are made of it. Invariants: the data is
-//! complete, and its schemas are such as every service serves, before a role can reach it; what this
-//! operation did not make is never touched.
+//! Deliberately no kind of operation: clones, imports and adoptions are put together from it. Invariants:
+//! before a role can reach the data it is complete, and its schemas are such as every service serves; what
+//! this operation did not make is never touched.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Backing a tenant up: one object, then its row says that it is there.
+//! Backing a tenant up: one object is written, then the backup's row says that it is there.
 //!
-//! Deliberately disturbs nobody: the tenant is served meanwhile. Invariant: a backup that fails leaves
-//! no row, and no object but where the store does not let go of it.
+//! Deliberately locks nothing: the tenant is served meanwhile. Invariant: a backup that fails leaves no
+//! row, and no object unless the store refused to delete it.
 
 use std::time::Duration;
 

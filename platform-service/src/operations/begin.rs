@@ -1,8 +1,8 @@
-//! Beginning an operation: recorded in one transaction with its intent and its audit row, then run.
+//! Beginning an operation: it is recorded in one transaction with its intent and its audit row, then run.
 //!
-//! Deliberately the same road for every kind; what is checked and chosen is the caller's, in the same
-//! transaction. Invariant: a request that comes again with its key has no second effect, and answers
-//! how far the first one is.
+//! Deliberately checks and chooses nothing: the caller does, in the same transaction, so that every kind
+//! begins in the same way. Invariant: a request that comes again with its key has no second effect, and is
+//! answered with how far the first one is.
 
 use std::time::Duration;
 

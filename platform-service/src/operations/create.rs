@@ -1,7 +1,8 @@
 //! Making a tenant once it is reserved: secret, place, database, schema, provisioning, activation.
 //!
-//! Deliberately the first kind of operation, and no more than that to the runner. Invariants: a database or role that this operation did not make is never touched; the last step
-//! is the only one that cannot be undone.
+//! Deliberately a kind of operation like any other: the runner does nothing special for it. Invariants: a
+//! database or role that this operation did not make is never touched; the last step is the only one that
+//! cannot be undone.
 
 use std::time::Duration;
 

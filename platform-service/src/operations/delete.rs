@@ -1,9 +1,8 @@
 //! Off-boarding a tenant so that it can come back: announced, locked out, renamed.
 //!
-//! Deliberately keeps every row: what is destroyed is destroyed by [`super::purge`]. A database that
-//! somebody has dropped behind our back stands in nobody's way: the result says that it is missing. Invariants: when it
-//! is done no service can connect, whatever it knows; the tenant's wall of before is kept, for
-//! its return.
+//! Deliberately destroys nothing: [`super::purge`] does. A database that somebody has dropped meanwhile is
+//! no failure: the result says that it is missing. Invariants: when it is done no service can connect,
+//! whatever it knows; the wall that the tenant had before is remembered for its return.
 
 use contract::TenantId;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
-//! Emptying a cluster: it gets nothing new, and its tenants are moved off it, some at once.
+//! Emptying a cluster: it gets no new tenants, and those that it has are moved to others, some at once.
 //!
-//! Deliberately made of moves, each an operation of its own. Invariants: a tenant that cannot go, or
-//! whose move fails, stays where it is and does not stop the others; the drain ends when every tenant
-//! has left or was found to stay twice, and says which and why, and which databases nobody is served from.
+//! Deliberately moves nothing itself: each move is an operation of its own. Invariants: a tenant that
+//! cannot go, or whose move fails, stays where it is and does not stop the others; the drain ends when
+//! every tenant has left or has twice been found unable to, and says which stayed and why, and which
+//! databases are left that no tenant is served from.
 
 mod preview;
 

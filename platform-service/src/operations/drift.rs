@@ -1,8 +1,9 @@
-//! A look for drift as an operation.
+//! A look for drift as an operation: tenants' databases are compared with reference databases made for it.
 //!
-//! Deliberately one step that does everything: it only reads, but for rights that it mends, and may
-//! begin anew at any time. Invariant: nothing of the databases that show what is expected is left; on a
-//! server that is away they are left to the sweep, and nobody waits for it.
+//! Deliberately one step that does everything and may begin anew at any time: it changes nothing in a
+//! tenant's database but the rights that it was asked to mend. Invariant: the reference databases are
+//! dropped at the end; on a server that is away they are left to the sweep, and the operation does not wait
+//! for it.
 
 use contract::operator::rollout::{DriftReport, DriftRequest};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Writing a tenant to an archive that any installation can import.
 //!
-//! Deliberately disturbs nobody: the tenant is served meanwhile. Invariant: an export that fails leaves
-//! no row, and no object but where the store does not let go of it.
+//! Deliberately locks nothing: the tenant is served meanwhile. Invariant: an export that fails leaves no
+//! row, and no object unless the store refused to delete it.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Removing a backup: marked, then its object, then its row.
+//! Removing a backup: it is marked, then its object is deleted, then its row.
 //!
-//! Deliberately holds no tenant while the store does not let go of an object: what may be half removed
-//! stays marked, and a schedule removes it later. Invariants: a row whose object may be gone never says
-//! `ready`; what somebody took back is not marked, so nothing removes it later.
+//! Deliberately does not keep the tenant busy while the store refuses to delete an object: what may be half
+//! removed stays marked, and a schedule removes it later. Invariants: a row whose object may be gone never
+//! says `ready`; a removal that was cancelled leaves no mark, so nothing removes the backup later.
 
 use contract::operator::backup::{BackupId, BackupState};
 use serde::{Deserialize, Serialize};

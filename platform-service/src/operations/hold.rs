@@ -1,8 +1,8 @@
 //! Holding a tenant: its requests wait while its database is moved or replaced.
 //!
-//! Deliberately only asks: the lock-out in the database is what protects the data, a hold makes that
-//! requests wait for the end instead of failing. Invariant: whoever sets a hold clears it, in the undo
-//! of the step that set it or with what comes after.
+//! Deliberately protects no data: the lock-out in the database does that. A hold only lets requests wait
+//! for the end where they would fail. Invariant: whoever sets a hold clears it, in the undo of the step
+//! that set it or with what comes after.
 
 use std::time::Duration;
 

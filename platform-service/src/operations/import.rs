@@ -1,8 +1,8 @@
-//! Making a tenant of an archive, of this installation or another one.
+//! Making a tenant of an archive, written by this installation or by another one.
 //!
-//! Deliberately without new people: the archive has its own. Invariants: every checksum of the archive is
-//! right, and every row of it is loaded, before anybody can reach the tenant; the upload goes with the
-//! import, whatever became of it.
+//! Deliberately makes no owner account: the people are in the archive. Invariants: before anybody can reach
+//! the tenant, every checksum of the archive was right and every row of it is loaded; the uploaded file is
+//! removed with the import, whatever became of it.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! The kinds of operations: the one place where a kind is added.
 //!
-//! Deliberately nothing but forwarding: what a kind does is in its file, as a [`Saga`]. Invariant: a
-//! kind's word and the fields of its plan are read by the next release, too.
+//! Deliberately only forwards: what a kind does is in its own file, as a [`Saga`]. Invariant: a kind's word
+//! and the fields of its plan stay readable for the next release, which may go on with an operation that
+//! this one began.
 
 use std::str::FromStr;
 

@@ -1,6 +1,8 @@
-//! What a step does only while its operation is held.
+//! What a step asks for before it does something that only the holder of its operation may do.
 //!
-//! Deliberately asked for by steps alone; the runner renews the lease by itself while they run.
+//! Deliberately not for keeping the lease: the runner renews it by itself while a step runs. Invariant: a
+//! runner that has lost its operation is told so before it acts, and what it has sent to a server by then
+//! changes no names there once its lease is over.
 
 use contract::Code;
 use kit::error::Problem;

@@ -1,9 +1,9 @@
 //! Operations: recorded, resumable pieces of platform work on a tenant, a cluster or the fleet.
 //!
-//! Deliberately one file per kind; the runner ([`runner`]) knows when, the kind's [`saga::Saga`] knows
-//! what. A new kind is its file, one line in [`kind`] and one `mod` here. Invariants: intent is recorded
-//! before the first act; every act and every undo may run twice; whoever writes holds the operation's
-//! lease.
+//! Deliberately one file per kind; the runner ([`runner`]) knows when something is done, the kind's
+//! [`saga::Saga`] knows what. A new kind is its file, one line in [`kind`] and one `mod` here. Invariants:
+//! intent is recorded before the first act; every act and every undo may run twice; whoever writes holds
+//! the operation's lease.
 
 mod adopt;
 pub(crate) mod api;

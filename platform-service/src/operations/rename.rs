@@ -1,7 +1,7 @@
 //! Giving a tenant's database and role another name, as an act that may run twice.
 //!
-//! Deliberately without walls: whoever renames has set one before. Invariant: what is found under both
-//! names is touched under neither.
+//! Deliberately sets no wall: whoever renames has set one before. Invariant: where both names are taken
+//! nothing is renamed, because one of the two databases is somebody else's.
 
 use contract::Code;
 use kit::error::Problem;

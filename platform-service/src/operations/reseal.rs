@@ -1,8 +1,8 @@
-//! Everything sealed anew with the first key of the ring, so that an older one can be dropped.
+//! Seals every secret anew with the first key of the ring, so that an older key can be dropped.
 //!
-//! Deliberately one step that is done batch by batch: each batch stands by itself, and a box opens with
-//! its old key until the new one is in its place, so no request fails. Invariant: when it is done no box
-//! is left that an older key of the ring sealed.
+//! Deliberately one step, done batch by batch and never undone: each batch stands by itself, and a box
+//! opens with its old key until the new box is in its place, so no request fails. Invariant: when it is
+//! done no box is left that an older key of the ring sealed.
 
 use std::time::Duration;
 

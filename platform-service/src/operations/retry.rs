@@ -1,8 +1,8 @@
 //! Steering an operation by hand: trying a stuck one again after somebody looked, and cancelling one.
 //!
-//! Deliberately only what is stuck is tried again: everything else goes on by itself. Invariants: it
-//! goes on where it stopped, with the step or the undo that failed; what is past its point of no return
-//! is not cancelled.
+//! Deliberately tries nothing again but what is stuck: everything else goes on by itself. Invariants: it
+//! goes on where it stopped, with the step or the undo that failed; what is past its point of no return is
+//! not cancelled.
 
 use axum::extract::State;
 use contract::{Code, OperationId};

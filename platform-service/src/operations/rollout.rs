@@ -1,8 +1,8 @@
 //! A roll-out as an operation: its tenants are selected, its waves rolled out, its end recorded.
 //!
-//! Deliberately nothing of the work: [`crate::rollouts::driver`] does it. Invariants: what was migrated
-//! is never undone, so once the tenants are selected it only goes forwards; it is cancelled as it is
-//! aborted, by an early end.
+//! Deliberately migrates nothing itself: [`crate::rollouts::driver`] does. Invariants: what was migrated is
+//! never undone, so from the selection of the tenants on it only goes forwards; cancelling it ends it
+//! early, as aborting the roll-out does.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! New passwords for the roles of many tenants: a rotation of each, some at once.
 //!
-//! Deliberately made of rotations, each an operation of its own that fails for itself. Invariant: which
-//! tenants have had their turn is known by their rotations, so one that breaks off goes on with the
-//! rest; a tenant that a stuck operation holds is left out and named.
+//! Deliberately sets no password itself: each rotation is an operation of its own, and one that fails stops
+//! no other. Invariant: the rotations themselves say which tenants have had their turn, so a run that
+//! breaks off goes on with the rest; a tenant that a stuck operation holds is left out and named.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,10 +1,10 @@
-//! Runs operations: one after the other step of each, under a lease, several at once.
+//! Runs operations: the steps of each one after the other, many operations at once, each under a lease.
 //!
-//! Deliberately knows no step's work and decides nothing itself: [`super::outcome::next`] does.
-//! Steps that only mean something to the registry commit together with the step before them.
-//! Invariants: nothing is done without the lease, which is renewed while a step runs; what a step
-//! means to the registry commits together with its log; a runner that dies loses nothing, because
-//! whoever leases next starts from the log.
+//! Deliberately knows no step's work and decides nothing itself: [`super::outcome::next`] does. Steps that
+//! only mean something to the registry commit together with the step before them. Invariants: nothing is
+//! done without the lease, which is renewed while a step runs; what a step means to the registry commits
+//! together with its log; a runner that dies loses nothing, because whoever leases next starts from the
+//! log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

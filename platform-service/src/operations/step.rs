@@ -1,7 +1,7 @@
 //! The words for steps: one list for all kinds of operations.
 //!
-//! Deliberately without an order: a kind lists its own. Invariant: a word is never given up while the
-//! registry's logs hold it.
+//! Deliberately without an order: each kind lists its own. Invariant: a word is not taken off the list as
+//! long as a log in some registry may hold it.
 
 use std::str::FromStr;
 

@@ -1,7 +1,7 @@
-//! Operations' SQL: recording, leases, log; below it what is shown of them.
+//! Operations' SQL: recording, leases and log; [`shown`] has what is read to show them.
 //!
-//! Deliberately decides nothing: [`super::outcome`] does. Invariant: every write on a live
-//! operation is conditional on its lease, so a runner that lost it changes nothing any more.
+//! Deliberately decides nothing: [`super::outcome`] does. Invariant: every write on a live operation is
+//! conditional on its lease, so a runner that lost it changes nothing any more.
 
 mod shown;
 

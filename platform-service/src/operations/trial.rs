@@ -1,8 +1,8 @@
 //! A dry run of a roll-out: a tenant's database is copied, the copy migrated and thrown away.
 //!
-//! Deliberately on the tenant's own cluster, with its own data: that is where a migration fails or is
-//! slow. Invariants: the tenant's database is only read; a migration that fails is what came of the
-//! trial and no failure of it; nothing of the copy is left.
+//! Deliberately does not leave the tenant's own cluster and data, because that is where a migration fails
+//! or is slow. Invariants: the tenant's database is only read; a migration that fails is a result of the
+//! trial, not a failure of it; nothing of the copy is left.
 
 use std::time::Instant;
 

@@ -1,7 +1,8 @@
-//! Bringing a deleted tenant back: its name, its wall of before, then announced.
+//! Bringing a deleted tenant back: its name, the wall that it had before, and then the word that it is
+//! back.
 //!
-//! Deliberately the mirror of [`super::delete`]. Invariant: nobody is let in before the registry says
-//! that the tenant is back.
+//! Deliberately restores no data, because [`super::delete`] destroyed none: it takes the same steps back.
+//! Invariant: nobody is let in before the registry says that the tenant is back.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;

@@ -1,8 +1,8 @@
-//! Trying a backup: loaded into a database of its own, compared, thrown away; and what a restore of it over
-//! the tenant would change.
+//! Trying a backup: it is loaded into a database of its own, compared and thrown away; on the way it is
+//! counted what a restore over the tenant would change.
 //!
-//! Deliberately on the tenant's own cluster, where it would be restored. Invariant: a backup that
-//! cannot be restored says so in its row, and nothing of the try is left.
+//! Deliberately touches nothing of the tenant, but is done on its cluster, where a restore would be.
+//! Invariant: a backup that cannot be restored says so in its row, and nothing of the try is left.
 
 use contract::ClusterName;
 use contract::Code;

@@ -1,7 +1,7 @@
-//! Replicas over HTTP: a list.
+//! The list of replicas over HTTP.
 //!
-//! Deliberately no change: a replica says itself that it comes and goes. Invariant: what is shown is what it
-//! last said.
+//! Deliberately changes nothing: a replica says itself that it comes and goes. Invariant: what is shown of
+//! a replica is what it last said.
 
 use axum::extract::State;
 use contract::ReplicaId;

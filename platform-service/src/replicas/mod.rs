@@ -1,7 +1,8 @@
-//! Replicas of services: that they live, which schemas they own, what they may hold.
+//! Replicas of services: the registry knows from their heartbeats that they live, which schemas they own
+//! and which shares of connections they may hold.
 //!
-//! Deliberately does not call them. Invariants: an owner has one service as long as a replica of
-//! that service lives, and the share of a silent replica stays reserved as [`silence`] says.
+//! Deliberately calls no replica: they speak, this answers. Invariants: while a replica of a service lives,
+//! no other service can claim its owners; the share of a silent replica stays reserved as [`silence`] says.
 
 pub(crate) mod api;
 pub(crate) mod shares;

@@ -1,7 +1,7 @@
 //! One tenant's connections and waiting requests, as the gate sees them.
 //!
-//! Deliberately decides for its tenant alone; who comes first among tenants is the gate's matter.
-//! Invariant: a tenant at its limit needs nothing.
+//! Deliberately decides for its tenant alone; who comes first among tenants is the gate's to say.
+//! Invariant: a tenant that is at its limit asks for no further connection.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

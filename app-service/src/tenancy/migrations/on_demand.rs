@@ -1,7 +1,7 @@
 //! Migrations on demand: a tenant that is behind is brought up by its own requests.
 //!
-//! Deliberately no roll-out: a setting leaves to that what can be served as it is. Invariant: a request
-//! waits only for what its tenant cannot be served without.
+//! Deliberately no roll-out: where a setting says so, a tenant whose schema can be served as it is waits
+//! for that. Invariant: a request waits only for migrations without which its tenant cannot be served.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Following a tenant while it moves: its changes are read from the slot and done in the copy.
+//! Following a tenant while it moves: its changes are read from the slot and made in the copy.
 //!
-//! Deliberately one batch at a time, each in one transaction of the copy that also says how far it is:
-//! whoever goes on after a kill repeats nothing. Invariants: a transaction that the copied snapshot saw
-//! is left out; what is not of the protocol or meets no row stops the move.
+//! Deliberately one batch at a time, each in one transaction of the copy that also records how far it is:
+//! whoever goes on after a kill repeats nothing. Invariants: a transaction that the copied snapshot saw is
+//! left out; a message that is not of the protocol, or a change that finds no row, stops the move.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
-//! Making a loaded copy a follower, and a follower a database like any other.
+//! Turning a loaded copy into a follower of the tenant's database, and back into a database like any other.
 //!
-//! Deliberately in the copy alone. Invariants: while it follows, its triggers stay silent, because what
-//! they do comes from the source as changes of its own; the schema `tn_move` is there exactly as long.
+//! Deliberately changes nothing but the copy. Invariants: while it follows, its triggers stay silent,
+//! because what they would do comes from the source as changes of its own; the schema `tn_move` is there
+//! exactly as long.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 

@@ -1,10 +1,11 @@
-//! The time after which a runner changes no names on a server any more.
+//! A fence: the time after which a runner changes no names on a server any more.
 //!
-//! Who takes an operation over looks at what the names are and goes on from there. A statement of the
-//! runner before that still waits for a lock, or is still on its way, must not change them afterwards.
-//! Deliberately by the server's own clock, so that no two clocks are compared. Invariant: the time is
-//! checked by the last statement of a message, which is one transaction, and who met the end of its
-//! connection goes on when the time is over: what it sent may still be under way in the server.
+//! A runner that takes an operation over looks once which names there are, and goes on from there. A
+//! statement of the runner before it, which still waits for a lock or is still on its way, must not change
+//! them afterwards. Deliberately measured by the server's own clock, so that no two clocks are compared.
+//! Invariant: the last statement of a message, which is one transaction, checks the time; a runner whose
+//! connection broke off goes on only when the time is over, because what it sent may still be under way in
+//! the server.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! What is tied to the histories of migrations in a database that was loaded, or changed, by somebody else.
+//! What is tied to the histories of migrations in a database that somebody else filled or changed:
+//! triggers, rules and the like, which would run with the next migration.
 //!
-//! Deliberately looks into the catalog alone, as a role whose sessions nobody else prepares. Invariant:
+//! Deliberately reads the catalog alone, as a role whose sessions nobody else can prepare. Invariant:
 //! nothing that it looks at runs.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! How many connections the roles of tenants may have at once.
+//! Sets how many connections the roles of tenants may have at once.
 //!
-//! Deliberately only roles whose database is a tenant's of ours. Invariant: a few at a time, so that whoever
-//! changes one of these roles meanwhile waits for no others.
+//! Deliberately touches only roles that have a tenant's database of ours. Invariant: a few are changed at a
+//! time, so that whoever else changes one of these roles waits only for those few.
 
 use contract::TenantId;
 use contract::tenant::PLATFORM_ROLE;

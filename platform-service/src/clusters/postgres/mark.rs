@@ -1,9 +1,9 @@
 //! The marker of a database, by which every connection proves that it is in the one that was meant.
 //!
-//! Deliberately written twice, and either proves: the comment, which every owner may write; and the setting,
-//! which arrives with the login and is what a new connection looks at first, because a session that has just
-//! begun pays for every catalog that it opens. Only who was given the right may keep a setting with a
-//! database or a role, so a tenant's role cannot; a server where the platform was not given it has comments
+//! Deliberately written twice, and either one proves. The comment can be written on every server. The
+//! setting arrives with the login, and a new connection looks at it first, because a session that has just
+//! begun pays for every catalog that it opens; keeping a setting with a database or a role takes a right
+//! that a tenant's role does not have, and a server on which the platform was not given it has comments
 //! alone. Invariant: no other place writes either of them, so that both change in one transaction.
 
 use std::fmt;

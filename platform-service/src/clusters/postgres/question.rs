@@ -1,7 +1,7 @@
 //! One statement that reads, put by an operator to one database.
 //!
-//! Deliberately the one place where a statement comes from outside. Invariants: it is prepared, so it
-//! is one statement; it stands inside of a `select`, in a transaction that reads, as a role that has
+//! Deliberately accepts any text and does not parse it: the server is the wall. Invariants: it is prepared,
+//! so it is one statement; it stands inside of a `select`, in a transaction that reads, as a role that has
 //! read rights alone; what was read before it failed is kept.
 
 use std::time::Duration;

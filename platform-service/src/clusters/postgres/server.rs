@@ -1,7 +1,7 @@
-//! All SQL on a server as a whole: what it is, the platform's own roles, who may enter what.
+//! SQL on a server as a whole: what it is, the platform's own roles, who may enter what.
 //!
-//! Deliberately knows no tenant: what is of one database stands in its siblings. Invariant: roles are ensured, never assumed
-//! to be missing, so that an addition that broke off can be taken up again.
+//! Deliberately knows no tenant: what is of one database stands in the modules beside it. Invariant: roles
+//! are ensured, never assumed to be missing, so that an addition that broke off can be taken up again.
 
 use adapters::secret_store::ClusterRole;
 use contract::tenant::{

@@ -1,7 +1,7 @@
 //! Who sits in a database, and how they are thrown out.
 //!
-//! Deliberately never a superuser, whom nobody but another one can end, and never a worker of the
-//! server, which has no user and gives way by itself. Invariant: our own session stays.
+//! Deliberately never ends a session of a superuser, whom nobody but another one can end, nor a worker of
+//! the server, which has no user and gives way by itself. Invariant: our own session stays.
 
 use sqlx::PgConnection;
 

@@ -1,7 +1,8 @@
-//! Databases that an operation made or left beside the tenants' own: whose they are, and until when.
+//! Databases that an operation made or left beside the tenants' own: the SQL of whose they are, and until
+//! when.
 //!
-//! Deliberately without their making and dropping. Invariant: the row is there before the database
-//! is, so that none is ever unknown.
+//! Deliberately makes and drops none of them: this is only what the registry knows. Invariant: the row is
+//! there before the database is, so that none is ever unknown.
 
 use std::time::Duration;
 

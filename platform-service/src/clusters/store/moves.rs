@@ -1,7 +1,8 @@
-//! What a drained cluster still has: SQL.
+//! The SQL of a drain: that a cluster is being emptied, and what is still on it.
 //!
-//! Deliberately tells tenants that live, which leave, from what is deleted or put away, which goes by its
-//! own time. Invariant: a tenant whose move failed is not tried again by the same drain.
+//! Deliberately moves nothing. Tenants that live have to leave; databases of deleted tenants, and what
+//! others left behind, go when their own time is over, and are only counted. Invariant: a tenant whose move
+//! failed is not tried again by the same drain.
 
 use contract::{ClusterName, OperationId, TenantId};
 use serde::{Deserialize, Serialize};

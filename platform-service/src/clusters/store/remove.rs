@@ -1,6 +1,6 @@
 //! The SQL of a cluster's removal: what is on it still, and how the registry forgets it.
 //!
-//! Deliberately without what other parts of the registry have of it: each forgets its own. Invariant: what
+//! Deliberately deletes no rows of other parts of the registry: each part forgets its own. Invariant: what
 //! is found under [`lock`] is all that there can be until the transaction ends.
 
 use contract::{ClusterName, OperationId};

@@ -1,6 +1,6 @@
-//! The log of an operation, as it is shown.
+//! The SQL that reads an operation's log to show it.
 //!
-//! Deliberately read-only. Invariant: in the order in which it was written.
+//! Deliberately writes nothing. Invariant: lines come in the order in which they were written.
 
 use contract::OperationId;
 use contract::operator::operation::LogLine;

@@ -1,10 +1,9 @@
-//! Moving a tenant to another cluster of its region: copied under a hold, switched, and what is left
-//! behind put away.
+//! Moving a tenant to another cluster of its region: its data is copied under a hold, the registry is
+//! switched, and what is left behind is put away.
 //!
-//! Deliberately the same end for every way of copying. Invariants: the source is shut before the last
-//! byte of it is copied, so that nobody, a replica that missed the news included, can write to what is
-//! left behind; until the switch is recorded no route names the target, so everything is undone without
-//! loss.
+//! Deliberately ends in the same steps whichever way the data was copied. Invariants: nobody, not even a
+//! replica that missed the news, can write to the source any more before the last of it is copied; until
+//! the switch is recorded no route names the target, so everything can be undone without loss.
 
 mod begin;
 mod replicate;

@@ -1,9 +1,10 @@
-//! The steps of a move that follows the tenant's changes, so that its requests are held for the last of
-//! them alone.
+//! The steps of a move that follows the tenant's changes, so that its requests wait only while the last of
+//! them are copied.
 //!
-//! Deliberately ends as a move by dump does. Invariant: the schemas are those of which the slot was made, in
-//! every step from then on: migrations are kept out during a step, and one that slips in between two ends
-//! the move, because neither what it makes nor what is written to that comes through the slot.
+//! Deliberately without an end of its own: it ends as a move by dump does. Invariant: from the slot on the
+//! schemas do not change: migrations are kept out during each step, and one that slips in between two steps
+//! ends the move, because neither the tables that it makes nor what is written to them comes through the
+//! slot.
 
 use std::time::Duration;
 

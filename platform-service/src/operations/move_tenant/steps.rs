@@ -1,7 +1,8 @@
 //! What each step of a move does on the two servers, and what undoes it.
 //!
-//! Deliberately looks before it acts: whoever takes a move over finds it anywhere. Invariant: what is
-//! dropped or renamed is this operation's own, by its name or by the mark on its role.
+//! Deliberately trusts no earlier step and looks before it acts: a runner that takes a move over may find
+//! it half done anywhere. Invariant: what is dropped or renamed is this operation's own, by its name or by
+//! the mark on its role.
 
 use std::sync::Arc;
 use std::time::Duration;

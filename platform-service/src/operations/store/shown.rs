@@ -1,7 +1,7 @@
 //! The SQL of operations as they are shown, and of their cancellation.
 //!
-//! Deliberately reads no plan but to decide on a cancellation. Invariant: lists are in the order of the
-//! ids, newest first, which is that of time.
+//! Deliberately reads no plan, except to decide on a cancellation. Invariant: lists are in the order of the
+//! ids, which is that of time, newest first.
 
 use contract::{ClusterName, OperationId, TenantId};
 use serde_json::Value;

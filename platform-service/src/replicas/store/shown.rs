@@ -1,6 +1,7 @@
 //! The SQL of the list of replicas.
 //!
-//! Deliberately with those that fell silent: they are what somebody looks for. Invariant: nothing is changed.
+//! Deliberately changes nothing. Invariant: replicas that have fallen silent are listed too, because they
+//! are what somebody looks for.
 
 use contract::ReplicaId;
 use contract::operator::oversight::ReplicaView;
