@@ -1,7 +1,7 @@
 //! The SQL of a drain: that a cluster is being emptied, and what is still on it.
 //!
 //! Deliberately moves nothing. Tenants that live have to leave; databases of deleted tenants, and what
-//! others left behind, go when their own time is over, and are only counted. Invariant: a tenant whose move
+//! others left behind, go when their own time is over, and are only listed. Invariant: a tenant whose move
 //! failed is not tried again by the same drain.
 
 use contract::{ClusterName, OperationId, TenantId};
