@@ -351,6 +351,51 @@ async fn tries_are_limited_by_account_whether_it_exists_or_not() {
 }
 
 #[tokio::test]
+async fn two_hundred_guesses_at_once_cost_ten_looks_and_lock_nobody_out_for_long() {
+    let world = World::shared().await;
+    let (acme, beta) = (world.tenant("besieged").await, world.tenant("beside").await);
+    let email = "grace@besieged.example";
+    let user = json!({ "email": email, "name": "Grace", "password": PASSWORD, "role": "editor" });
+    let added = acme.owner().post("/v1/users", user).await;
+    added.expect(201);
+    let began = Instant::now();
+    let guesses = (0..200).map(|_| {
+        let door = acme.anonymous();
+        async move {
+            let body = credentials(email, "wrong");
+            let answer = door.post("/v1/auth/login", body).await;
+            if answer.status() == 429 {
+                let refused = answer.refused(Code::RateLimited);
+                assert!(refused.retryable, "{answer}");
+                assert!(!answer.header("retry-after").is_empty(), "{answer}");
+            }
+            answer.status()
+        }
+    });
+    // Nobody else waits for them.
+    let others = async {
+        log_in(&acme.anonymous(), acme.email()).await;
+        log_in(&beta.anonymous(), beta.email()).await;
+    };
+    let (mut statuses, ()) = tokio::join!(futures::future::join_all(guesses), others);
+    statuses.sort_unstable();
+    looked_at(&statuses, 10, began);
+    // The account is not locked: its owner is let in with the next try that is given back.
+    until("the right password is let in", || async {
+        let body = credentials(email, PASSWORD);
+        let answer = acme.anonymous().post("/v1/auth/login", body).await;
+        match answer.status() {
+            200 => true,
+            _ => {
+                answer.expect(429).refused(Code::RateLimited);
+                false
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_address_typed_in_another_way_is_the_same_account_to_the_limit_too() {
     let world = World::shared().await;
     let began = Instant::now();

@@ -44,6 +44,7 @@ mod secrets;
 mod silence;
 mod soak;
 mod support;
+mod templates;
 mod tokens;
 mod twins;
 mod walls;

@@ -7,11 +7,12 @@
 
 use super::connections::{Database, Server};
 use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};
+use super::template;
 use crate::stop::Stop;
 use contract::Code;
 use kit::db::Fault;
 use kit::error::Problem;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 /// Copies of the stock are first copies.
 const STOCK_COPY: u32 = 1;
@@ -45,12 +46,31 @@ pub(crate) async fn ensure(server: &Server, number: i64, template: i64) -> Resul
         drop(connection);
         let _permit = server.copy_permit().await;
         connection = server.acquire().await?;
-        let source = Name::Template(template);
-        postgres::copy(&mut connection, Source::Template(&source), &name).await?;
+        copy(&mut connection, server, template, &name).await?;
     }
     let marker = server.database(&name, STOCK_COPY).marker();
     postgres::furnish_stock(&mut connection, &name, &marker, found.role.as_ref()).await?;
     Ok(())
+}
+
+/// Copies a template that is as it was left. Who sits in it all the same is thrown out.
+async fn copy(
+    connection: &mut PgConnection,
+    server: &Server,
+    number: i64,
+    name: &Name,
+) -> Result<(), Stop> {
+    if !template::is_there(connection, server, number).await? {
+        let changed = "The template is not as it was left, and is made anew.";
+        return Err(Stop::Retry(Problem::new(Code::NotReady).detail(changed)));
+    }
+    let template = Name::Template(number);
+    let mut copied = postgres::copy(connection, Source::Template(&template), name).await;
+    if copied.as_ref().is_err_and(postgres::is_in_use) {
+        postgres::end_sessions(connection, &template).await?;
+        copied = postgres::copy(connection, Source::Template(&template), name).await;
+    }
+    Ok(copied?)
 }
 
 /// Opens a ready copy once. The server builds a database's catalog cache file for its first session,

@@ -5,7 +5,7 @@
 //! rows are frozen and nobody can connect to it.
 
 use contract::SchemaVersions;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use super::connections::{Database, Server};
 use super::postgres::{self, DatabaseState, Name, Source, Whose};
@@ -32,7 +32,7 @@ pub(super) async fn ensure(
         return Ok(current);
     }
     if let Some(template) = &current
-        && !is_there(server, template.number).await?
+        && !is_there(&mut *server.acquire().await?, server, template.number).await?
     {
         tracing::warn!(
             cluster = %server.name(), template = %Name::Template(template.number),
@@ -62,10 +62,14 @@ pub(super) async fn ensure(
 }
 
 /// Whether the server has the template as it was left: complete and closed.
-async fn is_there(server: &Server, number: i64) -> Result<bool, Stop> {
+pub(super) async fn is_there(
+    connection: &mut PgConnection,
+    server: &Server,
+    number: i64,
+) -> Result<bool, sqlx::Error> {
     let name = Name::Template(number);
     let marker = server.database(&name, TEMPLATE_COPY).marker();
-    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    let found = postgres::look(connection, &name).await?;
     Ok(found.database.is_some_and(|found| {
         found.state == DatabaseState::Closed && found.marker.as_deref() == Some(&marker)
     }))
