@@ -10,6 +10,8 @@ use contract::Secret;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::on_one_line;
+use crate::profile;
 
 /// The most that is read of a secret.
 const MOST_SECRET_BYTES: u64 = 64 * 1024;
@@ -50,7 +52,8 @@ pub(crate) fn unless_looked(
             ],
         });
     }
-    let prompt = format!("On {server}, this {consequence}.\nType {id} to confirm: ");
+    let (asked, typed) = (on_one_line(consequence), on_one_line(id));
+    let prompt = format!("On {server}, this {asked}.\nType {typed} to confirm: ");
     let failed = |error| Failure::Io("asking for a confirmation", error);
     let mut stderr = std::io::stderr().lock();
     stderr.write_all(prompt.as_bytes()).map_err(failed)?;
@@ -96,7 +99,7 @@ impl From<bool> for Stdin {
 /// typed without being shown.
 ///
 /// # Errors
-/// There is none, or it is empty.
+/// There is none, it is empty, or others can read the file that has it.
 pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
     let failed = |error| Failure::Io("reading a secret", error);
     let text = if source.stdin == Stdin::Asked && !std::io::stdin().is_terminal() {
@@ -105,7 +108,7 @@ pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
         stdin.read_to_string(&mut text).map_err(failed)?;
         text
     } else if let Some(file) = source.file {
-        std::fs::read_to_string(file).map_err(Failure::file("reading", file))?
+        of_file(file)?
     } else if let Some(text) = variable(source.variable) {
         text
     } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -117,6 +120,20 @@ pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
         "" => Err(missing(source)),
         text => Ok(Secret::new(text.to_owned())),
     }
+}
+
+/// What a file has that its owner alone can read; a pipe is nobody's to read.
+fn of_file(path: &Path) -> Result<String, Failure> {
+    let failed = Failure::file("reading", path);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_file() {
+        profile::refuse_open(path, &metadata, "secrets")?;
+    }
+    let mut text = String::new();
+    let mut limited = file.take(MOST_SECRET_BYTES);
+    limited.read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 /// A variable of the environment that says something.

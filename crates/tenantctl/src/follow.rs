@@ -19,7 +19,7 @@ use crate::cli::Until;
 use crate::commands::operations;
 use crate::context::Context;
 use crate::failure::{Failure, Going, text};
-use crate::output::Column;
+use crate::output::{Column, on_one_line};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -273,7 +273,8 @@ impl Bar {
                 );
             }
             _ => {
-                self.0.set_message(format!("{what} {note}"));
+                let note = format!("{what} {note}");
+                self.0.set_message(on_one_line(&note).into_owned());
             }
         }
     }
@@ -290,7 +291,7 @@ impl Bar {
         self.0.set_prefix(unit.to_owned());
         self.0.set_length(total);
         self.0.set_position(done);
-        self.0.set_message(note.to_owned());
+        self.0.set_message(on_one_line(note).into_owned());
     }
 }
 

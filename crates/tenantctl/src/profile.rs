@@ -5,6 +5,7 @@
 //! place; a key is used for the server that it was kept for and no other.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,28 @@ pub(crate) fn path() -> Result<PathBuf, Failure> {
         })
 }
 
+/// Refuses a file with `secrets` that is not its owner's alone.
+///
+/// # Errors
+/// Others can read or write it.
+pub(crate) fn refuse_open(path: &Path, file: &Metadata, secrets: &str) -> Result<(), Failure> {
+    let mode = file.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    Err(Failure::Profile {
+        what: format!(
+            "{} holds {secrets}, and other users can read it (mode {:03o})",
+            path.display(),
+            mode & 0o777
+        ),
+        next: vec![
+            format!("run `chmod 600 {}`", path.display()),
+            format!("replace the {secrets} if somebody may have read them"),
+        ],
+    })
+}
+
 impl Profiles {
     /// What is kept in `path`; nothing where there is no file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
@@ -79,20 +102,7 @@ impl Profiles {
             }
             Err(error) => return Err(Failure::Io("reading the profiles", error)),
         };
-        let mode = metadata.permissions().mode();
-        if mode & OTHERS != 0 {
-            return Err(Failure::Profile {
-                what: format!(
-                    "{} holds keys, and other users can read it (mode {:03o})",
-                    path.display(),
-                    mode & 0o777
-                ),
-                next: vec![
-                    format!("run `chmod 600 {}`", path.display()),
-                    "replace the keys if somebody may have read them".to_owned(),
-                ],
-            });
-        }
+        refuse_open(path, &metadata, "keys")?;
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::Io("reading the profiles", error))?;
         // The parser's own words would show the line, which may be a key.

@@ -187,3 +187,108 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(said(&output), "");
 }
+
+#[test]
+fn a_secret_is_read_from_a_file_of_its_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("operator_key");
+    std::fs::write(&file, KEY).unwrap();
+    let login = |mode| {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        program(home.path())
+            .args(["login", "--url", NOWHERE, "--key-file"])
+            .arg(&file)
+            .output()
+            .unwrap()
+    };
+    for mode in [0o644, 0o640, 0o602] {
+        let open = login(mode);
+        assert_eq!(open.status.code(), Some(4), "{mode:o} {}", said(&open));
+        assert!(said(&open).contains("chmod 600"), "{}", said(&open));
+        assert!(!said(&open).contains("AAAA"), "{}", said(&open));
+    }
+    let own = login(0o400);
+    assert_eq!(own.status.code(), Some(6), "{}", said(&own));
+}
+
+/// The Idempotency-Key of a request that was read to its end.
+fn key_of(stream: &mut std::net::TcpStream) -> String {
+    use std::io::{BufRead as _, Read as _};
+    let mut reader = std::io::BufReader::new(stream);
+    let (mut key, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            if line.trim().is_empty() {
+                break;
+            }
+            continue;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "idempotency-key" => key = value.to_owned(),
+            "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    key
+}
+
+#[test]
+fn a_file_of_tenants_whose_answer_is_lost_is_sent_again_under_the_same_key() {
+    const ID: &str = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f";
+    let home = tempfile::tempdir().unwrap();
+    let rows = home.path().join("tenants.csv");
+    std::fs::write(&rows, "company,slug,email\nAcme,acme,ada@acme.example\n").unwrap();
+    // So many answers are lost before one is given.
+    let bulk = |lost: usize| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let platform = std::thread::spawn(move || {
+            let mut keys = Vec::new();
+            for mut stream in listener
+                .incoming()
+                .map(Result::unwrap)
+                .take(lost.min(3) + 1)
+            {
+                keys.push(key_of(&mut stream));
+                if keys.len() > lost {
+                    let view = format!(r#"{{"id":"{ID}","kind":"bulk_create","state":"running"}}"#);
+                    let answer = format!(
+                        "HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{view}",
+                        view.len()
+                    );
+                    std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+                }
+            }
+            keys
+        });
+        let output = program(home.path())
+            .args(["tenants", "bulk", "--no-wait"])
+            .arg(&rows)
+            .env("TENANTCTL_URL", &server)
+            .env("TENANTCTL_KEY", KEY)
+            .output()
+            .unwrap();
+        // Whoever was not asked so often is asked no more.
+        for _ in 0..4 {
+            let _ = std::net::TcpStream::connect(server.trim_start_matches("http://"));
+        }
+        (output, platform.join())
+    };
+    let (output, keys) = bulk(1);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(ID));
+    let keys = keys.unwrap();
+    assert!(
+        keys.len() == 2 && keys[0] == keys[1] && !keys[0].is_empty(),
+        "{keys:?}"
+    );
+
+    let (output, _) = bulk(4);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    let look = "tenantctl operations list --kind bulk_create";
+    assert!(said(&output).contains(look), "{}", said(&output));
+}

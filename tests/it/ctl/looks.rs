@@ -33,6 +33,52 @@ async fn a_question_that_lacks_rows_fails() {
 }
 
 #[tokio::test]
+async fn what_tenants_wrote_is_not_obeyed_by_a_terminal() {
+    let world = World::shared().await;
+    let ctl = Ctl::new(&world);
+    let tenant = world.tenant("obeyed").await;
+    let id = tenant.id().as_str();
+    let written = "a\u{1b}[2J\nt_other  b\u{202e}\u{9b}c";
+    let entry = serde_json::json!({ "title": "Odd", "body": { "text": written } });
+    tenant.owner().post("/v1/entries", entry).await.expect(201);
+    let sql = "select body ->> 'text' as text from entries.entry";
+    let ask = ["query", sql, "--tenant", id];
+    let shown = r"a\u{1b}[2J\nt_other  b\u{202e}\u{9b}c";
+    let row = format!("{id}  {shown}");
+    let on_terminal = ctl.on_terminal(&ask, "").expect(0).out;
+    assert!(
+        on_terminal.contains(shown) && !on_terminal.contains('\u{1b}'),
+        "{on_terminal:?}"
+    );
+    let piped = ctl.run(&ask).expect(0).out;
+    assert!(piped.lines().any(|line| line == row), "{piped:?}");
+
+    // A file of values has what was written; a terminal has not.
+    let csv = [&ask[..], &["--csv"]].concat();
+    let on_terminal = ctl.on_terminal(&csv, "").expect(0).out;
+    let row = format!("{id},\"{shown}\"");
+    assert!(
+        on_terminal.lines().any(|line| line.trim_end() == row),
+        "{on_terminal:?}"
+    );
+    let kept = ctl.run(&csv).expect(0).out;
+    assert_eq!(kept, format!("tenant,text\n{id},\"{written}\"\n"));
+
+    // A document stays the same one.
+    let lines = ctl.run(&[&ask[..], &["-o", "ndjson"]].concat()).expect(0);
+    assert!(!lines.out.contains(['\u{9b}', '\u{202e}']), "{}", lines.out);
+    let first: Value = serde_json::from_str(lines.out.lines().next().unwrap()).unwrap();
+    assert_eq!(first["row"]["text"], written);
+    assert_eq!(ctl.json(&ask)[0]["row"]["text"], written);
+
+    // Nor is what is said of a failure.
+    let failing = "select ($$\u{1b}[2J$$)::integer";
+    let failed = ctl.run(&["query", failing, "--tenant", id]);
+    assert_ne!(failed.code, Some(0), "{}", failed.err);
+    assert!(!failed.err.contains('\u{1b}'), "{:?}", failed.err);
+}
+
+#[tokio::test]
 async fn psql_gets_its_password_in_a_file_that_ends_with_it() {
     let world = World::shared().await;
     let ctl = Ctl::new(&world);

@@ -176,7 +176,7 @@ impl Api {
         self.send(&route, request, Repeat::Unsent).await
     }
 
-    /// Sends a body of any size.
+    /// Sends a body of any size, with a key as a POST has it. One that is read as it is sent cannot be sent again.
     pub(crate) async fn upload(
         &self,
         method: Method,
@@ -192,7 +192,7 @@ impl Api {
             .header("idempotency-key", key.to_string())
             .body(body);
         let route = Route::new(method, path);
-        let response = self.send(&route, request, Repeat::Unsent).await?;
+        let response = self.send(&route, request, Repeat::Safe).await?;
         let status = response.status();
         Ok((status, self.json(response).await?))
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::api::Query;
 use crate::context::Context;
 use crate::failure::{Failure, text};
-use crate::output::{Format, columns, plain, state};
+use crate::output::{Format, columns, on_one_line, plain, state};
 
 columns! {
     const COLUMNS: "Diagnosis" = [
@@ -81,11 +81,11 @@ fn advice(one: &Value) -> String {
     let mut words = format!(
         "\n{} at {}: {}\n",
         text(one, "/check"),
-        text(one, "/place"),
-        text(one, "/why")
+        on_one_line(text(one, "/place")),
+        on_one_line(text(one, "/why"))
     );
     if !text(one, "/mend").is_empty() {
-        words.push_str(&format!("  fix: {}\n", text(one, "/mend")));
+        words.push_str(&format!("  fix: {}\n", on_one_line(text(one, "/mend"))));
     }
     words
 }

@@ -29,8 +29,8 @@ const MOST_SHOWN: usize = 10_000;
   tenantctl query 'select count(*) from auth.account' -o ndjson | jq .row
 
 The statement runs in a read-only transaction in each tenant. If rows of a tenant are missing, the exit
-code is 1, and stderr says which tenants and why. The statement is stored in the audit log, so put no
-personal data in it. With --csv, text that starts with = + - @ or a tab gets an apostrophe in front, so
+code is 1, and stderr says which tenants and why. The audit log keeps a SHA-256 of the statement; its text
+is stored with the operation for 90 days, so put no personal data in it. With --csv, text that starts with = + - @ or a tab gets an apostrophe in front, so
 that no spreadsheet runs it as a formula; -o ndjson leaves it as it is.")]
 pub(crate) struct QueryTenants {
     /// The SQL statement.
@@ -172,7 +172,7 @@ impl Answer {
             self.failed.push(value.clone());
         }
         match context.out.format() {
-            Format::Ndjson => context.out.raw(&format!("{line}\n")),
+            Format::Ndjson => context.out.line_of_json(line),
             Format::Table | Format::Json => {
                 if value.get("row").is_some() {
                     self.rows.push(value);
@@ -193,7 +193,12 @@ impl Answer {
                 return Ok(());
             }
         }
-        context.out.raw(&format!("{line}\n"))
+        // The end of a line within a value is the value's.
+        if self.csv.in_quotes {
+            return context.out.foreign(&format!("{line}\n"));
+        }
+        context.out.foreign(line)?;
+        context.out.raw("\n")
     }
 
     fn csv_end(self, context: &Context) -> Result<(), Failure> {

@@ -53,6 +53,9 @@ pub(crate) enum Failure {
         #[source]
         source: reqwest::Error,
     },
+    /// What it was asked for may go on all the same; a command shows that.
+    #[error("{}", .0)]
+    PerhapsBegun(Box<Self>, &'static str),
     #[error("{server} answered {status}, but not like a platform-service")]
     Strange { server: String, status: u16 },
     #[error("the operation {} failed", text(.0, "/id"))]
@@ -146,6 +149,14 @@ impl Failure {
         self
     }
 
+    /// The same, with the command that shows whether it was begun: where no answer says so.
+    pub(crate) fn perhaps_begun(self, look: &'static str) -> Self {
+        match self {
+            Self::Unreachable { .. } => Self::PerhapsBegun(Box::new(self), look),
+            other => other,
+        }
+    }
+
     /// Whether the platform refused with this code.
     pub(crate) fn has_code(&self, code: Code) -> bool {
         matches!(self, Self::Refused { refusal, .. } if refusal.is(code))
@@ -179,6 +190,7 @@ impl Failure {
                 _ => FAILED,
             },
             Self::Unreachable { .. }
+            | Self::PerhapsBegun(..)
             | Self::NotInTime(_)
             | Self::OutOfSight(..)
             | Self::Unheard => NOT_READY,
@@ -200,7 +212,9 @@ impl Failure {
             Self::Usage { .. } => "usage".to_owned(),
             Self::Profile { .. } => "profile".to_owned(),
             Self::Refused { refusal, .. } => refusal.code.clone(),
-            Self::Unreachable { .. } | Self::OutOfSight(..) => "unreachable".to_owned(),
+            Self::Unreachable { .. } | Self::PerhapsBegun(..) | Self::OutOfSight(..) => {
+                "unreachable".to_owned()
+            }
             Self::Strange { .. } => "strange-answer".to_owned(),
             Self::Operation(view) => match text(view, "/failure/code") {
                 "" => "operation-failed".to_owned(),
@@ -241,6 +255,7 @@ impl Failure {
                 vec![format!("step {step}: {reason}"), left.to_owned()]
             }
             Self::Unreachable { source, .. } => vec![chain(source)],
+            Self::PerhapsBegun(failure, _) => failure.details(),
             Self::File(_, _, source) | Self::Io(_, source) => vec![source.to_string()],
             _ => Vec::new(),
         }
@@ -265,6 +280,10 @@ impl Failure {
                 "check the address (--url, TENANTCTL_URL or `tenantctl profiles`), and that platform-service is running"
                     .to_owned(),
             ],
+            Self::PerhapsBegun(failure, look) => {
+                let look = format!("it may have begun all the same: see with `{look}`");
+                failure.next().into_iter().chain([look]).collect()
+            }
             Self::Strange { .. } => vec![
                 "check that the address is the public listener of platform-service".to_owned(),
             ],

@@ -1,12 +1,14 @@
 //! What is shown, and how: tables for people, JSON for programs, and messages on stderr.
 //!
 //! Deliberately one description of a thing, as columns over its JSON, for lists and single things.
-//! Invariants: stdout carries data alone; colours and bars appear on a terminal only.
+//! Invariants: stdout carries data alone; colours and bars appear on a terminal only; nothing that somebody
+//! else wrote is obeyed by a terminal.
 
 mod columns;
 #[cfg(test)]
 pub(crate) mod described;
 mod table;
+mod text;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 pub(crate) use columns::{Column, bytes, columns, plain, state, time};
+pub(crate) use text::on_one_line;
 
 /// The form of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -64,7 +67,7 @@ impl Reporter {
             Format::Json => write_out(&pretty(&Value::Array(items.to_vec()))),
             Format::Ndjson => items
                 .iter()
-                .try_for_each(|item| write_out(&format!("{item}\n"))),
+                .try_for_each(|item| self.line_of_json(&item.to_string())),
         }
     }
 
@@ -73,7 +76,7 @@ impl Reporter {
         match self.format {
             Format::Table => write_out(&table::item(fields, item, self.paint)),
             Format::Json => write_out(&pretty(item)),
-            Format::Ndjson => write_out(&format!("{item}\n")),
+            Format::Ndjson => self.line_of_json(&item.to_string()),
         }
     }
 
@@ -91,7 +94,23 @@ impl Reporter {
         write_out(&table::list(columns, items, self.paint))
     }
 
-    /// Text that is data.
+    /// A document on a line of its own.
+    #[expect(clippy::unused_self, reason = "results belong to the reporter")]
+    pub(crate) fn line_of_json(&self, document: &str) -> Result<(), Failure> {
+        write_out(&format!("{}\n", text::document(document)))
+    }
+
+    /// Text of tenants: as it is where a program reads it, on one line of a terminal.
+    #[expect(clippy::unused_self, reason = "results belong to the reporter")]
+    pub(crate) fn foreign(&self, text: &str) -> Result<(), Failure> {
+        if std::io::stdout().is_terminal() {
+            write_out(&on_one_line(text))
+        } else {
+            write_out(text)
+        }
+    }
+
+    /// Text that is data, and ours.
     pub(crate) fn raw(&self, text: &str) -> Result<(), Failure> {
         write_out(text)
     }
@@ -99,7 +118,7 @@ impl Reporter {
     /// A line for people, on stderr.
     #[expect(clippy::unused_self, reason = "messages belong to the reporter")]
     pub(crate) fn note(&self, line: &str) {
-        say(line);
+        say(&on_one_line(line));
     }
 
     /// Says why the command failed and what to do, and gives its exit code.
@@ -107,7 +126,9 @@ impl Reporter {
         if !matches!(failure, Failure::OutputClosed) {
             match self.format {
                 Format::Table => say(&words(failure, self.paint)),
-                Format::Json | Format::Ndjson => say(&document(failure).to_string()),
+                Format::Json | Format::Ndjson => {
+                    say(&text::document(&document(failure).to_string()))
+                }
             }
         }
         ExitCode::from(failure.exit())
@@ -121,19 +142,20 @@ fn words(failure: &Failure, paint: Paint) -> String {
         Paint::Coloured | Paint::Plain => "error:",
     };
     let mut text = match failure {
-        Failure::Refused { refusal, .. } => format!("{title} {failure} ({})", refusal.code),
-        _ => format!("{title} {failure}"),
+        Failure::Refused { refusal, .. } => format!("{failure} ({})", refusal.code),
+        _ => failure.to_string(),
     };
+    text = format!("{title} {}", on_one_line(&text));
     for line in failure.details() {
-        text.push_str(&format!("\n  {line}"));
+        text.push_str(&format!("\n  {}", on_one_line(&line)));
     }
     for line in failure.next() {
-        text.push_str(&format!("\n  next: {line}"));
+        text.push_str(&format!("\n  next: {}", on_one_line(&line)));
     }
     if let Failure::Refused { refusal, .. } = failure
         && let Some(request) = &refusal.request_id
     {
-        text.push_str(&format!("\n  request id: {request}"));
+        text.push_str(&format!("\n  request id: {}", on_one_line(request)));
     }
     text
 }
@@ -157,7 +179,7 @@ pub(crate) fn counted<N: Copy + Display + Eq + From<u8>>(number: N, noun: &str) 
 }
 
 fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    text::document(&format!("{value:#}\n")).into_owned()
 }
 
 fn write_out(text: &str) -> Result<(), Failure> {

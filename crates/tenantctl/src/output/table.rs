@@ -1,7 +1,7 @@
 //! Tables of JSON documents.
 //!
 //! Deliberately without lines around cells: what is shown can be cut and pasted. Invariant: a value
-//! that is not there is `-`.
+//! that is not there is `-`, and no value is more than its place: tenants wrote some of them.
 
 use std::io::IsTerminal as _;
 
@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use super::columns::Show;
+use super::text::on_one_line;
 use super::{Column, Paint};
 
 const NOTHING: &str = "-";
@@ -21,7 +22,11 @@ const LONGEST_WORD: usize = 42;
 /// A row per thing.
 pub(super) fn list(columns: &[Column<'_>], items: &[Value], paint: Paint) -> String {
     let mut table = empty(paint);
-    table.set_header(columns.iter().map(|column| column.title.to_uppercase()));
+    table.set_header(
+        columns
+            .iter()
+            .map(|column| on_one_line(&column.title.to_uppercase()).into_owned()),
+    );
     for item in items {
         table.add_row(columns.iter().map(|column| cell(column, item)));
     }
@@ -114,7 +119,7 @@ fn cell(column: &Column<'_>, item: &Value) -> Cell {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => on_one_line(text).into_owned(),
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(plain).collect();
             items.join(", ")
@@ -123,6 +128,7 @@ fn plain(value: &Value) -> String {
             let fields: Vec<String> = fields
                 .iter()
                 .filter(|(_, value)| !is_nothing(value))
+                .map(|(name, value)| (on_one_line(name), value))
                 .map(|(name, value)| match value {
                     Value::Object(_) => format!("{name}: {{{}}}", plain(value)),
                     _ => format!("{name}={}", plain(value)),
@@ -208,6 +214,20 @@ mod tests {
         ID      STATUS     SIZE     CREATED               VERSIONS
         t_acme  active     1.5 KiB  2026-01-05 08:30:00Z  auth=2, entries=1
         t_b     suspended  12 B     -                     -
+        ");
+    }
+
+    #[test]
+    fn a_value_stays_in_its_row() {
+        let columns = [plain("title\n", "/a"), state("state", "/b")];
+        let items = [
+            json!({"a": "\u{1b}[2J\nok", "b": "\u{202e}"}),
+            json!({"a": {"\r": ["\u{9b}"]}}),
+        ];
+        insta::assert_snapshot!(list(&columns, &items, Paint::Plain), @r"
+        TITLE\n        STATE
+        \u{1b}[2J\nok  \u{202e}
+        \r=\u{9b}      -
         ");
     }
 

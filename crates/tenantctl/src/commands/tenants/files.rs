@@ -178,7 +178,9 @@ impl Bulk {
             let body = (kind, text_of_file.clone().into());
             api.upload(Method::POST, &path, key, body).await
         };
-        let (_, view) = send("none").await?;
+        let look = "tenantctl operations list --kind bulk_create";
+        let sent = send("none").await;
+        let (_, view) = sent.map_err(|failure| failure.perhaps_begun(look))?;
         let view = follow::settled(context, view).await?;
         let view = follow::heard(context, view, async |_| send("replicas").await).await?;
         if !follow::is_over(&view) {
