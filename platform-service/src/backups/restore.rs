@@ -18,13 +18,14 @@ use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store::BackupRow;
-use super::{found, living, store};
+use super::{archive, found, living, server_version, store};
 use crate::confirm::confirmed;
-use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{RestorePlan, Subject};
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin, refuse_busy};
+use crate::operations::{OperationKind, RestorePlan, Subject};
 use crate::operators::{Operator, TenantsDestroy};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::tools;
 
 /// Hours for which a replaced database is kept where nothing is said.
 const KEPT_HOURS: u32 = 72;
@@ -39,7 +40,9 @@ const MOST_HOURS: u32 = 2160;
 /// "previous"` brings it back. `changes` of the result says what differs: `tables` (the 50 that differ most)
 /// with `rows_now`, just before the change, and `rows_then`, of what was brought back, which are `null` where
 /// they could not be counted in time, and how many more are `unlisted`.
-/// With `dry_run` nothing is done: it is said whether it could be, and since when what was written would no
+/// With `dry_run` nothing is done: it is said whether it could be (what a restore would be refused for now is
+/// refused with the same words: an operation that is under way, a store or programs that are missing, an
+/// older server), and since when what was written would no
 /// longer be seen; `POST /v1/backups/{id}/verify` says which tables' rows differ. To look at a backup beside the tenant, make a new tenant of it:
 /// `POST /v1/tenants/{id}/clones` with `backup`.
 #[utoipa::path(
@@ -75,6 +78,7 @@ pub(crate) async fn restore(
         // Locks rows as a restore does, and is rolled back.
         let mut transaction = platform.registry.begin().await?;
         let (_, back) = planned(&mut transaction, &tenant, new.from, keep_old).await?;
+        feasible(&platform, &mut transaction, &tenant, &back).await?;
         let lost_since = back.as_of();
         let preview = RestorePreview {
             tenant,
@@ -153,6 +157,26 @@ async fn planned(
             Ok((plan, Back::Before(kept.replaced_at)))
         }
     }
+}
+
+/// Refuses what the operation of a restore would fail at or could not begin for, as things are now.
+async fn feasible(
+    platform: &Platform,
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    back: &Back,
+) -> Result<()> {
+    let subject = Subject::Tenant(tenant.clone());
+    refuse_busy(db, &subject, OperationKind::RestoreBackup).await?;
+    let Back::To(backup) = back else {
+        return Ok(());
+    };
+    archive::objects(&platform.settings)?;
+    let row = living(db, tenant).await?;
+    let target = server_version(db, &row).await?;
+    let tools = tools::find(&platform.settings.tools).await;
+    tools::pick(&tools, backup.server_version, target)?;
+    Ok(())
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

@@ -27,6 +27,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) async fn keep(platform: Platform) {
     let mut tick = tokio::time::interval(platform.settings.backups.check_every.get());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warned = false;
     loop {
         tokio::select! {
             biased;
@@ -34,6 +35,7 @@ pub(crate) async fn keep(platform: Platform) {
             _ = tick.tick() => {}
         }
         if archive::objects(&platform.settings).is_err() {
+            warned = warned || warn_of_schedules(&platform).await;
             continue;
         }
         if let Err(problem) = look(&platform).await {
@@ -46,6 +48,22 @@ pub(crate) async fn keep(platform: Platform) {
                 "due backups were not begun"
             );
         }
+    }
+}
+
+/// Warns where tiers have schedules that nothing can be made by; whether it did.
+async fn warn_of_schedules(platform: &Platform) -> bool {
+    let tiers = async { due::scheduled_tiers(&mut *platform.registry.acquire().await?).await };
+    match tiers.await {
+        Ok(tiers) if !tiers.is_empty() => {
+            tracing::warn!(
+                tiers = tiers.join(", "),
+                "no backups are made by schedule: objects.folder is not set"
+            );
+            true
+        }
+        // Who cannot be asked now is asked at the next look.
+        Ok(_) | Err(_) => false,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use contract::operator::rollout::RolloutState;
 use contract::{ClusterName, OperationId, TenantId};
 use futures::StreamExt as _;
 use futures::stream;
@@ -19,6 +20,7 @@ use crate::housekeeping;
 use crate::keys;
 use crate::platform::Platform;
 use crate::stop::Stop;
+use crate::{backups, rollouts};
 
 /// How long a server may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,6 +123,10 @@ pub(super) struct PlatformFacts {
     pub(super) stuck: Vec<(OperationId, String)>,
     /// Active tenants whose schemas are older than the newest.
     pub(super) behind: u64,
+    /// The roll-out that is not over.
+    pub(super) rollout: Option<(OperationId, RolloutState)>,
+    /// Tenants without a backup as young as two intervals of their schedule.
+    pub(super) overdue: Vec<TenantId>,
     /// Finds that are on no cluster.
     pub(super) findings: u32,
     /// Replicas of services that live.
@@ -347,6 +353,8 @@ pub(super) async fn platform(platform: &Platform) -> Result<PlatformFacts, sqlx:
         operator_keys: store::operator_keys(&mut registry).await?,
         stuck: store::stuck(&mut registry).await?,
         behind: housekeeping::store::tenants_behind(&mut registry).await?,
+        rollout: rollouts::store::live(&mut registry).await?,
+        overdue: backups::store::due::overdue(&mut registry).await?,
         findings: store::findings_elsewhere(&mut registry).await?,
         replicas: store::replicas(&mut registry).await?,
     })

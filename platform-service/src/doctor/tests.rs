@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contract::OperationId;
+use contract::operator::rollout::RolloutState;
 use contract::operator::upkeep::{Diagnosis, Verdict};
 use time::OffsetDateTime;
 
@@ -70,6 +71,8 @@ fn healthy_platform() -> PlatformFacts {
         }],
         stuck: Vec::new(),
         behind: 0,
+        rollout: None,
+        overdue: Vec::new(),
         findings: 0,
         replicas: 2,
     }
@@ -358,7 +361,7 @@ type PlantedInPlatform = (
 #[test]
 fn each_fault_of_the_platform_has_its_command() {
     let stuck = OperationId::new();
-    let faults: [PlantedInPlatform; 12] = [
+    let faults: [PlantedInPlatform; 15] = [
         (
             Box::new(|p| p.skew.seconds = 60.0),
             "clock",
@@ -427,6 +430,24 @@ fn each_fault_of_the_platform_has_its_command() {
             "tenantctl rollouts start",
         ),
         (
+            Box::new(move |p| p.rollout = Some((stuck, RolloutState::Halted))),
+            "rollout",
+            Verdict::Warn,
+            "tenantctl rollouts retry op_",
+        ),
+        (
+            Box::new(move |p| p.rollout = Some((stuck, RolloutState::Paused))),
+            "rollout",
+            Verdict::Warn,
+            "tenantctl rollouts resume op_",
+        ),
+        (
+            Box::new(|p| p.overdue = vec!["t_acme".parse().unwrap()]),
+            "backups",
+            Verdict::Bad,
+            "tenantctl tenants backup t_acme",
+        ),
+        (
             Box::new(|p| p.findings = 1),
             "orphans",
             Verdict::Warn,
@@ -448,5 +469,23 @@ fn each_fault_of_the_platform_has_its_command() {
         };
         assert_eq!((seen.as_str(), bad), (*check, verdict));
         assert!(command.contains(mend), "{check}: {command}");
+    }
+}
+
+#[test]
+fn who_is_behind_a_live_roll_out_is_not_told_to_start_another() {
+    let id = OperationId::new();
+    for (state, command) in [
+        (RolloutState::Running, format!("rollouts watch {id}")),
+        (RolloutState::Halted, format!("rollouts retry {id}")),
+        (RolloutState::Paused, format!("rollouts resume {id}")),
+    ] {
+        let mut facts = healthy_platform();
+        (facts.behind, facts.rollout) = (2, Some((id, state)));
+        let complaints = complaints(judge::platform(&facts));
+        let behind = complaints.iter().find(|one| one.0 == "tenants_behind");
+        let (_, _, mend) = behind.unwrap();
+        assert!(mend.contains(&command), "{mend}");
+        assert!(!mend.contains("rollouts start"), "{mend}");
     }
 }

@@ -12,7 +12,6 @@ pub(crate) mod store;
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::TenantStatus;
 use contract::operator::operation::OperationView;
 use contract::operator::rollout::DriftRequest;
 use kit::error::{Problem, Result};
@@ -57,9 +56,7 @@ pub(crate) async fn compare(
     key: MaybeIdempotencyKey,
     Json(request): Json<DriftRequest>,
 ) -> Result<Response> {
-    let status = request.filter.status;
-    if !status.is_none_or(|status| matches!(status, TenantStatus::Active | TenantStatus::Suspended))
-    {
+    if !request.filter.is_of_living() {
         let rule = "is active or suspended: others have no schema to compare";
         return Err(Problem::field("/filter/status", rule));
     }

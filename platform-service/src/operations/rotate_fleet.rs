@@ -2,7 +2,8 @@
 //!
 //! Deliberately sets no password itself: each rotation is an operation of its own, and one that fails stops
 //! no other. Invariant: the rotations themselves say which tenants have had their turn, so a run that
-//! breaks off goes on with the rest; a tenant that a stuck operation holds is left out and named.
+//! breaks off goes on with the rest; a tenant that a stuck operation holds, or that is not served, is left
+//! out, named and counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,7 +52,7 @@ pub(crate) struct RotateFleetPlan {
     rotated: u64,
     #[serde(default)]
     failed: u64,
-    /// Tenants that were left out because a stuck operation holds them.
+    /// Tenants that were left out because a stuck operation holds them, or because they are not served.
     #[serde(default)]
     left_out: Vec<TenantId>,
 }
@@ -123,6 +124,7 @@ impl Saga for RotateFleetPlan {
             "rotated": self.rotated,
             "failed": self.failed,
             "left_out": named,
+            "left_out_count": self.left_out.len(),
         }))
     }
 
@@ -212,7 +214,9 @@ impl Turns {
 /// Replace the passwords of many tenants' roles.
 ///
 /// Each tenant's is an operation of its own, as `POST /v1/tenants/{id}/rotate` begins one; some run at
-/// once. No request fails. A tenant whose rotation fails keeps its password and is counted.
+/// once. No request fails. A tenant whose rotation fails keeps its password and is counted as `failed` in the
+/// result; so does one that a stuck operation holds, or that is not served any more: `left_out_count` says
+/// how many, and `left_out` names up to 100.
 #[utoipa::path(
     post,
     path = "/v1/keys/credentials/rotate",
@@ -241,6 +245,10 @@ pub(crate) async fn rotate_credentials(
         ));
     }
     let selection = new.filter;
+    if !selection.is_of_living() {
+        let rule = "is active or suspended: others have no password in use";
+        return Err(Problem::field("/filter/status", rule));
+    }
     let asked = Begin {
         actor: operator.actor(),
         key,

@@ -40,6 +40,12 @@ fn no_such() -> Problem {
     Problem::new(Code::NotFound).detail("There is no such roll-out.")
 }
 
+/// That another roll-out was begun since the look for one.
+fn begun_meanwhile() -> Problem {
+    let words = "A roll-out was begun meanwhile; wait for its end, or abort it.";
+    Problem::new(Code::Conflict).detail(words)
+}
+
 /// Start a roll-out.
 ///
 /// Its waves are rolled out one after the other; within a wave, `concurrency` tenants per cluster at
@@ -93,6 +99,20 @@ pub(crate) async fn create(
     .await
 }
 
+/// Refuses another roll-out beside the one that is not over.
+///
+/// # Errors
+/// `conflict`, which names it.
+async fn refuse_second(connection: &mut PgConnection) -> Result<()> {
+    match store::live(connection).await? {
+        None => Ok(()),
+        Some((id, state)) => Err(Problem::new(Code::Conflict).detail(format!(
+            "The roll-out {id} is not over, but {}; wait for its end, or abort it.",
+            state.as_str()
+        ))),
+    }
+}
+
 /// Records a roll-out; gives what it brings.
 async fn record(
     connection: &mut PgConnection,
@@ -106,12 +126,10 @@ async fn record(
         let words = "No service that owns schemas lives.";
         return Err(Problem::new(Code::NotReady).detail(words));
     }
+    refuse_second(&mut *connection).await?;
     store::insert(connection, id, request, &target, actor)
         .await
-        .on_constraint("rollout_live_key", || {
-            let words = "A roll-out is under way; wait for its end, or abort it.";
-            Problem::new(Code::Conflict).detail(words)
-        })?;
+        .on_constraint("rollout_live_key", begun_meanwhile)?;
     Ok(target)
 }
 

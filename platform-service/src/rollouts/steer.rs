@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use contract::operator::rollout::{RolloutState, RolloutView};
 use contract::{Code, OperationId};
+use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path};
 use serde_json::json;
 use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{no_such, store};
+use super::{begun_meanwhile, no_such, refuse_second, store};
 use crate::audit::{self, Action, Actor};
 use crate::operations::begin::{Started, spawn};
 use crate::operations::rollout::{RolloutPlan, Start};
@@ -80,8 +81,14 @@ async fn steer(
             return Err(Problem::new(Code::Conflict).detail("No tenant of it failed."));
         }
     }
-    store::set_state(&mut transaction, id, to).await?;
-    if from.is_over() && !to.is_over() {
+    let goes_on = from.is_over() && !to.is_over();
+    if goes_on {
+        refuse_second(&mut transaction).await?;
+    }
+    store::set_state(&mut transaction, id, to)
+        .await
+        .on_constraint("rollout_live_key", begun_meanwhile)?;
+    if goes_on {
         go_on(&mut transaction, actor, id).await?;
     }
     let detail = json!({ "rollout": id, "order": order.as_str() });
@@ -127,8 +134,7 @@ async fn go_on(connection: &mut PgConnection, actor: Actor, id: OperationId) -> 
     let plan = RolloutPlan::new(id, Start::Again);
     match spawn(connection, actor, None, Subject::Fleet, plan.into()).await? {
         Started::New(operation) => Ok(store::set_operation(connection, id, operation).await?),
-        Started::Busy => Err(Problem::new(Code::Conflict)
-            .detail("Another roll-out is under way; wait for its end, or abort it.")),
+        Started::Busy => Err(begun_meanwhile()),
     }
 }
 

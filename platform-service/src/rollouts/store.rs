@@ -247,6 +247,23 @@ pub(super) async fn look(
     }))
 }
 
+/// The roll-out that is not over, and where it stands.
+pub(crate) async fn live(
+    connection: &mut PgConnection,
+) -> Result<Option<(OperationId, RolloutState)>, sqlx::Error> {
+    let found = sqlx::query!(
+        "select id, state from registry.rollout where state in ('running', 'paused', 'halted')"
+    )
+    .fetch_optional(connection)
+    .await?;
+    found
+        .map(|row| {
+            let state = parsed("rollout.state", &row.state)?;
+            Ok((OperationId::from_uuid(row.id), state))
+        })
+        .transpose()
+}
+
 /// Where a roll-out stands; nobody else steers it until the transaction ends.
 pub(super) async fn lock(
     connection: &mut PgConnection,

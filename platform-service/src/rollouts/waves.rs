@@ -3,7 +3,6 @@
 //! Deliberately pure: it knows no database and calls nobody. Invariant: a roll-out whose failures are
 //! past its share tries no further tenant, and does not end, until an operator has said so.
 
-use contract::TenantStatus;
 use contract::operator::rollout::{RolloutRequest, RolloutState, RolloutTally, Wave};
 use kit::error::{Problem, Result};
 
@@ -33,9 +32,7 @@ pub(super) fn check(request: &RolloutRequest) -> Result<()> {
     if request.waves.len() > MAX_WAVES {
         return Err(Problem::field("/waves", "are at most 20"));
     }
-    let status = request.filter.status;
-    if !status.is_none_or(|status| matches!(status, TenantStatus::Active | TenantStatus::Suspended))
-    {
+    if !request.filter.is_of_living() {
         let rule = "is active or suspended: others have no schema to migrate";
         return Err(Problem::field("/filter/status", rule));
     }

@@ -22,12 +22,12 @@ use super::idempotency::MaybeIdempotencyKey;
 use super::{TenantRow, rules, store};
 use crate::clusters::postgres::Name;
 use crate::confirm::{DeleteQuery, confirmed};
-use crate::operations::Subject;
-use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
+use crate::operations::begin::{Begin, Planned, WaitQuery, begin, refuse_busy};
 use crate::operations::delete::DeletePlan;
 use crate::operations::resume::ResumePlan;
 use crate::operations::suspend::SuspendPlan;
 use crate::operations::undelete::UndeletePlan;
+use crate::operations::{OperationKind, Subject};
 use crate::operators::{Operator, TenantsDestroy, TenantsWrite};
 use crate::platform::Platform;
 
@@ -222,6 +222,8 @@ async fn preview(platform: &Platform, id: TenantId) -> Result<DeletePreview> {
         .await?
         .ok_or_else(|| Problem::new(Code::NotFound))?;
     deletable(&row)?;
+    let subject = Subject::Tenant(id.clone());
+    refuse_busy(&mut connection, &subject, OperationKind::Delete).await?;
     let retention_days = store::life::retention_days(&mut connection, &row.tier).await?;
     Ok(DeletePreview {
         kept_name: Name::Deleted(id.clone(), row.copy).to_string(),

@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{store, unknown};
 use crate::audit::{self, Action};
+use crate::backups::archive;
 use crate::operators::{BackupsRead, BackupsWrite, Operator};
 use crate::platform::Platform;
 
@@ -40,7 +41,7 @@ pub(crate) async fn show(
 ///
 /// Its tenants are backed up so often, the longest due first and a few at once on a cluster. Backups by
 /// the schedule are removed when a tenant has more than `keep`, or after `keep_days`; its newest one
-/// stays.
+/// stays. Where no objects are kept a schedule is refused with `conflict`, as a backup is.
 #[utoipa::path(
     put,
     path = "/v1/tiers/{name}/backups",
@@ -58,6 +59,9 @@ pub(crate) async fn set(
 ) -> Result<Json<BackupSchedule>> {
     check(&schedule)?;
     let every = schedule.every_minutes;
+    if every.is_some() {
+        archive::objects(&platform.settings)?;
+    }
     let every = every.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
     let mut transaction = platform.registry.begin().await?;
     if store::set_schedule(&mut transaction, &name, every, &schedule).await? == 0 {

@@ -56,7 +56,8 @@ async fn a_roll_out_is_started_halts_and_is_mended() {
     ctl.run(&["rollouts", "watch", id]).expect(1).says("halted");
     // Another one has to wait, and its dry run says so.
     let soon = ["rollouts", "start", "--title", "Too soon"];
-    ctl.run(&soon).expect(5);
+    let later = ctl.run(&soon).expect(5);
+    later.says(&format!("tenantctl rollouts watch {id}"));
     ctl.run(&[&soon[..], &["--dry-run"]].concat()).expect(5);
 
     fleet.on(0, CURE).await;

@@ -87,6 +87,19 @@ async fn keys_of_operators_are_listed_and_those_of_the_platform_rotated() {
     let credentials = ctl.json(&["keys", "rotate-credentials", "--at-once", "2"]);
     assert_eq!(credentials["result"]["failed"], 0, "{credentials}");
     assert_eq!(ctl.json(&["keys", "reseal"])["state"], "done");
+
+    let stuck = format!(
+        "insert into registry.operation (id, kind, tenant_id, state, step, plan)
+             values (gen_random_uuid(), 'create', '{}', 'stuck', 'database', '{{}}')",
+        tenant.id()
+    );
+    world.postgres().run("registry", &stuck).await;
+    let left_out = ctl.run(&["keys", "rotate-credentials"]).expect(1);
+    left_out.says("no new password for 1 tenant");
+    left_out.says(tenant.id().as_str());
+    ctl.run(&["keys", "rotate-credentials", "--status", "deleted"])
+        .expect(2)
+        .says("is active or suspended");
     tenant.owner().get("/v1/me").await.expect(200);
 }
 

@@ -227,6 +227,30 @@ async fn a_store_that_fails_leaves_nothing_and_the_retry_works() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_nothing_can_be_made_by_is_refused_or_warned_of() {
+    let options = WorldOptions::default().platform_setting("backups.check_every", "50ms");
+    let world = World::with(options).await;
+    let operator = world.operator();
+    let put = async |every: Value| {
+        let schedule = json!({ "every_minutes": every, "keep": 2, "keep_days": 30 });
+        let put = operator.request(Method::PUT, "/v1/tiers/premium/backups");
+        put.json(&schedule).send().await
+    };
+    let refused = put(json!(60)).await.expect(409).refused(Code::Conflict);
+    let words = refused.detail.unwrap();
+    assert!(words.contains("objects.folder"), "{words}");
+    put(Value::Null).await.expect(200);
+    // As if the folder had been taken out of the settings since.
+    let scheduled = "update registry.tier set backup_every = '1 hour' where name = 'premium'";
+    world.postgres().run("registry", scheduled).await;
+    let warnings = || Logs::of_process().with("no backups are made by schedule");
+    until("it is warned of", || async { !warnings().is_empty() }).await;
+    let warnings = warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("premium"), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn programs_that_are_missing_are_named_and_nothing_is_left() {
     let options = WorldOptions::default().platform_setting("tools.bin_dir", "/nowhere");
     let keeping = Keeping::start(options).await;
@@ -252,7 +276,11 @@ async fn a_backup_of_a_newer_server_is_refused_by_name() {
         acme.id()
     );
     world.postgres().run("registry", &newer).await;
-    let body = restore_body(&acme, &backup);
+    let mut body = restore_body(&acme, &backup);
+    body["dry_run"] = true.into();
+    let dry = operator.post(&restore_path(&acme), body.clone()).await;
+    dry.refused(Code::DowngradeRefused);
+    body["dry_run"] = false.into();
     let answer = operator.post(&restore_path(&acme), body).await;
     let id = harness::operation_of(&answer);
     harness::reaches(world, &id, "undone", "the restore").await;
@@ -280,6 +308,33 @@ async fn a_restore_needs_its_confirmation_and_a_backup_of_that_tenant() {
     refused.refused(Code::Conflict);
     let refused = operator.post(&path, restore_body(&acme, "previous")).await;
     refused.refused(Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_dry_run_is_refused_for_what_would_refuse_it_in_earnest() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("busy").await;
+    let backup = back_up(&operator, &acme, "none").await;
+    let restore = json!({ "from": backup, "dry_run": true });
+    let delete = format!("/v1/tenants/{}?dry_run=true", acme.id());
+    let path = restore_path(&acme);
+    operator.post(&path, restore.clone()).await.expect(200);
+    operator.delete(&delete).await.expect(200);
+    let live = "insert into registry.operation (id, kind, tenant_id, state, step, plan)
+             values ('0192f0c1-a2b3-7c4d-8e9f-0a1b2c3d4e5f', 'move', 't_x', 'stuck', 'check', '{}')";
+    let live = live.replace("t_x", acme.id().as_str());
+    world.postgres().run("registry", &live).await;
+    for refused in [
+        operator.post(&path, restore).await,
+        operator.delete(&delete).await,
+        operator.post(&path, restore_body(&acme, &backup)).await,
+    ] {
+        let words = refused.expect(409).refused(Code::Conflict).detail.unwrap();
+        let id = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f";
+        assert!(words.contains(id), "{words}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use world::{World, WorldOptions, until};
 
+use super::backups::Keeping;
+
 async fn examined(world: &World) -> Vec<Diagnosis> {
     let answer = world.operator().get("/v1/doctor").await;
     answer.expect(200).parse()
@@ -60,6 +62,8 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
         "operator_keys",
         "stuck_operations",
         "tenants_behind",
+        "rollout",
+        "backups",
         "replicas",
     ] {
         assert_eq!(of(&well, check, "platform").verdict, Verdict::Ok);
@@ -281,4 +285,44 @@ async fn doctor_names_the_keys_that_end_soon_and_those_that_nobody_uses() {
     assert_eq!(found.verdict, Verdict::Warn, "{found:?}");
     let words = "older than a year: none; ending within 14 days: soon; not used for 90 days: idle";
     assert_eq!(found.found, words);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_backups_are_overdue_is_named_until_there_is_one() {
+    let options = WorldOptions::default().platform_setting("backups.check_every", "1d");
+    let keeping = Keeping::start(options).await;
+    let world = &keeping.world;
+    let (late, early) = (world.tenant("late").await, world.tenant("early").await);
+    let planted = format!(
+        "update registry.tier set backup_every = '1 hour';
+         update registry.tenant set activated_at = now() - interval '90 minutes';
+         update registry.tenant set activated_at = now() - interval '121 minutes' where id = '{}'",
+        late.id()
+    );
+    for statement in planted.split(';') {
+        world.postgres().run("registry", statement).await;
+    }
+    let all = examined(world).await;
+    let overdue = of(&all, "backups", "platform");
+    assert_eq!(overdue.verdict, Verdict::Bad, "{overdue:?}");
+    assert_eq!(overdue.found, late.id().as_str(), "{early:?}");
+    let mend = overdue.mend.as_deref().unwrap();
+    let command = format!("tenantctl tenants backup {}", late.id());
+    assert!(mend.contains(&command), "{mend}");
+    let path = format!("/v1/tenants/{}/backups", late.id());
+    world.operator().post(&path, json!({})).await.expect(200);
+    let all = examined(world).await;
+    assert_eq!(of(&all, "backups", "platform").verdict, Verdict::Ok);
+    // One that is old, or cannot be restored, is none.
+    for spoilt in [
+        "created_at = now() - interval '3 hours'",
+        "state = 'corrupt'",
+    ] {
+        let spoil = format!("update registry.backup set {spoilt}");
+        world.postgres().run("registry", &spoil).await;
+        let all = examined(world).await;
+        assert_eq!(of(&all, "backups", "platform").verdict, Verdict::Bad);
+        let mend = "update registry.backup set created_at = now(), state = 'ready'";
+        world.postgres().run("registry", mend).await;
+    }
 }

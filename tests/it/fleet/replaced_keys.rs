@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use adapters::secret_store::{ClusterRole, KeyRing, SealedStore, SecretStore, SecretSubject};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use contract::Code;
 use contract::secret::SecretRef;
 use http::Method;
 use serde_json::json;
@@ -306,9 +307,15 @@ async fn the_whole_fleet_gets_new_passwords_and_no_request_fails() {
     let done = world.operator().get(&path).await.expect(200).json();
     assert_eq!(
         done["result"],
-        json!({ "tenants": 4, "rotated": 3, "failed": 0, "left_out": [held.id()] }),
+        json!({ "tenants": 4, "rotated": 3, "failed": 0, "left_out": [held.id()],
+            "left_out_count": 1 }),
         "{done}"
     );
+    let deleted = json!({ "filter": { "status": "deleted" } });
+    let path = "/v1/keys/credentials/rotate";
+    let senseless = world.operator().post(path, deleted).await;
+    let senseless = senseless.expect(422).refused(Code::ValidationFailed);
+    assert_eq!(senseless.errors[0].pointer, "/filter/status");
     let after = postgres.texts("registry", references).await;
     let kept = before.iter().filter(|one| after.contains(one)).count();
     assert_eq!(kept, 1, "only that of the tenant that was left out");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use app_service::{App, Module, auth, entries};
 use contract::Code;
+use contract::operator::upkeep::Diagnosis;
 use futures::FutureExt as _;
 use refinery::Migration;
 use serde_json::{Value, json};
@@ -410,7 +411,16 @@ async fn one_failed_canary_halts_and_an_abort_ends_it() {
     fleet.ends(&id, "halted").await;
     assert_eq!(fleet.states(&id).await, ["failed", "pending", "pending"]);
     let second = fleet.world.operator().post("/v1/rollouts", json!({})).await;
-    second.expect(409).refused(Code::Conflict);
+    let second = second.expect(409).refused(Code::Conflict).detail.unwrap();
+    assert!(second.contains(&id), "{second}");
+    let doctor = fleet.world.operator().get("/v1/doctor").await.expect(200);
+    let doctor: Vec<Diagnosis> = doctor.parse();
+    for check in ["rollout", "tenants_behind"] {
+        let one = doctor.iter().find(|one| one.check == check).unwrap();
+        let mend = one.mend.as_deref().unwrap();
+        assert!(mend.contains(&format!("rollouts retry {id}")), "{one:?}");
+        assert!(!mend.contains("rollouts start"), "{one:?}");
+    }
     fleet.order(&id, "abort").await.expect(200);
     let rollout = fleet.ends(&id, "aborted").await;
     assert_eq!(rollout["tally"]["pending"], 2);
@@ -437,6 +447,23 @@ async fn one_failed_canary_halts_and_an_abort_ends_it() {
     fleet.on(0, CURE).await;
     let id = fleet.start(json!({ "halt_share": 0 })).await;
     fleet.ends(&id, "done").await;
+}
+
+#[tokio::test]
+async fn a_roll_out_that_is_over_waits_for_the_one_that_is_not() {
+    let fleet = Fleet::with(WorldOptions::default(), 2).await;
+    fleet.on(0, POISON).await;
+    fleet.release().await;
+    let request = json!({ "halt_share": 0 });
+    let first = fleet.start(request.clone()).await;
+    fleet.ends(&first, "halted").await;
+    fleet.order(&first, "resume").await.expect(200);
+    fleet.ends(&first, "done").await;
+    let second = fleet.start(request).await;
+    fleet.ends(&second, "halted").await;
+    let again = fleet.order(&first, "retry-failed").await;
+    let words = again.expect(409).refused(Code::Conflict).detail.unwrap();
+    assert!(words.contains(&second), "{words}");
 }
 
 #[tokio::test]

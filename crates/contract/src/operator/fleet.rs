@@ -42,6 +42,16 @@ pub struct Selection {
     pub schema: Option<SchemaAge>,
 }
 
+impl Selection {
+    /// Whether it asks for tenants alone that have a database of their own: active or suspended.
+    pub const fn is_of_living(&self) -> bool {
+        matches!(
+            self.status,
+            None | Some(TenantStatus::Active | TenantStatus::Suspended)
+        )
+    }
+}
+
 /// How the schemas of a tenant compare with the newest that services have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -29,6 +29,11 @@ impl Route {
         id.split('/').next().filter(|id| id.starts_with("t_"))
     }
 
+    /// Whether it is about roll-outs.
+    pub(crate) fn is_of_rollouts(&self) -> bool {
+        self.path.split('/').nth(2) == Some("rollouts")
+    }
+
     /// Whether its path ends in one of these words.
     pub(crate) fn ends_in(&self, words: &[&str]) -> bool {
         let last = self.path.rsplit('/').next();

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use contract::operator::oversight::SCOPES;
 use contract::operator::upkeep::NewRotation;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -174,16 +174,45 @@ impl RotateCredentials {
         };
         let view = follow::begun(context, "/v1/keys/credentials/rotate", &body).await?;
         follow::shown(context, &view)?;
-        match view["result"]["failed"].as_u64() {
-            Some(failed) if failed > 0 => Err(Failure::Found {
-                what: format!("no new password for {}", counted(failed, "tenant")),
-                next: vec![format!(
-                    "see why with `tenantctl operations list --parent {}`",
-                    text(&view, "/id")
-                )],
-            }),
-            _ => Ok(()),
-        }
+        all_rotated(&view)
+    }
+}
+
+/// Fails where a tenant has kept its password.
+fn all_rotated(view: &Value) -> Result<(), Failure> {
+    let result = &view["result"];
+    let number = |field: &str| result[field].as_u64().unwrap_or(0);
+    let (failed, left_out) = (number("failed"), number("left_out_count"));
+    let mut next = Vec::new();
+    if failed > 0 {
+        next.push(format!(
+            "see why with `tenantctl operations list --parent {}`",
+            text(view, "/id")
+        ));
+    }
+    if left_out > 0 {
+        let named = result["left_out"].as_array().map_or(&[][..], Vec::as_slice);
+        let names: Vec<&str> = named.iter().filter_map(Value::as_str).collect();
+        next.push(format!(
+            "left out, being stuck or not served: {}{}",
+            names.join(", "),
+            if left_out > names.len() as u64 {
+                " and more"
+            } else {
+                ""
+            }
+        ));
+        next.push(
+            "settle their operations (`tenantctl operations list --state stuck`), then run the command again"
+                .to_owned(),
+        );
+    }
+    match failed + left_out {
+        0 => Ok(()),
+        kept => Err(Failure::Found {
+            what: format!("no new password for {}", counted(kept, "tenant")),
+            next,
+        }),
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<S
             let list = noun::list_of(&route.path);
             next.extend(list.map(|list| format!("see what exists with `{list}`")));
         }
+        (Some(Code::Conflict), Some(id)) if route.is_of_rollouts() => next.extend([
+            format!("wait for it with `tenantctl rollouts watch {id}`, which says why it waits"),
+            format!("or end it with `tenantctl rollouts abort {id}`"),
+        ]),
         (Some(Code::Conflict), Some(id)) => {
             next.push(format!(
                 "wait for it with `tenantctl operations watch {id}`"

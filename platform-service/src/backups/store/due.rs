@@ -22,6 +22,41 @@ pub(crate) async fn lock(connection: &mut PgConnection) -> Result<bool, sqlx::Er
     .await
 }
 
+/// The tiers that have a schedule.
+pub(crate) async fn scheduled_tiers(
+    connection: &mut PgConnection,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select name from registry.tier where backup_every is not null order by name"
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Tenants that have no backup which can be restored and is younger than twice the time between backups of
+/// their tier, the one that waits for longest first.
+pub(crate) async fn overdue(connection: &mut PgConnection) -> Result<Vec<TenantId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select tenant.id from registry.tenant
+        join registry.tier on tier.name = tenant.tier
+        cross join lateral (
+            select coalesce(max(backup.created_at), tenant.activated_at, tenant.created_at) as at
+            from registry.backup
+            where backup.tenant_id = tenant.id and backup.state = 'ready'
+                and backup.kind in ('manual', 'scheduled')) newest
+        where tenant.status in ('active', 'suspended') and tenant.cluster is not null
+            and newest.at < now() - 2 * tier.backup_every
+        order by newest.at, tenant.id
+        "#
+    )
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|id| parsed("tenant.id", id))
+    .collect()
+}
+
 /// A tenant whose backup is due.
 #[derive(Debug)]
 pub(crate) struct Due {

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use contract::operator::rollout::RolloutState;
 use contract::operator::upkeep::{Diagnosis, Verdict};
+use contract::{OperationId, TenantId};
 use time::OffsetDateTime;
 
 use super::{Said, clock, findings, listed, unless};
@@ -33,7 +35,9 @@ pub(in crate::doctor) fn platform(facts: &PlatformFacts) -> Vec<Diagnosis> {
         ("sealing_keys", sealing(facts)),
         ("operator_keys", operator_keys(facts)),
         ("stuck_operations", stuck(facts)),
-        ("tenants_behind", behind(facts.behind)),
+        ("tenants_behind", behind(facts)),
+        ("rollout", rollout(facts.rollout)),
+        ("backups", overdue(&facts.overdue)),
         ("orphans", findings(u64::from(facts.findings))),
         ("replicas", replicas(facts.replicas)),
     ];
@@ -154,14 +158,62 @@ fn stuck(facts: &PlatformFacts) -> Said {
     }
 }
 
-fn behind(tenants: u64) -> Said {
+fn behind(facts: &PlatformFacts) -> Said {
+    let begin = match facts.rollout {
+        None => "tenantctl rollouts start".to_owned(),
+        Some(live) => goes_on(live),
+    };
     Said {
-        verdict: unless(tenants == 0, Verdict::Warn),
-        found: format!("{tenants} active tenants"),
+        verdict: unless(facts.behind == 0, Verdict::Warn),
+        found: format!("{} active tenants", facts.behind),
         why: "Their schemas are older than the newest: the first request after a long time migrates, \
               unless a roll-out does it before.",
-        mend: "tenantctl tenants list --behind --status active; tenantctl rollouts start"
-            .to_owned(),
+        mend: format!("tenantctl tenants list --behind --status active; {begin}"),
+    }
+}
+
+/// What brings a roll-out that is not over to its end: no other one can begin before.
+fn goes_on((id, state): (OperationId, RolloutState)) -> String {
+    match state {
+        RolloutState::Halted => format!(
+            "tenantctl rollouts show {id} --tenants failed; tenantctl rollouts retry {id} (or resume {id}, \
+             which goes on without those that failed)"
+        ),
+        RolloutState::Paused => format!("tenantctl rollouts resume {id}"),
+        RolloutState::Running | RolloutState::Done | RolloutState::Aborted => {
+            format!("tenantctl rollouts watch {id}")
+        }
+    }
+}
+
+fn rollout(live: Option<(OperationId, RolloutState)>) -> Said {
+    let waits =
+        live.filter(|(_, state)| matches!(state, RolloutState::Halted | RolloutState::Paused));
+    Said {
+        verdict: unless(waits.is_none(), Verdict::Warn),
+        found: match live {
+            None => "none".to_owned(),
+            Some((id, state)) => format!("{id} is {}", state.as_str()),
+        },
+        why: "It waits for an operator: no tenant has its turn meanwhile, no other roll-out can begin, and \
+              while it is halted whoever is below a service's minimum is refused.",
+        mend: waits.map_or_else(String::new, goes_on),
+    }
+}
+
+fn overdue(tenants: &[TenantId]) -> Said {
+    let names: Vec<String> = tenants.iter().map(TenantId::to_string).collect();
+    Said {
+        verdict: unless(names.is_empty(), Verdict::Bad),
+        found: listed(&names),
+        why: "Their newest backup is older than two intervals of their tier's schedule, or there is none: \
+              what was written since is lost with their database.",
+        mend: tenants.first().map_or_else(String::new, |first| {
+            format!(
+                "tenantctl operations list --kind backup --tenant {first} -- says why; then: \
+                 tenantctl tenants backup {first}"
+            )
+        }),
     }
 }
 
