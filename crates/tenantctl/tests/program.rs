@@ -212,13 +212,13 @@ fn a_secret_is_read_from_a_file_of_its_owner_alone() {
 }
 
 /// The Idempotency-Key of a request that was read to its end.
-fn key_of(stream: &mut std::net::TcpStream) -> String {
+fn key_of(stream: &mut std::net::TcpStream) -> std::io::Result<String> {
     use std::io::{BufRead as _, Read as _};
     let mut reader = std::io::BufReader::new(stream);
     let (mut key, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim().split_once(": ") else {
             if line.trim().is_empty() {
                 break;
@@ -227,13 +227,13 @@ fn key_of(stream: &mut std::net::TcpStream) -> String {
         };
         match name.to_ascii_lowercase().as_str() {
             "idempotency-key" => key = value.to_owned(),
-            "content-length" => length = value.parse().unwrap(),
+            "content-length" => length = value.parse().map_err(std::io::Error::other)?,
             _ => {}
         }
     }
     let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    key
+    reader.read_exact(&mut body)?;
+    Ok(key)
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_file_of_tenants_whose_answer_is_lost_is_sent_again_under_the_same_key() {
                 .map(Result::unwrap)
                 .take(lost.min(3) + 1)
             {
-                keys.push(key_of(&mut stream));
+                keys.push(key_of(&mut stream).unwrap());
                 if keys.len() > lost {
                     let view = format!(r#"{{"id":"{ID}","kind":"bulk_create","state":"running"}}"#);
                     let answer = format!(
