@@ -164,7 +164,9 @@ async fn a_share_of_one_is_one_connection_also_when_a_client_vanishes_in_a_state
     // Half of the budget stays free for a replica that starts.
     let options = WorldOptions::default()
         .budget(2)
-        .app_setting("connections.idle", "300ms");
+        .app_setting("connections.idle", "300ms")
+        // A replica that is not heard for a part of this opens a session to be seen.
+        .platform_setting("replicas.silent_after", "60s");
     let world = World::with(options).await;
     let acme = world.tenant("single").await;
     let id = acme.id().as_str();

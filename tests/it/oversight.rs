@@ -139,8 +139,8 @@ async fn replicas_are_listed_with_what_they_bring_and_have_heard() {
         .app_replicas(2)
         .stock_level(1)
         .platform_setting("replicas.heartbeat_every", "300ms")
-        .platform_setting("replicas.silent_after", "2s")
-        .platform_setting("replicas.forgotten_after", "3s");
+        .platform_setting("replicas.silent_after", "6s")
+        .platform_setting("replicas.forgotten_after", "9s");
     let world = World::with(options).await;
     let acme = world.tenant("heard").await;
     suspend(&world.operator(), acme.id().as_str())

@@ -28,7 +28,7 @@ fn platform_is_unavailable(answer: &Answer) {
 #[tokio::test]
 async fn a_platform_that_is_silent_is_not_taken_for_a_migration() {
     // Shorter than what a look-up itself has.
-    let options = WorldOptions::default().app_setting("tenants.wait", "300ms");
+    let options = WorldOptions::default().app_setting("tenants.wait", "3s");
     let world = World::with(options).await;
     let acme = world.tenant("unheard").await;
     let fresh = world.add_app_replica().await;

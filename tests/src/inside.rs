@@ -24,7 +24,7 @@ use crate::postgres::Postgres;
 use crate::proxy::FaultProxy;
 use crate::replica::{AppReplica, PlatformReplica, Process};
 use crate::speaker::Speaker;
-use crate::wait::until;
+use crate::wait::{DEADLINE, eventually, until};
 
 /// The registry's database.
 pub(crate) const REGISTRY: &str = "registry";
@@ -148,6 +148,7 @@ impl Inner {
             ("stock.level", &level),
             // Whoever waits for an end gets it on a slow machine too; less than `public.deadline`.
             ("operations.wait", "25s"),
+            ("signup.wait", "25s"),
         ];
         environment("PLATFORM", &given, &self.options.platform_settings)
     }
@@ -196,6 +197,8 @@ impl Inner {
             ("internal.platform_key", &keys.platform),
             ("sealing.keys", &keys.ring),
             ("platform.url", &platform),
+            // A crowd of requests waits for its turn on a slow machine too.
+            ("connections.queue_wait", "20s"),
         ];
         let environment = environment("APP", &given, &self.options.app_settings);
         let mut settings: app_service::config::Settings =
@@ -263,8 +266,10 @@ impl Inner {
                 and (select count(*) from registry.replica_share
                      where cluster = '{cluster}' and held > 0) >= {replicas})::int::bigint"
         );
-        until("template and stock are made and shared", || async {
-            self.postgres.number(REGISTRY, &sql).await == 1
+        // Several worlds start at once.
+        let stocked = "template and stock are made and shared";
+        eventually(DEADLINE * 4, stocked, || async {
+            (self.postgres.number(REGISTRY, &sql).await == 1).then_some(())
         })
         .await;
     }

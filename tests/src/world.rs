@@ -202,7 +202,7 @@ impl World {
         let ticket = accepted.json()["operation"].clone();
         let path = ticket["path"].as_str().expect("a path").to_owned();
         let token = ticket["token"].as_str().expect("a token").to_owned();
-        crate::wait::eventually(crate::wait::DEADLINE, "the operation is over", || {
+        crate::wait::eventually(crate::wait::DEADLINE * 4, "the operation is over", || {
             let speaker = self.visitor().bearer(&token);
             let path = path.clone();
             async move {

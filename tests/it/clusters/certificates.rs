@@ -5,7 +5,7 @@
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
-use world::{Answer, Postgres, World, until};
+use world::{Postgres, until};
 
 use super::addresses::{change, refused, tenant_on};
 use crate::fleet::backups::{Keeping, back_up};
@@ -47,7 +47,7 @@ async fn a_servers_certificate_is_verified_with_the_authorities_that_operators_n
     std::fs::write(&root, certified(second.postgres()).await).unwrap();
     let verified = json!({ "tls": "verify-full", "host": "localhost" });
     until("the server speaks TLS", || async {
-        let answer: Answer = change(world, "second", json!({ "tls": "require" })).await;
+        let answer = change(world, "second", json!({ "tls": "require" })).await;
         answer.status() == 200
     })
     .await;

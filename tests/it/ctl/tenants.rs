@@ -202,7 +202,7 @@ async fn every_change_is_waited_for_until_all_replicas_have_heard() {
     let options = WorldOptions::default()
         .stock_level(1)
         .platform_setting("replicas.silent_after", "4m")
-        .platform_setting("operations.wait", "5s");
+        .platform_setting("operations.wait", "15s");
     let world = World::with(options).await;
     let ctl = Ctl::new(&world);
     let slug = unique("heard");

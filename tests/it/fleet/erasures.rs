@@ -99,7 +99,8 @@ async fn certificate(operator: &Speaker, tenant: &TenantHandle) -> Value {
 
 #[tokio::test]
 async fn a_purge_destroys_the_key_before_the_objects_and_nothing_opens_a_copy_of_one() {
-    let keeping = Keeping::start(WorldOptions::default()).await;
+    let keeping =
+        Keeping::start(WorldOptions::default().platform_setting("operations.lease", "30s")).await;
     let world = &keeping.world;
     let operator = world.operator();
     let (acme, beta) = (world.tenant("keyed").await, world.tenant("beside").await);

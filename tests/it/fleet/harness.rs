@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use world::{
     Answer, DEADLINE, Fault, Faults, OperationKind, PlatformReplica, Speaker, Step, TenantHandle,
-    World, WorldOptions, eventually, until,
+    World, WorldOptions, eventually,
 };
 
 use crate::markers;
@@ -187,8 +187,9 @@ pub(crate) async fn halted(
 ) -> (TenantHandle, String) {
     let (tenant, id, replica) = begun(world, case, faults, spare).await;
     let speaker = world.visitor().at(&replica.url());
-    until(&format!("the runner of {id} has halted"), || async {
-        speaker.get("/readyz").await.status() != 200
+    let halted = format!("the runner of {id} has halted");
+    eventually(DEADLINE * 4, &halted, || async {
+        (speaker.get("/readyz").await.status() != 200).then_some(())
     })
     .await;
     (tenant, id)
@@ -264,7 +265,7 @@ pub(crate) async fn operation_at(world: &World, id: &str) -> Value {
 
 /// Waits until an operation has this state; says what happened to it where it ends otherwise.
 pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
-    eventually(DEADLINE * 2, &format!("{here} is {wanted}"), || async {
+    eventually(DEADLINE * 4, &format!("{here} is {wanted}"), || async {
         let operation = operation_at(world, id).await;
         let now = operation["state"].as_str().unwrap_or_default();
         if now == wanted {
@@ -283,7 +284,7 @@ pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
 pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
     let id = operation_of(&answer);
     let path = format!("/v1/operations/{id}");
-    eventually(DEADLINE, "the operation is done", || async {
+    eventually(DEADLINE * 4, "the operation is done", || async {
         let operation: Value = operator.get(&path).await.expect(200).json();
         let state = operation["state"].as_str().unwrap_or_default().to_owned();
         assert!(

@@ -92,7 +92,7 @@ async fn a_query_marks_partial_results_and_cannot_write() {
         .await;
     let body = json!({
         "sql": "select title from entries.entry", "filter": filter, "row_limit": 1,
-        "timeout_ms": 3000,
+        "timeout_ms": 30000,
     });
     let answer = ask(&world, body.clone()).await.expect(200);
     let mut failed: Vec<(String, Code)> = Vec::new();

@@ -109,7 +109,7 @@ async fn kills_at_random_lose_no_tenant_and_no_row_and_leave_nothing_behind() {
     let measure = Measure::of_environment();
     let started = Instant::now();
     let options = harness::roomy()
-        .platform_setting("operations.lease", "1s")
+        .platform_setting("operations.lease", "3s")
         .app_replicas(2)
         .max_connections(200)
         .platform_setting("purge.window", "00:00-00:00");
@@ -121,7 +121,7 @@ async fn kills_at_random_lose_no_tenant_and_no_row_and_leave_nothing_behind() {
         let tenant = world.tenant(&format!("soak{number}")).await;
         subjects.push(Arc::new(Subject::new(tenant)));
     }
-    let patience = measure.lasts.unwrap_or_default() + DEADLINE * 8;
+    let patience = measure.lasts.unwrap_or_default() + DEADLINE * 20;
     let desk = Desk::new(world.operator(), patience);
     world.kill_platform();
 

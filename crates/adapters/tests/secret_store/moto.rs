@@ -5,7 +5,8 @@
 //! server ends with the test process however that ends, because it watches its standard input.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
@@ -67,10 +68,28 @@ fn start() -> Moto {
         .unwrap_or_else(|log| {
             panic!("moto ended before it listened (removing .venv makes it anew):\n{log}")
         });
+    warm(&url);
     Moto {
         url,
         _server: server,
     }
+}
+
+/// Asks something once: the first answer takes many times as long as any other, because everything is loaded
+/// for it.
+fn warm(url: &str) {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nX-Amz-Target: secretsmanager.ListSecrets\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nContent-Length: 2\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=warm/20260101/eu-central-1/secretsmanager/aws4_request\r\n\
+         \r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("SecretList"), "{answer}");
 }
 
 /// The interpreter of a virtual environment in which moto is installed.

@@ -100,8 +100,8 @@ async fn rest(mut stream: TcpStream) -> String {
 
 fn quick() -> ServeLimits {
     ServeLimits {
-        header_timeout: Period::new(Duration::from_millis(100)),
-        idle_timeout: Period::new(Duration::from_millis(100)),
+        header_timeout: Period::new(Duration::from_millis(500)),
+        idle_timeout: Period::new(Duration::from_millis(500)),
         ..ServeLimits::default()
     }
 }

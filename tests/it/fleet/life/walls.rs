@@ -189,7 +189,7 @@ async fn writes_are_back_soon_after_a_server_was_read_only() {
     let began = Instant::now();
     until("it can be written to", || async { write().await == 201 }).await;
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

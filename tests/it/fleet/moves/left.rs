@@ -36,7 +36,7 @@ async fn databases(server: &Postgres, tenant: &TenantHandle) -> i64 {
 
 #[tokio::test]
 async fn a_copy_that_was_left_is_in_nobodys_way() {
-    let world = World::with(harness::roomy()).await;
+    let world = World::with(harness::patient()).await;
     let (tenant, there) = left_behind(&world).await;
     let to = match std::ptr::eq(there, world.postgres()) {
         true => "main",
@@ -49,7 +49,7 @@ async fn a_copy_that_was_left_is_in_nobodys_way() {
 
 #[tokio::test]
 async fn a_copy_that_was_left_goes_with_its_tenant() {
-    let world = World::with(harness::roomy()).await;
+    let world = World::with(harness::patient()).await;
     let (tenant, there) = left_behind(&world).await;
     let operator = world.operator();
     let removed = life::remove(&operator, &tenant).await;
