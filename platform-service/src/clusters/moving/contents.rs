@@ -1,7 +1,7 @@
 //! What is in a tenant's database, for comparing a copy with what it was made from.
 //!
-//! Deliberately counts rows and does not read them. Invariant: only tables in schemas that have an owner of
-//! ours are looked at, ordered by name.
+//! Deliberately counts rows and does not read them. Invariant: tables of the server and those of
+//! a move itself are left out, and the others come ordered by name.
 
 use std::collections::BTreeMap;
 
