@@ -9,6 +9,8 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use world::{Answer, Fault, Faults, OperationKind, Speaker, Step, World, until};
 
+use crate::fleet::harness;
+use crate::saga::{self, halted};
 use crate::support::{signup, unique};
 
 /// Waits until so many sessions wait for a lock with a statement like this.
@@ -181,4 +183,132 @@ async fn what_was_undone_for_good_answers_so_again() {
     let again = visitor.post("/v1/signup", signup(&slug)).await.expect(500);
     again.refused(Code::Internal);
     assert_eq!(operations(&world, &slug).await, ["undone"]);
+}
+
+/// Where a replica is killed that has recorded an operation.
+#[derive(Debug, Clone, Copy)]
+enum Killed {
+    /// Nothing of it is done, and its caller waits.
+    AtItsBegin,
+    /// All of it is done; what its caller is told is lost.
+    AtItsEnd,
+}
+
+/// Posts to a replica that is killed after it recorded the operation; gives the operation's id.
+async fn killed_before_its_answer(
+    world: &World,
+    (kind, killed): (OperationKind, Killed),
+    (speaker, path, body): (Speaker, &str, Value),
+    tenant: &str,
+) -> String {
+    let before = operation_ids(world, tenant).await.len();
+    match killed {
+        Killed::AtItsBegin => {
+            let replica = world.platform_replica(Faults::none()).await;
+            // What comes after the record cannot be written.
+            let wall = "create or replace function public.wait_here() returns trigger language plpgsql as $$
+                     begin perform pg_advisory_xact_lock_shared(4711); return new; end $$;
+                 create or replace trigger wait_here before update on registry.operation
+                     for each row execute function public.wait_here()";
+            let postgres = world.postgres();
+            postgres.run("registry", wall).await;
+            let held = "select pg_advisory_xact_lock(4711)";
+            let held = postgres.begin("registry", held).await;
+            let lost = send(speaker.at(&replica.url()), path, body);
+            waits(world, "update registry.operation", 1).await;
+            assert_eq!(operation_ids(world, tenant).await.len(), before + 1);
+            drop(replica);
+            drop(held);
+            assert!(lost.await.is_err(), "{kind:?}: it was answered");
+        }
+        Killed::AtItsEnd => {
+            let last = *kind.steps().last().unwrap();
+            let faults = Faults::none().with(kind, last, Fault::HaltAfterLog);
+            let replica = world.platform_replica(faults).await;
+            let lost = send(speaker.at(&replica.url()), path, body);
+            halted(world, &replica).await;
+            drop(replica);
+            drop(lost.await);
+        }
+    }
+    // As if the time had passed for which the dead runner has it.
+    let over = format!(
+        "update registry.operation set leased_until = now()
+         where tenant_id = '{tenant}' and leased_until is not null"
+    );
+    world.postgres().run("registry", &over).await;
+    let ids = operation_ids(world, tenant).await;
+    ids.last().unwrap().clone()
+}
+
+/// The operations of a tenant, the newest last.
+async fn operation_ids(world: &World, tenant: &str) -> Vec<String> {
+    let sql = format!(
+        "select 'op_' || replace(id::text, '-', '') from registry.operation
+         where tenant_id = '{tenant}' order by created_at"
+    );
+    world.postgres().texts("registry", &sql).await
+}
+
+#[tokio::test]
+async fn a_replica_killed_before_its_answer_has_made_one_tenant_for_the_key() {
+    let options = saga::roomy(1).platform_setting("signup.wait", "25s");
+    let world = World::with(options.platform_setting("operations.lease", "30s")).await;
+    let kind = OperationKind::Create;
+    for killed in [Killed::AtItsBegin, Killed::AtItsEnd] {
+        let slug = unique("unheard");
+        let id = saga::id_of(&slug);
+        let visitor = world.visitor().header("idempotency-key", &slug);
+        let request = (visitor.clone(), "/v1/signup", signup(&slug));
+        let operation = killed_before_its_answer(&world, (kind, killed), request, &id).await;
+        let made = visitor.post("/v1/signup", signup(&slug)).await;
+        assert_eq!(made.json()["id"], id, "{made}");
+        if made.status() == 202 {
+            assert_eq!(world.operation(&made).await["state"], "done");
+        }
+        assert_eq!(operation_ids(&world, &id).await, [operation]);
+        saga::owner_logs_in(&world, &slug).await;
+        let names = world.postgres().names().await;
+        let named = names.iter().filter(|name| name.contains(&id));
+        // Its database and its role.
+        assert_eq!(named.count(), 2, "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_killed_before_its_answer_has_begun_one_operation_for_the_key() {
+    let options = saga::roomy(1).platform_setting("operations.lease", "30s");
+    let (options, _folder) = crate::fleet::backups::keeping(options);
+    let world = World::with(options).await;
+    let acme = world.tenant("unheard-of").await;
+    let id = acme.id().as_str();
+    let path = |what: &str| format!("/v1/tenants/{id}/{what}");
+    let backups = format!("select count(*) from registry.backup where tenant_id = '{id}'");
+    for (kind, path, body) in [
+        (OperationKind::Backup, path("backups"), json!({})),
+        (
+            OperationKind::Suspend,
+            path("suspend"),
+            json!({ "wall": "blocked" }),
+        ),
+    ] {
+        for (round, killed) in (1..).zip([Killed::AtItsBegin, Killed::AtItsEnd]) {
+            let before = operation_ids(&world, id).await;
+            let operator = world.operator().header("idempotency-key", &unique("key"));
+            let request = (operator.clone(), path.as_str(), body.clone());
+            let operation = killed_before_its_answer(&world, (kind, killed), request, id).await;
+            let again = operator.post(&path, &body).await;
+            assert_eq!(harness::operation_of(&again), operation);
+            harness::done(&operator, again).await;
+            let after = operation_ids(&world, id).await;
+            assert_eq!(after, [before, vec![operation]].concat());
+            if kind == OperationKind::Backup {
+                assert_eq!(world.postgres().number("registry", &backups).await, round);
+            } else {
+                let resume = format!("/v1/tenants/{id}/resume");
+                let resumed = world.operator().post(&resume, json!({})).await;
+                harness::done(&operator, resumed).await;
+            }
+        }
+    }
 }

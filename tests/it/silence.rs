@@ -1,4 +1,5 @@
-//! A platform that takes everything and answers nothing: what those meet whom a replica does not know.
+//! A platform that takes everything and answers nothing, or has lost its registry: what those meet whom a
+//! replica does not know.
 //!
 //! Deliberately no clocks: what is answered at once is answered before what waits.
 
@@ -6,7 +7,9 @@ use contract::Code;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::json;
-use world::{Answer, Mode, PASSWORD, World, WorldOptions, until};
+use world::{Answer, Mode, PASSWORD, Speaker, World, WorldOptions, until};
+
+use crate::support::{entry, signup, unique};
 
 /// Log-ins to tenants that nobody has, at once and each from an address of its own.
 fn log_ins(world: &World, count: usize) -> FuturesUnordered<impl Future<Output = Answer>> {
@@ -71,5 +74,82 @@ async fn while_the_platform_is_known_to_be_silent_few_wait_for_it() {
     let mut last = log_ins(&world, 20);
     while let Some(answer) = last.next().await {
         answer.expect(401).refused(Code::CredentialsWrong);
+    }
+}
+
+#[tokio::test]
+async fn with_the_registry_alone_away_known_tenants_are_served_and_others_refused_soon() {
+    let options = WorldOptions::default()
+        .stock_level(1)
+        .app_setting("tenants.fresh_without_feed", "50ms");
+    let world = World::with(options).await;
+    let (acme, beta) = (world.tenant("met").await, world.tenant("unmet").await);
+    let fresh = world.add_app_replica().await;
+    let at_fresh = |speaker: Speaker| speaker.at(&world.app_url(fresh));
+    at_fresh(acme.owner()).get("/v1/me").await.expect(200);
+    // The platform that the services know reaches its registry over a link of its own.
+    let (platform, registry) = world.platform_replica_over_link().await;
+    let internal = platform.internal_url().replace("http://", "");
+    // Connections to the other one end.
+    world.platform_link().retarget(internal.parse().unwrap());
+    world.platform_link().set(Mode::Reset);
+    until("nobody talks to the other one", || async {
+        world.platform_link().open() == 0
+    })
+    .await;
+    world.platform_link().set(Mode::Pass);
+    registry.set(Mode::Reset);
+    let credentials = json!({ "email": acme.email(), "password": PASSWORD });
+    for round in 0..3 {
+        for owner in [acme.owner(), at_fresh(acme.owner())] {
+            owner.get("/v1/me").await.expect(200);
+            let title = format!("{round} without a registry");
+            let written = owner.post("/v1/entries", entry(&title)).await;
+            written.expect(201);
+        }
+        acme.anonymous()
+            .post("/v1/auth/login", &credentials)
+            .await
+            .expect(200);
+        // New connections, too.
+        let end = format!(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{}'",
+            acme.id()
+        );
+        world.postgres().run("postgres", &end).await;
+    }
+    // Whoever needs the registry is told when to come again.
+    let slug = unique("refused");
+    let visitor = world.visitor().header("idempotency-key", &slug);
+    let visitor = visitor.at(&platform.url());
+    let operator = world.operator().at(&platform.url());
+    let path = format!("/v1/tenants/{}", acme.id());
+    for refused in [
+        at_fresh(beta.owner()).get("/v1/me").await,
+        visitor.post("/v1/signup", signup(&slug)).await,
+        operator.get(&path).await,
+    ] {
+        let refused = refused.expect(503);
+        assert!(!refused.header("retry-after").is_empty(), "{refused}");
+        assert!(refused.problem().retryable, "{refused}");
+    }
+    registry.set(Mode::Pass);
+    until("who was refused is served", || async {
+        at_fresh(beta.owner()).get("/v1/me").await.status() == 200
+    })
+    .await;
+    until("the sign-up works", || async {
+        let again = visitor.post("/v1/signup", signup(&slug)).await;
+        again.status() == 201
+    })
+    .await;
+    let suspend = json!({ "wall": "blocked" });
+    let suspended = operator.post(&format!("{path}/suspend"), suspend).await;
+    suspended.expect(200);
+    for owner in [acme.owner(), at_fresh(acme.owner())] {
+        until("the news is heard", || async {
+            owner.get("/v1/me").await.status() == 403
+        })
+        .await;
     }
 }
