@@ -80,6 +80,7 @@ pub(super) async fn update(
         feed::store::record_many(&mut transaction, &renewed).await?;
     }
     transaction.commit().await?;
+    platform.feed.ring();
     platform.clusters.nudge();
     if before.connection_budget != row.connection_budget {
         tokio::spawn(follow_budget(platform, name));

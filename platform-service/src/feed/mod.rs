@@ -31,8 +31,7 @@ const HEARD_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before listening again after the registry was away.
 const LISTEN_PAUSE: Duration = Duration::from_millis(500);
 
-/// Rings when something changed, whoever wrote it: the registry tells each replica of this service, its
-/// writer too, when the transaction commits (see [`listen`]). So nobody who writes rings.
+/// Rings when something changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Bell(watch::Sender<()>);
 
@@ -42,7 +41,7 @@ impl Bell {
     }
 
     /// Wakes everybody who waits.
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.0.send_replace(());
     }
 
@@ -134,7 +133,7 @@ pub(crate) fn internal_router() -> OpenApiRouter<Platform> {
     kit::operations!(changes)
 }
 
-/// Rings the bell for changes that the registry tells of, until the service stops.
+/// Rings the bell for changes that other replicas of this service made, until the service stops.
 pub(crate) async fn listen(platform: Platform) {
     let heard = async {
         loop {

@@ -131,6 +131,7 @@ async fn reseal_tenants(
     // Last in the transaction: see the feed.
     feed::store::record_many(&mut transaction, &changed).await?;
     transaction.commit().await?;
+    platform.feed.ring();
     Ok(())
 }
 

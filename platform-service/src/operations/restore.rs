@@ -201,6 +201,7 @@ impl RestorePlan {
         let mut transaction = platform.registry.begin().await?;
         let change = hold::set(&mut transaction, tenant, longest).await?;
         transaction.commit().await?;
+        platform.feed.ring();
         hold::settled(platform, tenant, change).await
     }
 
@@ -208,6 +209,7 @@ impl RestorePlan {
         let mut transaction = platform.registry.begin().await?;
         hold::clear(&mut transaction, head.tenant()?).await?;
         transaction.commit().await?;
+        platform.feed.ring();
         Ok(())
     }
 

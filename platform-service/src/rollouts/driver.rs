@@ -318,6 +318,7 @@ impl<'a> Drive<'a> {
         let state = store::state(&mut transaction, self.rollout.id).await?;
         work::write(&mut transaction, self.rollout.id, batch).await?;
         transaction.commit().await?;
+        self.platform.feed.ring();
         Ok(state)
     }
 }

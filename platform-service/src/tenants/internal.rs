@@ -108,6 +108,9 @@ pub(crate) async fn migration_report(
         feed::store::record(&mut transaction, &tenant, generation).await?;
     }
     transaction.commit().await?;
+    if news.is_some() {
+        platform.feed.ring();
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

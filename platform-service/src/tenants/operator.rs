@@ -264,6 +264,7 @@ pub(crate) async fn update(
     // Last in the transaction: see the feed.
     feed::store::record(&mut transaction, &id, generation).await?;
     transaction.commit().await?;
+    platform.feed.ring();
     let patience = platform.settings.operations.wait.get();
     let status = match query.wait {
         Wait::Replicas if !feed::all_heard(&platform, patience).await? => StatusCode::ACCEPTED,

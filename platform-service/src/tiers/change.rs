@@ -63,6 +63,7 @@ pub(super) async fn update(
     // Last in the transaction: see the feed.
     feed::store::record_many(&mut transaction, &tenants).await?;
     transaction.commit().await?;
+    platform.feed.ring();
     let patience = platform.settings.operations.wait.get();
     let status = match query.wait {
         Wait::Replicas if !feed::all_heard(&platform, patience).await? => StatusCode::ACCEPTED,
