@@ -1,5 +1,7 @@
 //! What replicas know of tenants: learned once, kept, and corrected when news comes.
 
+use std::time::Duration;
+
 use contract::Code;
 use futures::StreamExt;
 use futures::future::join_all;
@@ -74,6 +76,10 @@ async fn concurrent_first_requests_from_three_replicas_migrate_once() {
     assert!(world.postgres().number("registry", &news).await > before);
 }
 
+/// The promise is a second; a loaded machine gets some more, but less than the 20 s after which a replica would
+/// ask by itself.
+const SOON: Duration = Duration::from_secs(12);
+
 #[tokio::test]
 async fn a_change_reaches_every_replica_soon() {
     let world = World::with(WorldOptions::default().app_replicas(2)).await;
@@ -96,7 +102,7 @@ async fn a_change_reaches_every_replica_soon() {
         })
         .await;
     }
-    assert!(told.elapsed() < DEADLINE, "tier: {:?}", told.elapsed());
+    assert!(told.elapsed() < SOON, "tier: {:?}", told.elapsed());
     for (status, code) in [("suspended", 403), ("active", 200), ("deleted", 410)] {
         world.set_status(acme.id(), status).await;
         let told = std::time::Instant::now();
@@ -106,8 +112,7 @@ async fn a_change_reaches_every_replica_soon() {
             })
             .await;
         }
-        // The promise is a second; a loaded machine gets some more.
-        assert!(told.elapsed() < DEADLINE, "{status}: {:?}", told.elapsed());
+        assert!(told.elapsed() < SOON, "{status}: {:?}", told.elapsed());
     }
 }
 

@@ -123,7 +123,7 @@ async fn a_restart_of_postgresql_is_felt_only_while_it_is_down() {
         assert!(tally.strange.is_empty(), "{mode:?}: {:?}", tally.strange);
         // Nobody waits for the deadline of half a minute, which is what a lost connection would cost.
         assert!(
-            tally.slowest < Duration::from_secs(25),
+            tally.slowest < Duration::from_secs(20),
             "{mode:?}: {:?}",
             tally.slowest
         );

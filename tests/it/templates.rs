@@ -1,7 +1,7 @@
 //! Templates that somebody gets into behind our back: what is left in them, and who sits in them.
 //!
 //! Deliberately by a superuser, since the walls let nobody else open one. Invariants: what was written into
-//! a template while it stood open reaches no tenant; nobody holds sign-ups up by sitting in one.
+//! a template that still stands open reaches no tenant; nobody holds sign-ups up by sitting in one.
 
 use world::{Postgres, World, WorldOptions, eventually, until};
 

@@ -245,7 +245,8 @@ impl TlsMode {
             return None;
         }
         let named = ["PGSSLROOTCERT", "SSL_CERT_FILE"].into_iter();
-        named.filter_map(std::env::var_os).next().or_else(|| {
+        let mut named = named.filter_map(std::env::var_os);
+        named.find(|file| !file.is_empty()).or_else(|| {
             let found = ROOTS.iter().find(|path| Path::new(path).is_file());
             found.map(Into::into)
         })

@@ -108,7 +108,7 @@ pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
         stdin.read_to_string(&mut text).map_err(failed)?;
         text
     } else if let Some(file) = source.file {
-        of_file(file)?
+        of_file(file, source)?
     } else if let Some(text) = variable(source.variable) {
         text
     } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -123,12 +123,17 @@ pub(crate) fn secret(source: &Source<'_>) -> Result<Secret, Failure> {
 }
 
 /// What a file has that its owner alone can read; a pipe is nobody's to read.
-fn of_file(path: &Path) -> Result<String, Failure> {
+fn of_file(path: &Path, source: &Source<'_>) -> Result<String, Failure> {
     let failed = Failure::file("reading", path);
     let file = std::fs::File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_file() {
-        profile::refuse_open(path, &metadata, "secrets")?;
+        let piped = format!(
+            "where its mode is not yours to change, pipe it in: `... {} < {}`",
+            source.flag,
+            path.display()
+        );
+        profile::refuse_open(path, &metadata, "secrets").map_err(|open| open.advising(piped))?;
     }
     let mut text = String::new();
     let mut limited = file.take(MOST_SECRET_BYTES);

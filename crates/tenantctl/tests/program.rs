@@ -205,6 +205,7 @@ fn a_secret_is_read_from_a_file_of_its_owner_alone() {
         let open = login(mode);
         assert_eq!(open.status.code(), Some(4), "{mode:o} {}", said(&open));
         assert!(said(&open).contains("chmod 600"), "{}", said(&open));
+        assert!(said(&open).contains("--key-stdin <"), "{}", said(&open));
         assert!(!said(&open).contains("AAAA"), "{}", said(&open));
     }
     let own = login(0o400);

@@ -40,10 +40,10 @@ const MOST_HOURS: u32 = 2160;
 /// "previous"` brings it back. `changes` of the result says what differs: `tables` (the 50 that differ most)
 /// with `rows_now`, just before the change, and `rows_then`, of what was brought back, which are `null` where
 /// they could not be counted in time, and how many more are `unlisted`.
-/// With `dry_run` nothing is done: it is said whether it could be (what a restore would be refused for now is
-/// refused with the same words: an operation that is under way, a store or programs that are missing, an
-/// older server), and since when what was written would no
-/// longer be seen; `POST /v1/backups/{id}/verify` says which tables' rows differ. To look at a backup beside the tenant, make a new tenant of it:
+/// With `dry_run` nothing is done: it is said whether it could be (refused is what a restore would be refused
+/// for or would fail at now: an operation that is under way, a store or programs that are missing, an older
+/// server), and since when what was written would no longer be seen; `POST /v1/backups/{id}/verify` says which
+/// tables' rows differ. To look at a backup beside the tenant, make a new tenant of it:
 /// `POST /v1/tenants/{id}/clones` with `backup`.
 #[utoipa::path(
     post,

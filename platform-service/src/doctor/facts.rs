@@ -127,6 +127,8 @@ pub(super) struct PlatformFacts {
     pub(super) rollout: Option<(OperationId, RolloutState)>,
     /// Tenants without a backup as young as two intervals of their schedule.
     pub(super) overdue: Vec<TenantId>,
+    /// Tiers with a schedule of backups, where no object store is set.
+    pub(super) without_store: Vec<String>,
     /// Finds that are on no cluster.
     pub(super) findings: u32,
     /// Replicas of services that live.
@@ -355,6 +357,10 @@ pub(super) async fn platform(platform: &Platform) -> Result<PlatformFacts, sqlx:
         behind: housekeeping::store::tenants_behind(&mut registry).await?,
         rollout: rollouts::store::live(&mut registry).await?,
         overdue: backups::store::due::overdue(&mut registry).await?,
+        without_store: match backups::archive::objects(&platform.settings) {
+            Ok(_) => Vec::new(),
+            Err(_) => backups::store::due::scheduled_tiers(&mut registry).await?,
+        },
         findings: store::findings_elsewhere(&mut registry).await?,
         replicas: store::replicas(&mut registry).await?,
     })

@@ -73,6 +73,7 @@ fn healthy_platform() -> PlatformFacts {
         behind: 0,
         rollout: None,
         overdue: Vec::new(),
+        without_store: Vec::new(),
         findings: 0,
         replicas: 2,
     }
@@ -466,6 +467,15 @@ fn what_waits_for_an_operator_has_its_command() {
             "backups",
             Verdict::Bad,
             "tenantctl tenants backup t_acme",
+        ),
+        (
+            Box::new(|p| {
+                p.overdue = vec!["t_acme".parse().unwrap()];
+                p.without_store = vec!["premium".to_owned()];
+            }),
+            "backups",
+            Verdict::Bad,
+            "set objects.folder",
         ),
     ]);
 }

@@ -242,7 +242,7 @@ pub(crate) async fn confirm(
          where replica_share.held <> excluded.held",
         replica.uuid(),
         cluster.as_str(),
-        int(held)?,
+        i32::try_from(held).unwrap_or(i32::MAX),
     )
     .execute(connection)
     .await?;

@@ -30,8 +30,9 @@ const MOST_SHOWN: usize = 10_000;
 
 The statement runs in a read-only transaction in each tenant. If rows of a tenant are missing, the exit
 code is 1, and stderr says which tenants and why. The audit log keeps a SHA-256 of the statement; its text
-is stored with the operation for 90 days, so put no personal data in it. With --csv, text that starts with = + - @ or a tab gets an apostrophe in front, so
-that no spreadsheet runs it as a formula; -o ndjson leaves it as it is.")]
+is stored with the operation for 90 days, so put no personal data in it. With --csv, text that starts with
+= + - @ or a tab gets an apostrophe in front, so that no spreadsheet runs it as a formula; -o ndjson leaves
+it as it is.")]
 pub(crate) struct QueryTenants {
     /// The SQL statement.
     #[arg(value_name = "SQL", required_unless_present = "file")]

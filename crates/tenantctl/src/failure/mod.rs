@@ -114,6 +114,14 @@ pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 impl Failure {
+    /// The same with one more thing to do, of failures that say so themselves.
+    pub(crate) fn advising(mut self, step: String) -> Self {
+        if let Self::Usage { next, .. } | Self::Profile { next, .. } = &mut self {
+            next.push(step);
+        }
+        self
+    }
+
     /// Whether the platform refused this field.
     pub(crate) fn is_about(&self, pointer: &str) -> bool {
         match self {

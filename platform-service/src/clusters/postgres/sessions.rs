@@ -1,7 +1,7 @@
 //! Who sits in a database, and how they are thrown out.
 //!
-//! Deliberately never ends a session of a superuser, whom nobody but another one can end, nor a worker of
-//! the server, which has no user and gives way by itself. Invariant: our own session stays.
+//! Deliberately never ends a session of a superuser where we are none, which nobody but another one can, nor a
+//! worker of the server, which has no user and gives way by itself. Invariant: our own session stays.
 
 use sqlx::PgConnection;
 
@@ -14,8 +14,11 @@ pub(crate) async fn end_sessions(
     name: &Name,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity
-         where datname = $1::text::name and pid <> pg_backend_pid()",
+        "select count(pg_terminate_backend(session.pid))
+         from pg_stat_activity session join pg_roles role on role.oid = session.usesysid
+         where session.datname = $1::text::name and session.pid <> pg_backend_pid()
+             and (not role.rolsuper
+                 or (select rolsuper from pg_roles where rolname = current_user))",
     )
     .bind(name.to_string())
     .fetch_one(connection)

@@ -37,7 +37,7 @@ pub(in crate::doctor) fn platform(facts: &PlatformFacts) -> Vec<Diagnosis> {
         ("stuck_operations", stuck(facts)),
         ("tenants_behind", behind(facts)),
         ("rollout", rollout(facts.rollout)),
-        ("backups", overdue(&facts.overdue)),
+        ("backups", backups(facts)),
         ("orphans", findings(u64::from(facts.findings))),
         ("replicas", replicas(facts.replicas)),
     ];
@@ -201,6 +201,21 @@ fn rollout(live: Option<(OperationId, RolloutState)>) -> Said {
     }
 }
 
+fn backups(facts: &PlatformFacts) -> Said {
+    let Some(first) = facts.without_store.first() else {
+        return overdue(&facts.overdue);
+    };
+    Said {
+        verdict: Verdict::Bad,
+        found: format!("no object store; {}", listed(&facts.without_store)),
+        why: "These tiers have a schedule of backups, and nowhere to keep any.",
+        mend: format!(
+            "-- set objects.folder of platform-service, or take the schedule away: \
+             tenantctl backups schedule {first} --off"
+        ),
+    }
+}
+
 fn overdue(tenants: &[TenantId]) -> Said {
     let names: Vec<String> = tenants.iter().map(TenantId::to_string).collect();
     Said {
@@ -210,7 +225,7 @@ fn overdue(tenants: &[TenantId]) -> Said {
               what was written since is lost with their database.",
         mend: tenants.first().map_or_else(String::new, |first| {
             format!(
-                "tenantctl operations list --kind backup --tenant {first} -- says why; then: \
+                "tenantctl operations list --kind backup --tenant {first}; \
                  tenantctl tenants backup {first}"
             )
         }),
