@@ -268,6 +268,31 @@ async fn many_concurrent_changes_are_all_heard_in_order() {
 }
 
 #[tokio::test]
+async fn a_listener_whose_connection_is_lost_without_a_word_hears_again() {
+    let world = World::start().await;
+    let (replica, registry) = world.platform_replica_over_link().await;
+    let listener = "select client_port::bigint from pg_stat_activity
+                    where application_name = 'platform-service news' order by backend_start desc limit 1";
+    let listeners = "select count(*) from pg_stat_activity
+                     where application_name = 'platform-service news'";
+    until("both listen", || async {
+        world.postgres().number("registry", listeners).await == 2
+    })
+    .await;
+    let port = world.postgres().number("registry", listener).await;
+    let service = world.service().at(&replica.internal_url());
+    let start = service.get("/internal/changes?after=0").await.expect(200);
+    let (epoch, cursor) = (&start.json()["epoch"], &start.json()["cursor"]);
+    let epoch = epoch.as_str().unwrap();
+    registry.lose(u16::try_from(port).unwrap());
+    let path = format!("/internal/changes?after={cursor}&epoch={epoch}&wait_ms=25000");
+    // The other replica writes.
+    let (news, _tenant) = tokio::join!(service.get(&path), world.tenant("unheard"));
+    let news = news.expect(200).json();
+    assert_ne!(news["changes"], json!([]), "{news}");
+}
+
+#[tokio::test]
 async fn a_new_epoch_makes_replicas_forget() {
     let world = World::start().await;
     let acme = world.tenant("epoch").await;

@@ -1,7 +1,7 @@
 //! A TCP proxy that misbehaves on demand, to stand between two parties that talk.
 //!
 //! Deliberately knows no protocol. Invariant: a mode holds for connections that are open and for
-//! those that come, from the moment it is set.
+//! those that come, from the moment it is set; only a connection that is lost is so for good.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -46,6 +46,8 @@ pub struct FaultProxy {
 struct Shared {
     target: Mutex<SocketAddr>,
     mode: watch::Sender<Mode>,
+    /// The port from which the connection that is lost goes on to the target.
+    lost: watch::Sender<u16>,
     open: AtomicUsize,
     accepted: AtomicUsize,
 }
@@ -59,6 +61,7 @@ impl FaultProxy {
         let shared = Arc::new(Shared {
             target: Mutex::new(target),
             mode: watch::Sender::new(Mode::Pass),
+            lost: watch::Sender::new(0),
             open: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
         });
@@ -79,6 +82,12 @@ impl FaultProxy {
     /// Changes what it does from now on.
     pub fn set(&self, mode: Mode) {
         self.shared.mode.send_replace(mode);
+    }
+
+    /// Loses a connection that is open, named by the port that its target sees it come from, without a
+    /// word: nothing passes any more, either way, and neither end is told.
+    pub fn lose(&self, port: u16) {
+        self.shared.lost.send_replace(port);
     }
 
     /// Passes new connections on to another target.
@@ -122,7 +131,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
 }
 
 async fn pass(mut client: TcpStream, shared: &Shared) {
-    let mode = shared.mode.subscribe();
+    let (mode, lost) = (shared.mode.subscribe(), shared.lost.subscribe());
     if *mode.borrow() == Mode::Reset {
         reset(&client);
         return;
@@ -135,11 +144,13 @@ async fn pass(mut client: TcpStream, shared: &Shared) {
     // An end that cannot be made quick is only slower.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
+    let port = server.local_addr().map_or(0, |from| from.port());
     let (client_in, client_out) = client.split();
     let (server_in, server_out) = server.split();
     let answered = AtomicU64::new(0);
     let ended = tokio::select! {
         () = until_reset(mode.clone()) => Err(Cut),
+        () = until_lost(lost, port) => return std::future::pending().await,
         // Half-closed connections go on in the other direction.
         ended = async {
             tokio::try_join!(
@@ -159,6 +170,12 @@ struct Cut;
 
 async fn until_reset(mut mode: watch::Receiver<Mode>) {
     if mode.wait_for(|mode| *mode == Mode::Reset).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn until_lost(mut lost: watch::Receiver<u16>, port: u16) {
+    if lost.wait_for(|lost| *lost == port).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

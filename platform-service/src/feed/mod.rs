@@ -15,6 +15,7 @@ use kit::auth::service::ServiceCaller;
 use kit::error::Result;
 use kit::extract::{Json, Query};
 use serde::Deserialize;
+use sqlx::Executor as _;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,6 +31,13 @@ pub(crate) const CHANNEL: &str = "registry_change";
 const HEARD_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before listening again after the registry was away.
 const LISTEN_PAUSE: Duration = Duration::from_millis(500);
+/// After so long without news it is asked whether the connection still carries any: one that was lost without
+/// a word is silent, too.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long the answer may take. With [`QUIET`] the longest for which this replica hears nothing of the others.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The name of the listener's session: each replica of this service has one.
+pub(crate) const LISTENER: &str = "platform-service news";
 
 /// Rings when something changed.
 #[derive(Debug, Clone)]
@@ -152,12 +160,30 @@ pub(crate) async fn listen(platform: Platform) {
 }
 
 async fn hear(platform: &Platform) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(&platform.registry).await?;
+    // A connection of its own: one that is lost without a word is held until TCP gives it up, and those
+    // who work must not miss it meanwhile.
+    let options = platform.registry.connect_options();
+    let options = options.as_ref().clone().application_name(LISTENER);
+    let mut listener = PgListener::connect_with(&kit::db::pool(options, 1)).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     platform.feed.ring();
-    while listener.try_recv().await?.is_some() {
-        platform.feed.ring();
+    loop {
+        // Waiting for news may be given up at any point without losing any.
+        match tokio::time::timeout(QUIET, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => platform.feed.ring(),
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => answers(&mut listener).await?,
+        }
     }
-    Ok(())
+}
+
+/// Whether the server still answers on the connection that news would come over. News that comes meanwhile is
+/// kept for the next wait.
+async fn answers(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    let asked = listener.execute("select 1");
+    let answered = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+    let silent = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    answered.map_err(|_| silent())?.map(|_| ())
 }
