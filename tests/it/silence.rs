@@ -153,3 +153,39 @@ async fn with_the_registry_alone_away_known_tenants_are_served_and_others_refuse
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_registry_that_takes_no_connections_is_away_and_no_mistake_of_ours() {
+    let world = World::start().await;
+    let acme = world.tenant("outlasts").await;
+    let end = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
+               where datname = 'registry' and pid <> pg_backend_pid()";
+    let left = "select count(*) from pg_stat_activity where datname = 'registry'";
+    let close = "alter database registry allow_connections false";
+    world.postgres().run("postgres", close).await;
+    until("nobody is in the registry", || async {
+        world.postgres().number("postgres", end).await;
+        world.postgres().number("postgres", left).await == 0
+    })
+    .await;
+    let slug = unique("closed");
+    let visitor = world.visitor().header("idempotency-key", &slug);
+    let path = format!("/v1/tenants/{}", acme.id());
+    let mut answers = vec![visitor.post("/v1/signup", signup(&slug)).await];
+    // More than there are connections in a pool: those that ended are met first.
+    for _ in 0..40 {
+        answers.push(world.operator().get(&path).await);
+    }
+    for refused in answers {
+        let refused = refused.expect(503);
+        assert!(refused.refused(Code::DatabaseUnavailable).retryable);
+        assert!(!refused.header("retry-after").is_empty(), "{refused}");
+    }
+    acme.owner().get("/v1/me").await.expect(200);
+    let open = "alter database registry allow_connections true";
+    world.postgres().run("postgres", open).await;
+    until("it is there again", || async {
+        world.operator().get(&path).await.status() == 200
+    })
+    .await;
+}

@@ -9,7 +9,10 @@ use std::time::Duration;
 use contract::Code;
 use contract::secret::Secret;
 use contract::tenant::TlsMode;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{
+    PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions, PgSeverity, PgSslMode,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::error::Problem;
@@ -26,6 +29,9 @@ const KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "30s"),
 ];
+
+/// Said to who logs in while a database takes no connections (`allow_connections false`).
+const NOT_ACCEPTING: &str = "55000";
 
 /// Where a server is, without who logs in.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +132,8 @@ async fn end_transaction(connection: &mut PgConnection) -> Result<(), sqlx::Erro
 /// What a database error means to who has to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No connection, or it broke: the server is down, restarting or unreachable.
+    /// No connection, or it broke: the server is down, restarting or unreachable, or the database takes no
+    /// connections.
     Unreachable,
     /// The login was refused: another password, NOLOGIN, or no CONNECT.
     LoginRefused,
@@ -162,9 +169,14 @@ impl Fault {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unreachable,
-            sqlx::Error::Database(error) => {
-                error.code().map_or(Self::Other, |c| Self::of_state(&c))
-            }
+            sqlx::Error::Database(error) => match error.code() {
+                // The same state says of a statement that it came at the wrong time: that is our mistake.
+                Some(state) if state == NOT_ACCEPTING && ends_session(error.as_ref()) => {
+                    Self::Unreachable
+                }
+                Some(state) => Self::of_state(&state),
+                None => Self::Other,
+            },
             _ => Self::Other,
         }
     }
@@ -221,6 +233,13 @@ impl From<sqlx::Error> for Problem {
         };
         problem.caused_by(error)
     }
+}
+
+/// Whether the server closed the connection with this error, or never opened it.
+fn ends_session(error: &dyn DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// What a server said, where an error or one of its causes is a server's: SQLSTATE and primary message,
