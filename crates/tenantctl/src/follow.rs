@@ -273,10 +273,14 @@ impl Bar {
                 );
             }
             _ => {
-                let note = format!("{what} {note}");
-                self.0.set_message(on_one_line(&note).into_owned());
+                self.said(&format!("{what} {note}"));
             }
         }
+    }
+
+    /// Shows what is being done, where nobody knows how much there is of it.
+    pub(crate) fn said(&self, words: &str) {
+        self.0.set_message(on_one_line(words).into_owned());
     }
 
     /// Shows how many are done.

@@ -46,10 +46,14 @@ async fn what_tenants_wrote_is_not_obeyed_by_a_terminal() {
     let shown = r"a\u{1b}[2J\nt_other  b\u{202e}\u{9b}c";
     let row = format!("{id}  {shown}");
     let on_terminal = ctl.on_terminal(&ask, "").expect(0).out;
+    // How far it is is wiped away before there is a table.
+    let (bar, table) = on_terminal.rsplit_once("\u{1b}[2K").unwrap();
+    assert!(bar.contains("1 row so far"), "{on_terminal:?}");
     assert!(
-        on_terminal.contains(shown) && !on_terminal.contains('\u{1b}'),
+        table.contains(shown) && !table.contains('\u{1b}'),
         "{on_terminal:?}"
     );
+    assert!(!bar.contains("\u{1b}[2J"), "{on_terminal:?}");
     let piped = ctl.run(&ask).expect(0).out;
     assert!(piped.lines().any(|line| line == row), "{piped:?}");
 

@@ -1,7 +1,8 @@
 //! A question to many tenants.
 //!
-//! Deliberately streamed: rows are shown as they come. Invariant: an answer that lacks rows of a
-//! tenant ends with exit code 1 and says which.
+//! Deliberately streamed: rows are shown as they come; for a table or one document, which need all of them, how
+//! many have come is shown on a terminal. Invariant: an answer that lacks rows of a tenant ends with exit code 1
+//! and says which.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 use super::selection::SelectionFlags;
 use crate::context::Context;
 use crate::failure::{Failure, text};
-use crate::output::{Column, Format, plain};
+use crate::follow::Bar;
+use crate::output::{Column, Format, counted, plain};
 use crate::values;
 
 /// Rows of a table that are read before it is shown.
@@ -77,12 +79,20 @@ impl QueryTenants {
         let response = api.stream(Method::POST, "/v1/query", Some(&body)).await?;
         let mut answer = Answer::default();
         let mut lines = Lines::new(response);
+        let keeps_rows = !self.csv && context.out.format() != Format::Ndjson;
+        let bar = keeps_rows.then(Bar::new);
         loop {
+            if let Some(bar) = &bar {
+                bar.said(&answer.so_far());
+            }
             match (lines.next().await, self.csv) {
                 (Ok(Some(line)), true) => answer.csv(context, &line)?,
                 (Ok(Some(line)), false) => answer.ndjson(context, &line)?,
                 (Ok(None), true) => return answer.csv_end(context),
-                (Ok(None), false) => return answer.ndjson_end(context),
+                (Ok(None), false) => {
+                    drop(bar);
+                    return answer.ndjson_end(context);
+                }
                 (Err(_), _) => return Err(broke_off()),
             }
         }
@@ -160,6 +170,18 @@ struct Answer {
 }
 
 impl Answer {
+    /// How much of it is here, in words.
+    fn so_far(&self) -> String {
+        let rows = counted(self.rows.len() as u64, "row");
+        match self.failed.len() {
+            0 => format!("query: {rows} so far"),
+            _ => format!(
+                "query: {rows} so far; {} failed",
+                counted(self.failed.len() as u64, "tenant")
+            ),
+        }
+    }
+
     fn ndjson(&mut self, context: &Context, line: &str) -> Result<(), Failure> {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         if let Some(end) = value.get("end") {

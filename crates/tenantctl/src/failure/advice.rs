@@ -23,7 +23,7 @@ pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<S
             let list = noun::list_of(&route.path);
             next.extend(list.map(|list| format!("see what exists with `{list}`")));
         }
-        (Some(Code::Conflict), Some(id)) if route.is_of_rollouts() => next.extend([
+        (Some(Code::Conflict), Some(id)) if names_rollout(route) => next.extend([
             format!("wait for it with `tenantctl rollouts watch {id}`, which says why it waits"),
             format!("or end it with `tenantctl rollouts abort {id}`"),
         ]),
@@ -44,6 +44,12 @@ pub(super) fn after(route: &Route, refusal: &Refusal, close: &[String]) -> Vec<S
         ));
     }
     next
+}
+
+/// Whether an operation that stands in the way is a roll-out. What stands in the way of a trial is done to its
+/// tenant.
+fn names_rollout(route: &Route) -> bool {
+    route.is_of_rollouts() && !route.ends_in(&["trial"])
 }
 
 /// What helps the tenant that the path names.

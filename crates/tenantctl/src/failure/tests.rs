@@ -50,6 +50,31 @@ fn what_the_first_line_says_is_not_said_again() {
 }
 
 #[test]
+fn what_stands_in_the_way_of_a_trial_is_no_roll_out() {
+    let id = contract::OperationId::new();
+    for (path, command) in [
+        ("/v1/rollouts", "rollouts watch"),
+        ("/v1/rollouts/trial", "operations watch"),
+        ("/v1/tenants/t_acme/move", "operations watch"),
+    ] {
+        let refusal = Refusal {
+            detail: Some(format!("The operation {id} (move) is under way.")),
+            ..Refusal::of(Code::Conflict)
+        };
+        let next = Failure::Refused {
+            route: Route::new(reqwest::Method::POST, path),
+            refusal: Box::new(refusal),
+            close: Vec::new(),
+        }
+        .next();
+        assert!(
+            next[0].contains(&format!("tenantctl {command} {id}")),
+            "{next:?}"
+        );
+    }
+}
+
+#[test]
 fn a_stuck_operation_says_how_it_goes_on() {
     let view = json!({"id": "op_1", "state": "stuck", "step": "drop"});
     let next = Failure::Operation(Box::new(view)).next();
