@@ -18,6 +18,7 @@ mod housekeeping;
 mod keys;
 pub mod local;
 mod made_once;
+mod meter;
 mod operations;
 mod operators;
 mod platform;

@@ -23,8 +23,10 @@ use crate::archives::format;
 use crate::clusters::connections::{As, Server};
 use crate::clusters::moving::contents;
 use crate::clusters::postgres::Name;
+use crate::clusters::postgres::moving::bytes_of;
 use crate::clusters::spare;
 use crate::config::{ObjectStoreKind, Settings};
+use crate::meter::{self, Counted};
 use crate::platform::Platform;
 use crate::stop::Stop;
 use crate::tools::{self, Compression, DumpOptions, LoadError};
@@ -180,7 +182,7 @@ impl Source<'_> {
 async fn dumped<T>(
     platform: &Platform,
     source: Source<'_>,
-    take: impl AsyncFnOnce(&mut tokio::process::ChildStdout) -> Result<T, Stop>,
+    take: impl AsyncFnOnce(&mut Counted<&mut tokio::process::ChildStdout>) -> Result<T, Stop>,
 ) -> Result<(T, Facts), Stop> {
     let version = source.server.version();
     let tools = tools::find(&platform.settings.tools).await;
@@ -190,6 +192,7 @@ async fn dumped<T>(
         .server
         .connect_as(platform, As::Schema, &source.database())
         .await?;
+    meter::expect(bytes_of(&mut session, source.name).await?);
     let snapshot = Some(facts::begin(&mut session).await?);
     let options = DumpOptions {
         compression: Compression::Fast,
@@ -198,7 +201,8 @@ async fn dumped<T>(
     };
     let folder = work_dir(&platform.settings);
     let mut dumping = tools::dump(tool, &login, &folder, source.name, &options)?;
-    let (taken, facts) = tokio::try_join!(take(dumping.output()), async {
+    let mut output = Counted(dumping.output());
+    let (taken, facts) = tokio::try_join!(take(&mut output), async {
         Ok(facts::of(&mut session).await?)
     })?;
     dumping.finish().await?;
@@ -260,6 +264,7 @@ pub(crate) async fn load(
     let store = objects(&platform.settings)?;
     let path = object_path(&archive.object)?;
     let expected = Stored::from(archive.written);
+    meter::expect(archive.written.size_bytes);
     let reader = store.get(&path).await.map_err(object_stop)?;
     let mut reader = reader.expecting(expected).map_err(object_stop)?;
     let loaded = match archive.encryption {
@@ -366,6 +371,7 @@ pub(crate) async fn copy(
         .server
         .connect_as(platform, As::Schema, &source.database())
         .await?;
+    meter::expect(bytes_of(&mut session, source.name).await?);
     let snapshot = Some(facts::begin(&mut session).await?);
     let options = DumpOptions {
         compression: Compression::None,

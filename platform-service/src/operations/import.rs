@@ -20,6 +20,7 @@ use crate::archives::format::{self, DUMP, Manifest, RegistryFacts};
 use crate::archives::store as uploads;
 use crate::backups::archive;
 use crate::backups::discard::discard;
+use crate::meter;
 use crate::platform::Platform;
 use crate::tenants::NewTenant;
 
@@ -94,6 +95,7 @@ impl ImportPlan {
         let server = Arrival::server(platform, head).await?;
         let side = Arrival::make_side(platform, head).await?;
         let version = self.manifest.server_version;
+        meter::expect(size);
         archive::load_stream(platform, &server, &side, version, reader.take(size)).await?;
         self.arrival.reclaim(platform, head).await?;
         Arrival::untied(platform, head, &BTreeSet::new()).await?;

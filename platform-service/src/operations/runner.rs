@@ -6,9 +6,11 @@
 //! together with its log; a runner that dies loses nothing, because whoever leases next starts from the
 //! log.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::operator::operation::Progress;
 use contract::{Code, OperationId, TenantId};
 use kit::error::{Problem, chain};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -22,6 +24,7 @@ use super::outcome::{Turn, Way, failure_of, next};
 use super::saga::Lane;
 use super::store::{self, Due, Hold};
 use super::{Operation, OperationState, Plan, Reserved, Step};
+use crate::meter::Meter;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -33,8 +36,17 @@ const LONG_AT_ONCE: usize = 6;
 const WAITING: usize = 1024;
 /// How soon an operation is looked at again that cannot be read, and for how long others may go on with it.
 const UNREADABLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15 * 60));
+/// How often it is said how far a step is that copies data.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Pause before a write to the registry is tried again.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What was said of how far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Some,
+}
 
 /// Hands operations to the runner of this process.
 #[derive(Debug, Clone)]
@@ -283,13 +295,26 @@ impl Runner {
             Lane::Quick => &self.quick,
             Lane::Long => &self.long,
         };
+        let meter = Arc::new(Meter::default());
+        let performed = async {
+            let permit = permits.acquire().await;
+            (
+                permit,
+                Arc::clone(&meter).watch(self.perform(operation)).await,
+            )
+        };
+        let mut told = Told::Nothing;
         let (_permit, outcome) = tokio::select! {
             biased;
-            done = async { (permits.acquire().await, self.perform(operation).await) } => done,
+            done = performed => done,
             // Also while it waits for its turn.
             () = self.hold(held) => return Ok(Next::Never),
+            never = self.tell(held, &meter, &mut told) => match never {},
         };
         let outcome = outcome?;
+        if told == Told::Some && outcome.is_ok() {
+            self.note(held, &meter.whole()).await;
+        }
         if let Err(stop) = &outcome {
             report(operation, stop);
         }
@@ -304,6 +329,28 @@ impl Runner {
             Err(Halted)
         } else {
             Ok(next)
+        }
+    }
+
+    /// Says each second how many bytes a step has copied, until it is dropped.
+    async fn tell(&self, held: (OperationId, Uuid), meter: &Meter, told: &mut Told) -> Infallible {
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            if let Some(progress) = meter.progress() {
+                *told = Told::Some;
+                self.note(held, &progress).await;
+            }
+        }
+    }
+
+    async fn note(&self, held: (OperationId, Uuid), progress: &Progress) {
+        let noted = async {
+            let mut registry = self.platform.registry.acquire().await?;
+            store::note_progress(&mut registry, held, progress).await
+        };
+        // Who has lost the lease learns it elsewhere; nothing depends on what is only shown.
+        if let Err(error) = noted.await {
+            tracing::debug!(operation = %held.0, error = chain(&error), "progress not noted");
         }
     }
 

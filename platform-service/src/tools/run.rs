@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::Tool;
 use super::login::{Passfile, ToolLogin};
 use crate::clusters::postgres::Name;
+use crate::meter;
 use crate::stop::Stop;
 
 /// Bytes of a program's last words that are kept.
@@ -245,6 +246,7 @@ async fn feed(
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }
+        meter::passed(read);
     }
     Ok(())
 }

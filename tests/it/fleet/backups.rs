@@ -9,7 +9,7 @@ use contract::Code;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use world::{Logs, Speaker, TenantHandle, World, WorldOptions, until};
+use world::{Logs, Mode, Speaker, TenantHandle, World, WorldOptions, until};
 
 use super::harness;
 use crate::support::entry;
@@ -416,4 +416,33 @@ fn ids(answer: &Value) -> Vec<String> {
     data.iter()
         .map(|row| row["id"].as_str().unwrap().to_owned())
         .collect()
+}
+
+#[tokio::test]
+async fn what_copies_data_says_how_many_bytes_it_has_copied() {
+    let keeping = Keeping::start(WorldOptions::default().behind_proxy()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("watched").await;
+    write(&acme, &["one"]).await;
+    // A dump asks its server some dozens of questions.
+    world.database_link().set(Mode::Delay(40..=40));
+    let path = format!("/v1/tenants/{}/backups?wait=none", acme.id());
+    let plain = json!({ "encryption": "none" });
+    let begun = operator.post(&path, plain).await.expect(202);
+    let shown = format!("/v1/operations/{}", begun.json()["id"].as_str().unwrap());
+    until("it says what it copies", || async {
+        let view = operator.get(&shown).await.expect(200).json();
+        view["progress"]["unit"] == "bytes"
+    })
+    .await;
+    world.database_link().set(Mode::Pass);
+    until("it is done", || async {
+        operator.get(&shown).await.expect(200).json()["state"] == "done"
+    })
+    .await;
+    let view = operator.get(&shown).await.expect(200).json();
+    let progress = &view["progress"];
+    assert_eq!(progress["done"], view["result"]["size_bytes"], "{view:#}");
+    assert_eq!(progress["total"], progress["done"], "{view:#}");
 }

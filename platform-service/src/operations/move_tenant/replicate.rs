@@ -18,6 +18,7 @@ use super::steps::{Ends, note_rows};
 use crate::clusters::moving::decode::Snapshot;
 use crate::clusters::moving::follow::Following;
 use crate::clusters::moving::{self, contents, follower, slot};
+use crate::meter;
 use crate::operations::saga::Head;
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -80,6 +81,7 @@ pub(super) async fn copy_snapshot(
     let ends = Ends::of(platform, head, plan).await?;
     ends.ensure_empty_copy().await?;
     let owner = unmigrated(platform, plan, &ends).await?;
+    meter::expect(plan.bytes);
     let sees = moving::copy_snapshot(platform, ends.here(), owner, ends.there()).await?;
     plan.snapshot = Some(sees);
     Ok(())

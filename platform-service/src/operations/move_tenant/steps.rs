@@ -28,7 +28,7 @@ use crate::operations::saga::Head;
 use crate::operations::{hold, lease, mark};
 use crate::platform::Platform;
 use crate::stop::Stop;
-use crate::{feed, tenants};
+use crate::{feed, meter, tenants};
 
 /// How long sessions may take to end.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
@@ -225,6 +225,7 @@ pub(super) async fn copy(
     ends.let_migrations_in().await?;
     ends.ensure_empty_copy().await?;
     let mut owner = ends.here().locked_owner(platform).await?;
+    meter::expect(plan.bytes);
     moving::copy(platform, (ends.here(), &mut owner), ends.there(), None).await?;
     plan.shape = contents::shape(&mut owner).await?;
     note_rows(&mut owner, plan).await?;
