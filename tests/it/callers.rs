@@ -75,6 +75,7 @@ async fn every_operators_operation_needs_a_key_with_its_scope() {
     }
     assert!(tried >= 8, "the document has the operations: {tried}");
     let known = [
+        "GET /v1/certificates/keys",
         "GET /v1/operations/{id}",
         "GET /v1/tiers",
         "POST /v1/signup",

@@ -6,7 +6,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use contract::Code;
-use contract::operator::backup::{BackupId, BackupView};
+use contract::operator::backup::{BackupDeleted, BackupId, BackupView};
 use contract::operator::operation::OperationView;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
@@ -39,7 +39,7 @@ use crate::tenants::idempotency::MaybeIdempotencyKey;
     tag = "backups",
     params(("id" = BackupId, Path, example = "bak_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"), DeleteQuery),
     responses(
-        (status = 200, description = "It is gone; or what would go, for a dry run.", body = OperationView),
+        (status = 200, description = "It is gone; or what would go, for a dry run.", body = BackupDeleted),
         (status = 202, description = "It is being removed.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
     )
 )]
@@ -51,7 +51,8 @@ pub(crate) async fn delete(
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response> {
     if query.dry_run {
-        return Ok(Json(preview(&platform, id).await?).into_response());
+        let preview = preview(&platform, id).await?;
+        return Ok(Json(BackupDeleted::Preview(Box::new(preview))).into_response());
     }
     let name = id.to_string();
     confirmed(

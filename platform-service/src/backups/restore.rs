@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use contract::operator::backup::{BackupView, NewRestore, RestoreFrom, RestorePreview};
+use contract::operator::backup::{BackupView, NewRestore, RestoreFrom, RestorePreview, Restored};
 use contract::operator::operation::OperationView;
 use contract::{Code, TenantId};
 use kit::error::{Problem, Result};
@@ -25,7 +25,7 @@ use crate::operations::{OperationKind, RestorePlan, Subject};
 use crate::operators::{Operator, TenantsDestroy};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
-use crate::tools;
+use crate::tools::{self, Tool};
 
 /// Hours for which a replaced database is kept where nothing is said.
 const KEPT_HOURS: u32 = 72;
@@ -53,7 +53,7 @@ const MOST_HOURS: u32 = 2160;
     params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
     request_body = NewRestore,
     responses(
-        (status = 200, description = "It is restored; or what would happen, for a dry run.", body = OperationView),
+        (status = 200, description = "It is restored; or what would happen, for a dry run.", body = Restored),
         (status = 202, description = "It is being restored.", body = OperationView, headers(("location" = String), ("retry-after" = u32))),
     )
 )]
@@ -75,10 +75,12 @@ pub(crate) async fn restore(
     }
     let keep_old = Duration::from_secs(u64::from(hours) * 3600);
     if new.dry_run {
+        // Before any row is locked: asking programs for their versions takes its time.
+        let tools = tools::find(&platform.settings.tools).await;
         // Locks rows as a restore does, and is rolled back.
         let mut transaction = platform.registry.begin().await?;
         let (_, back) = planned(&mut transaction, &tenant, new.from, keep_old).await?;
-        feasible(&platform, &mut transaction, &tenant, &back).await?;
+        feasible((&platform, &tools), &mut transaction, &tenant, &back).await?;
         let lost_since = back.as_of();
         let preview = RestorePreview {
             tenant,
@@ -87,7 +89,7 @@ pub(crate) async fn restore(
             lost_since,
             keep_old_hours: hours,
         };
-        return Ok(Json(preview).into_response());
+        return Ok(Json(Restored::Preview(Box::new(preview))).into_response());
     }
     let request = Begin {
         actor: operator.actor(),
@@ -161,7 +163,7 @@ async fn planned(
 
 /// Refuses what the operation of a restore would fail at or could not begin for, as things are now.
 async fn feasible(
-    platform: &Platform,
+    (platform, tools): (&Platform, &[Tool]),
     db: &mut PgConnection,
     tenant: &TenantId,
     back: &Back,
@@ -174,8 +176,7 @@ async fn feasible(
     archive::objects(&platform.settings)?;
     let row = living(db, tenant).await?;
     let target = server_version(db, &row).await?;
-    let tools = tools::find(&platform.settings.tools).await;
-    tools::pick(&tools, backup.server_version, target)?;
+    tools::pick(tools, backup.server_version, target)?;
     Ok(())
 }
 

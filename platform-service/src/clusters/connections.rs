@@ -29,9 +29,9 @@ use crate::tools::ToolLogin;
 /// The database that logins of our own connect to.
 pub(super) const MAINTENANCE_DATABASE: &str = "postgres";
 /// Connections of this process to one cluster.
-const MOST_CONNECTIONS: u32 = 8;
+pub(crate) const MOST_CONNECTIONS: u32 = 8;
 /// Databases that are copied at once on one server: more only wait for each other's writes.
-const COPIES_AT_ONCE: usize = 4;
+pub(crate) const COPIES_AT_ONCE: usize = 4;
 pub(super) const APPLICATION: &str = "platform-service";
 
 /// The connections to all clusters, and the bell of the keepers.

@@ -41,6 +41,33 @@ pub(crate) struct Candidate {
     pub(crate) connections: Option<ServerConnections>,
 }
 
+/// Which tenants a cluster is meant for, those that are on it too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose<'a> {
+    pub(crate) region: &'a str,
+    /// See [`Candidate::tiers`].
+    pub(crate) tiers: Option<&'a [String]>,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+}
+
+impl Purpose<'_> {
+    /// Whether a tenant belongs there, whatever room there is.
+    pub(crate) fn judge(&self, needs: Needs<'_>) -> Result<(), Unfit> {
+        let tier_fits = self
+            .tiers
+            .is_none_or(|tiers| tiers.iter().any(|kept| kept == needs.tier));
+        let mut labels = needs.labels.iter();
+        match () {
+            () if self.region != needs.region => Err(Unfit::Region),
+            () if !tier_fits => Err(Unfit::Tier),
+            () if !labels.all(|(key, value)| self.labels.get(key) == Some(value)) => {
+                Err(Unfit::Labels)
+            }
+            () => Ok(()),
+        }
+    }
+}
+
 /// What a tenant needs of its cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs<'a> {
@@ -85,31 +112,28 @@ impl Candidate {
 
     /// Whether it takes a tenant.
     pub(crate) fn judge(&self, needs: Needs<'_>) -> Result<(), Unfit> {
-        let tier_fits = self
-            .tiers
-            .as_ref()
-            .is_none_or(|tiers| tiers.iter().any(|kept| kept == needs.tier));
-        let mut labels = needs.labels.iter();
+        let purpose = Purpose {
+            region: &self.region,
+            tiers: self.tiers.as_deref(),
+            labels: &self.labels,
+        };
+        let meant = purpose.judge(needs);
         let disk_fits = self.max_disk_bytes.is_none_or(|most| {
             self.used_bytes.saturating_add(needs.bytes) < most / 100 * DISK_PERCENT
         });
-        let rules = [
-            (self.region == needs.region, Unfit::Region),
-            (self.status == ClusterStatus::Active, Unfit::Status),
-            (tier_fits, Unfit::Tier),
-            (
-                labels.all(|(key, value)| self.labels.get(key) == Some(value)),
-                Unfit::Labels,
-            ),
-            (
-                self.max_databases.is_none_or(|most| self.databases < most),
-                Unfit::Databases,
-            ),
-            (disk_fits, Unfit::Disk),
-        ];
-        match rules.into_iter().find(|(kept, _)| !kept) {
-            Some((_, unfit)) => Err(unfit),
-            None => Ok(()),
+        match meant {
+            Err(Unfit::Region) => meant,
+            _ if self.status != ClusterStatus::Active => Err(Unfit::Status),
+            Err(_) => meant,
+            Ok(())
+                if self
+                    .max_databases
+                    .is_some_and(|most| self.databases >= most) =>
+            {
+                Err(Unfit::Databases)
+            }
+            Ok(()) if !disk_fits => Err(Unfit::Disk),
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Deliberately as plain values, so that they can be made up in a test. Invariant: nothing here
 //! changes anything, and no server is waited for longer than [`PATIENCE`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use contract::operator::rollout::RolloutState;
@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use super::store;
 use crate::clusters::connections::{As, Database, Server};
+use crate::clusters::placement::{Needs, Purpose, Unfit};
 use crate::clusters::postgres::{Name, inventory};
 use crate::housekeeping;
 use crate::keys;
@@ -33,6 +34,10 @@ pub(super) struct ClusterFacts {
     pub(super) row: ClusterRow,
     /// Ready databases that it should have.
     pub(super) stock_level: u32,
+    /// Replicas of platform-service that may have sessions on its server; at least 1.
+    pub(super) platforms: u64,
+    /// Tenants that it is not meant for any more.
+    pub(super) misplaced: Vec<(TenantId, Unfit)>,
     /// What its server says; none with the words of who did not answer.
     pub(super) server: Result<ServerFacts, String>,
 }
@@ -42,6 +47,10 @@ pub(super) struct ClusterFacts {
 pub(super) struct ClusterRow {
     pub(super) name: ClusterName,
     pub(super) status: String,
+    pub(super) region: String,
+    /// Tiers that it is kept for; `None` takes every tier.
+    pub(super) tiers: Option<Vec<String>>,
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) connection_budget: u32,
     pub(super) max_disk_bytes: Option<u64>,
     pub(super) used_bytes: Option<u64>,
@@ -150,19 +159,27 @@ pub(super) async fn clusters(
     platform: &Platform,
     only: Option<&ClusterName>,
 ) -> Result<Vec<ClusterFacts>, sqlx::Error> {
-    let rows = {
+    let (rows, platforms) = {
         let mut registry = platform.registry.acquire().await?;
-        store::clusters(&mut registry, only).await?
+        let mut rows = Vec::new();
+        for row in store::clusters(&mut registry, only).await? {
+            let placed = store::placed(&mut registry, &row.name).await?;
+            rows.push((row, placed));
+        }
+        (rows, store::platforms(&mut registry).await?.max(1))
     };
-    let looks = rows.into_iter().map(|row| async {
-        let server = match tokio::time::timeout(PATIENCE, look(platform, &row.name)).await {
+    let looks = rows.into_iter().map(|(row, placed)| async move {
+        let looked = look(platform, &row.name, &placed);
+        let server = match tokio::time::timeout(PATIENCE, looked).await {
             Ok(Ok(server)) => Ok(server?),
             Ok(Err(stop)) => Err(stop.words()),
             Err(_) => Err("no answer in time".to_owned()),
         };
         Some(ClusterFacts {
+            misplaced: misplaced(&row, &placed),
             row,
             stock_level: platform.settings.stock.level,
+            platforms,
             server,
         })
     });
@@ -170,8 +187,32 @@ pub(super) async fn clusters(
     Ok(looked.filter_map(std::future::ready).collect().await)
 }
 
-/// What a cluster's server says; none where the cluster was removed.
-async fn look(platform: &Platform, cluster: &ClusterName) -> Result<Option<ServerFacts>, Stop> {
+/// The tenants on a cluster that it would not take now, however much room it had.
+fn misplaced(row: &ClusterRow, placed: &[PlacedTenant]) -> Vec<(TenantId, Unfit)> {
+    let purpose = Purpose {
+        region: &row.region,
+        tiers: row.tiers.as_deref(),
+        labels: &row.labels,
+    };
+    let judged = placed.iter().filter_map(|tenant| {
+        let needs = Needs {
+            region: &tenant.region,
+            tier: &tenant.tier,
+            labels: &tenant.labels,
+            bytes: 0,
+        };
+        let unfit = purpose.judge(needs).err()?;
+        Some((tenant.id.clone(), unfit))
+    });
+    judged.collect()
+}
+
+/// What a cluster's server says, where these tenants are expected; none where the cluster was removed.
+async fn look(
+    platform: &Platform,
+    cluster: &ClusterName,
+    expected: &[PlacedTenant],
+) -> Result<Option<ServerFacts>, Stop> {
     let Some(server) = platform.find_server(cluster).await? else {
         return Ok(None);
     };
@@ -179,10 +220,6 @@ async fn look(platform: &Platform, cluster: &ClusterName) -> Result<Option<Serve
     let mut connection = server.connect(Database::Maintenance).await?;
     let databases = inventory::databases(&mut connection).await?;
     let there: HashSet<&str> = databases.iter().map(|one| one.name.as_str()).collect();
-    let expected = {
-        let mut registry = platform.registry.acquire().await?;
-        store::placed(&mut registry, cluster).await?
-    };
     let missing = expected
         .iter()
         .filter(|tenant| !there.contains(tenant.id.as_str()))
@@ -236,6 +273,9 @@ async fn look(platform: &Platform, cluster: &ClusterName) -> Result<Option<Serve
 pub(super) struct PlacedTenant {
     pub(super) id: TenantId,
     pub(super) copy: u32,
+    pub(super) region: String,
+    pub(super) tier: String,
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 /// Files of one tenant's database. Its template is the same for all, so one stands for all of them.

@@ -6,9 +6,11 @@
 mod platform;
 mod settings;
 
+use contract::TenantId;
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
 use super::facts::{ClusterFacts, ClusterRow, ServerFacts, Skew};
+use crate::clusters::placement::Unfit;
 pub(super) use platform::platform;
 use settings::settings;
 
@@ -95,9 +97,10 @@ pub(super) fn cluster(facts: &ClusterFacts) -> Vec<Diagnosis> {
         disk(&facts.row).of("disk", place),
         stock(facts).of("stock", place),
         findings(u64::from(facts.row.findings)).of("orphans", place),
+        misplaced(&facts.misplaced).of("misplaced", place),
     ];
     if let Ok(server) = &facts.server {
-        all.extend(settings(&facts.row, server));
+        all.extend(settings(facts, server));
         all.extend(databases(&facts.row, server));
     }
     all
@@ -285,6 +288,32 @@ fn stock(facts: &ClusterFacts) -> Said {
             "tenantctl clusters show {0}; tenantctl operations list --cluster {0} -- it is refilled \
              by itself; see the platform's log if it stays so",
             facts.row.name
+        ),
+    }
+}
+
+fn misplaced(tenants: &[(TenantId, Unfit)]) -> Said {
+    let named: Vec<String> = tenants
+        .iter()
+        .map(|(tenant, unfit)| format!("{tenant}: {unfit}"))
+        .collect();
+    let otherwise = match tenants.iter().any(|(_, unfit)| *unfit == Unfit::Region) {
+        true => Verdict::Bad,
+        false => Verdict::Warn,
+    };
+    let commands: Vec<String> = tenants
+        .iter()
+        .take(NAMED)
+        .map(|(tenant, _)| format!("tenantctl tenants move {tenant};"))
+        .collect();
+    Said {
+        verdict: unless(tenants.is_empty(), otherwise),
+        found: listed(&named),
+        why: "The tenant's tier or labels, or the cluster's, were changed: nothing moves by itself, and the \
+              cluster would not take the tenant now.",
+        mend: format!(
+            "{} -- each goes to a cluster that fits; `tenantctl clusters list` shows tiers and labels",
+            commands.join(" ")
         ),
     }
 }

@@ -6,7 +6,8 @@ use contract::{ClusterName, OperationId};
 use sqlx::PgConnection;
 
 use super::facts::{ClusterRow, OperatorKeyFacts, PlacedTenant};
-use crate::registry::{number, parsed};
+use crate::feed;
+use crate::registry::{json, number, parsed};
 
 /// The most stuck operations, and the most operator keys of each concern, that are named.
 const NAMED: i64 = 20;
@@ -18,7 +19,7 @@ pub(super) async fn clusters(
 ) -> Result<Vec<ClusterRow>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select name, status, connection_budget, max_disk_bytes, used_bytes,
+        select name, status, region, tiers, labels, connection_budget, max_disk_bytes, used_bytes,
             (select count(*) from registry.stock
              where stock.cluster = cluster.name and stock.status = 'ready') as "stock!",
             (select count(*) from registry.finding
@@ -35,6 +36,9 @@ pub(super) async fn clusters(
             Ok(ClusterRow {
                 name: parsed("cluster.name", &row.name)?,
                 status: row.status,
+                region: row.region,
+                tiers: row.tiers,
+                labels: json("cluster.labels", row.labels)?,
                 connection_budget: number("cluster.connection_budget", row.connection_budget)?,
                 max_disk_bytes: bytes("cluster.max_disk_bytes", row.max_disk_bytes)?,
                 used_bytes: bytes("cluster.used_bytes", row.used_bytes)?,
@@ -51,7 +55,7 @@ pub(super) async fn placed(
     cluster: &ClusterName,
 ) -> Result<Vec<PlacedTenant>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select id, copy from registry.tenant
+        "select id, copy, region, tier, labels from registry.tenant
          where cluster = $1 and status in ('active', 'suspended') and not exists (
              select from registry.operation
              where operation.tenant_id = tenant.id and state in ('running', 'unwinding', 'stuck'))
@@ -65,6 +69,9 @@ pub(super) async fn placed(
             Ok(PlacedTenant {
                 id: parsed("tenant.id", &row.id)?,
                 copy: number("tenant.copy", row.copy)?,
+                region: row.region,
+                tier: row.tier,
+                labels: json("tenant.labels", row.labels)?,
             })
         })
         .collect()
@@ -140,4 +147,16 @@ pub(super) async fn replicas(connection: &mut PgConnection) -> Result<u64, sqlx:
     .fetch_one(connection)
     .await?;
     number("count", living)
+}
+
+/// How many replicas of this service run: each listens for the others' news.
+pub(super) async fn platforms(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let listening = sqlx::query_scalar!(
+        r#"select count(*) as "listening!" from pg_stat_activity
+           where application_name = $1 and datname = current_database()"#,
+        feed::LISTENER,
+    )
+    .fetch_one(connection)
+    .await?;
+    number("count", listening)
 }

@@ -1,5 +1,6 @@
 //! Every fault of a server or of the platform has its diagnosis and its command.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::OperationId;
@@ -44,6 +45,9 @@ fn healthy_cluster() -> ClusterFacts {
         row: ClusterRow {
             name: "main".parse().unwrap(),
             status: "active".to_owned(),
+            region: "here".to_owned(),
+            tiers: None,
+            labels: BTreeMap::new(),
             connection_budget: 60,
             max_disk_bytes: Some(100 << 30),
             used_bytes: Some(10 << 30),
@@ -51,6 +55,8 @@ fn healthy_cluster() -> ClusterFacts {
             findings: 0,
         },
         stock_level: 2,
+        platforms: 1,
+        misplaced: Vec::new(),
         server: Ok(healthy_server()),
     }
 }
@@ -111,6 +117,7 @@ fn who_is_well_hears_no_complaint_and_every_check_is_named() {
             "disk",
             "stock",
             "orphans",
+            "misplaced",
             "version",
             "recovery_init_sync_method",
             "autovacuum_naptime",
@@ -140,10 +147,20 @@ fn a_server_that_is_silent_is_one_diagnosis_and_hides_what_it_would_say() {
     let mut facts = healthy_cluster();
     facts.server = Err("no answer in time".to_owned());
     let all = judge::cluster(&facts);
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 5);
     let complaints = complaints(all);
     assert_eq!(complaints.len(), 1);
     assert_eq!(complaints[0].0, "reachable");
+}
+
+#[test]
+fn each_replica_of_the_platform_needs_connections_of_its_own() {
+    let mut facts = healthy_cluster();
+    facts.platforms = 2;
+    let complaints = complaints(judge::cluster(&facts));
+    let mend = "tenantctl clusters update main --budget 57".to_owned();
+    let said = ("max_connections".to_owned(), Verdict::Warn, mend);
+    assert_eq!(complaints, [said]);
 }
 
 /// A fault of a server: what is planted, which check sees it, how bad it is, what mends it.

@@ -5,6 +5,7 @@
 //! whatever it knows; the wall that the tenant had before is remembered for its return.
 
 use contract::TenantId;
+use contract::operator::tenant::FinalBackup;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -20,20 +21,24 @@ use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{store, wall};
 
-/// Which copy is kept.
+/// Which copy is kept, and what its purge will keep.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletePlan {
     copy: u32,
     #[serde(default)]
     database: Database,
+    /// Left out where nothing is kept, as plans had it that knew of no last backup.
+    #[serde(default, skip_serializing_if = "FinalBackup::is_none")]
+    final_backup: FinalBackup,
 }
 
 impl DeletePlan {
-    pub(crate) fn new(copy: u32) -> Self {
+    pub(crate) fn new(copy: u32, final_backup: FinalBackup) -> Self {
         Self {
             copy,
             database: Database::There,
+            final_backup,
         }
     }
 }
@@ -93,7 +98,8 @@ impl Saga for DeletePlan {
         if step == Step::Announce {
             let tenant = head.tenant()?;
             let kept = Name::Deleted(tenant.clone(), self.copy).to_string();
-            let generation = store::life::delete(&mut *connection, tenant, &kept).await?;
+            let generation =
+                store::life::delete(&mut *connection, tenant, &kept, self.final_backup).await?;
             feed::store::record(connection, tenant, generation).await?;
         }
         Ok(())

@@ -380,6 +380,7 @@ pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<Purg
             count: plan.objects.len() as u64,
             size_bytes: plan.objects.iter().map(|object| object.size_bytes).sum(),
         },
+        final_backup: row.final_backup,
     })
 }
 

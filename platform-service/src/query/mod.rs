@@ -40,7 +40,7 @@ use crate::tenants;
 use crate::tenants::place::Placed;
 
 /// Tenants that are asked at once where nothing is said; `tn_query` may have few sessions per server.
-const AT_ONCE: u32 = 8;
+pub(crate) const AT_ONCE: u32 = 8;
 const MOST_AT_ONCE: u32 = 16;
 const TIMEOUT_MS: u32 = 10_000;
 const TIMEOUTS_MS: std::ops::RangeInclusive<u32> = 100..=300_000;

@@ -1,13 +1,14 @@
 //! Certificates of deletions: what was destroyed, when, signed.
 //!
-//! Deliberately with the public key beside the signature, because signing keys are forgotten. Invariant:
-//! what is signed is the body as compact JSON with sorted keys, which anybody can make of it again.
+//! Deliberately with the public key beside the signature, because signing keys are forgotten; whose it was is
+//! published for as long as there are certificates. Invariant: what is signed is the body as compact JSON with
+//! sorted keys, which anybody can make of it again.
 
 use adapters::secret_store::SecretSubject;
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::operator::tenant::{CertificateId, CertificateView};
+use contract::operator::tenant::{CertificateId, CertificateKeys, CertificateView};
 use contract::{Code, TenantId};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
@@ -114,8 +115,25 @@ pub(crate) async fn show(
     Ok(Json(found.ok_or_else(none)?))
 }
 
+/// The keys that certificates of deletions were signed with.
+///
+/// As a JSON Web Key Set (RFC 7517, RFC 8037). A certificate is this platform's where its `public_key` is the
+/// `x` of one of them and its signature fits: also long after the key signs nothing any more.
+#[utoipa::path(
+    get,
+    path = "/v1/certificates/keys",
+    operation_id = "certificates.keys",
+    tag = "tenants",
+    responses((status = 200, description = "Every such key.", body = CertificateKeys))
+)]
+pub(crate) async fn keys(State(platform): State<Platform>) -> Result<Json<CertificateKeys>> {
+    let mut connection = platform.public_registry.acquire().await?;
+    let keys = store::purge::certificate_keys(&mut connection).await?;
+    Ok(Json(CertificateKeys { keys }))
+}
+
 pub(crate) fn router() -> OpenApiRouter<Platform> {
-    kit::operations!(show)
+    kit::operations!(show, keys)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use contract::TenantId;
-use contract::operator::tenant::FinalBackup;
 use kit::error::{Result, chain};
 use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
@@ -87,8 +86,8 @@ async fn resume(platform: &Platform, tenant: &TenantId) -> Result<()> {
 async fn purge_one(platform: &Platform, tenant: &TenantId) -> Result<()> {
     let mut transaction = platform.registry.begin().await?;
     // Somebody may have brought it back since it was looked.
-    if store::purge::lock_where_due(&mut transaction, tenant).await? {
-        let plan = PurgePlan::new(FinalBackup::None);
+    if let Some(wish) = store::purge::lock_where_due(&mut transaction, tenant).await? {
+        let plan = PurgePlan::new(wish);
         start(platform, transaction, tenant, plan).await?;
     }
     Ok(())

@@ -7,22 +7,24 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use contract::operator::operation::OperationView;
-use contract::operator::tenant::{DeletePreview, SuspendRequest};
+use contract::operator::tenant::{DeletePreview, Deleted, FinalBackup, SuspendRequest};
 use contract::tenant::Suspension;
 use contract::tenant_status::TenantEvent;
 use contract::{Code, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
+use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::idempotency::MaybeIdempotencyKey;
+use super::purge::keepable;
 use super::{TenantRow, rules, store};
 use crate::clusters::postgres::Name;
-use crate::confirm::{DeleteQuery, confirmed};
-use crate::operations::begin::{Begin, Planned, WaitQuery, begin, refuse_busy};
+use crate::confirm::confirmed;
+use crate::operations::begin::{Begin, Planned, Wait, WaitQuery, begin, refuse_busy};
 use crate::operations::delete::DeletePlan;
 use crate::operations::resume::ResumePlan;
 use crate::operations::suspend::SuspendPlan;
@@ -157,19 +159,41 @@ pub(crate) async fn resume(
     .await
 }
 
+/// How a tenant is deleted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TenantDeleteQuery {
+    /// What to wait for, for some seconds: `none`, `done` or `replicas`.
+    #[serde(default)]
+    #[param(inline)]
+    wait: Wait,
+    /// The id of what is deleted, once more.
+    confirm: Option<String>,
+    /// Whether a last backup is kept when its data is destroyed: `none` or `keep`.
+    #[serde(default)]
+    #[param(inline)]
+    final_backup: FinalBackup,
+    /// Answers what would happen, and does nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Delete a tenant, so that it can be restored.
 ///
 /// It is locked out at once, and its database renamed; its data is destroyed when the retention of its
 /// tier is over. Where somebody has dropped its database, it is deleted all the same, and the result says
-/// `"database": "missing"`. Its id and slug are never given to anybody else.
+/// `"database": "missing"`. Its id and slug are never given to anybody else. With `final_backup=keep` a last
+/// backup is kept of it for a time when its data is destroyed, also where that happens by itself; refused
+/// where no object store is set.
 #[utoipa::path(
     delete,
     path = "/v1/tenants/{id}",
     operation_id = "tenants.delete",
     tag = "tenants",
-    params(("id" = TenantId, Path, example = "t_acme_corp"), DeleteQuery),
+    params(("id" = TenantId, Path, example = "t_acme_corp"), TenantDeleteQuery),
     responses(
-        (status = 200, description = "It is deleted; or what would happen, for a dry run.", body = OperationView),
+        (status = 200, description = "It is deleted; or what would happen, for a dry run.", body = Deleted),
         (status = 202, description = "It is under way.", body = OperationView,
             headers(("location" = String), ("retry-after" = u32))),
     )
@@ -178,21 +202,23 @@ pub(crate) async fn delete(
     operator: Operator<TenantsDestroy>,
     State(platform): State<Platform>,
     Path(id): Path<TenantId>,
-    Query(query): Query<DeleteQuery>,
+    Query(query): Query<TenantDeleteQuery>,
     key: MaybeIdempotencyKey,
 ) -> Result<Response> {
     if query.dry_run {
-        return Ok(Json(preview(&platform, id).await?).into_response());
+        let preview = preview(&platform, id, query.final_backup).await?;
+        return Ok(Json(Deleted::Preview(preview)).into_response());
     }
     confirmed(
         "confirm",
         query.confirm.as_deref(),
         ("the tenant's id", id.as_str()),
     )?;
+    keepable(&platform, query.final_backup)?;
     let asked = Begin {
         actor: operator.actor(),
         key,
-        request: json!({ "delete": id }),
+        request: json!({ "delete": id, "final_backup": query.final_backup }),
         wait: query.wait,
     };
     begin(&platform, asked, move |connection, _| {
@@ -201,8 +227,8 @@ pub(crate) async fn delete(
             deletable(&row)?;
             Ok(Planned {
                 subject: Subject::Tenant(id),
-                plan: DeletePlan::new(row.copy).into(),
-                detail: json!({ "copy": row.copy }),
+                plan: DeletePlan::new(row.copy, query.final_backup).into(),
+                detail: json!({ "copy": row.copy, "final_backup": query.final_backup }),
             })
         })
     })
@@ -216,7 +242,12 @@ fn deletable(row: &TenantRow) -> Result<()> {
     allowed(row, TenantEvent::Deleted).map(|_| ())
 }
 
-async fn preview(platform: &Platform, id: TenantId) -> Result<DeletePreview> {
+async fn preview(
+    platform: &Platform,
+    id: TenantId,
+    final_backup: FinalBackup,
+) -> Result<DeletePreview> {
+    keepable(platform, final_backup)?;
     let mut connection = platform.registry.acquire().await?;
     let row = store::find(&mut connection, &id)
         .await?
@@ -229,6 +260,7 @@ async fn preview(platform: &Platform, id: TenantId) -> Result<DeletePreview> {
         kept_name: Name::Deleted(id.clone(), row.copy).to_string(),
         tenant: id,
         retention_days,
+        final_backup,
     })
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod wall;
 
 use std::collections::BTreeMap;
 
+use contract::operator::tenant::FinalBackup;
 use contract::tenant::SuspensionWall;
 use contract::{ClusterName, SchemaVersions, Slug, TenantId, TenantStatus};
 use time::OffsetDateTime;
@@ -86,4 +87,6 @@ pub(crate) struct TenantRow {
     pub(crate) kept_name: Option<String>,
     /// Labels that its cluster must have.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What its purge keeps, as was asked for at its deletion.
+    pub(crate) final_backup: FinalBackup,
 }

@@ -6,7 +6,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use contract::operator::operation::OperationView;
-use contract::operator::tenant::{FinalBackup, PurgePreview, PurgeRequest};
+use contract::operator::tenant::{FinalBackup, PurgePreview, PurgeRequest, Purged};
 use contract::{Code, TenantId, TenantStatus};
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
@@ -30,7 +30,8 @@ use crate::stop::Stop;
 ///
 /// Its database, role, secret and objects; a tombstone and a signed certificate stay, and nobody ever
 /// gets its id or slug. `confirm` names the tenant's id; `force` names it again as long as its
-/// retention is not over. With `dry_run` it answers what would go, and changes nothing.
+/// retention is not over. With `dry_run` it answers what would go, and changes nothing. `final_backup`
+/// says whether a last backup is kept; left out it is as was asked at the deletion.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{id}/purge",
@@ -39,7 +40,7 @@ use crate::stop::Stop;
     params(("id" = TenantId, Path, example = "t_acme_corp"), WaitQuery),
     request_body = PurgeRequest,
     responses(
-        (status = 200, description = "Nothing is left; or what would go, for a dry run.", body = OperationView),
+        (status = 200, description = "Nothing is left; or what would go, for a dry run.", body = Purged),
         (status = 202, description = "It is under way.", body = OperationView,
             headers(("location" = String), ("retry-after" = u32))),
     )
@@ -53,34 +54,43 @@ pub(crate) async fn purge(
     Json(request): Json<PurgeRequest>,
 ) -> Result<Response> {
     if request.dry_run {
-        return Ok(Json(preview(&platform, id).await?).into_response());
+        let preview = preview(&platform, id).await?;
+        return Ok(Json(Purged::Preview(preview)).into_response());
     }
     confirmed(
         "confirm",
         request.confirm.as_deref(),
         ("the tenant's id", id.as_str()),
     )?;
-    if request.final_backup == FinalBackup::Keep {
-        archive::objects(&platform.settings)?;
-    }
     let asked = Begin {
         actor: operator.actor(),
         key,
         request: json!({ "purge": id, "body": request }),
         wait: query.wait,
     };
+    let keeps = platform.clone();
     begin(&platform, asked, move |connection, _| {
         Box::pin(async move {
             let row = locked(connection, &id).await?;
             purgeable(&row, &request)?;
+            let final_backup = request.final_backup.unwrap_or(row.final_backup);
+            keepable(&keeps, final_backup)?;
             Ok(Planned {
                 subject: Subject::Tenant(id),
-                plan: PurgePlan::new(request.final_backup).into(),
-                detail: json!({ "final_backup": request.final_backup }),
+                plan: PurgePlan::new(final_backup).into(),
+                detail: json!({ "final_backup": final_backup }),
             })
         })
     })
     .await
+}
+
+/// Refuses to promise a last backup that there is no place for.
+pub(super) fn keepable(platform: &Platform, wish: FinalBackup) -> Result<()> {
+    match wish {
+        FinalBackup::Keep => archive::objects(&platform.settings).map(|_| ()),
+        FinalBackup::None => Ok(()),
+    }
 }
 
 async fn preview(platform: &Platform, id: TenantId) -> Result<PurgePreview> {

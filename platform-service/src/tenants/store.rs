@@ -57,6 +57,7 @@ struct Columns {
     purged_at: Option<OffsetDateTime>,
     kept_name: Option<String>,
     labels: Value,
+    final_backup: String,
 }
 
 impl Columns {
@@ -93,6 +94,7 @@ impl Columns {
             purged_at: self.purged_at,
             kept_name: self.kept_name,
             labels: json("tenant.labels", self.labels)?,
+            final_backup: parsed("tenant.final_backup", &self.final_backup)?,
         })
     }
 }
@@ -250,7 +252,7 @@ pub(crate) async fn find(
         "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
              cluster, copy, generation, schema_versions, created_at, activated_at,
              updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
-             purge_after, purged_at, kept_name, labels
+             purge_after, purged_at, kept_name, labels, final_backup
          from registry.tenant where id = $1",
         id.as_str(),
     )
@@ -270,7 +272,7 @@ pub(crate) async fn find_for_update(
         "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
              cluster, copy, generation, schema_versions, created_at, activated_at,
              updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
-             purge_after, purged_at, kept_name, labels
+             purge_after, purged_at, kept_name, labels, final_backup
          from registry.tenant where id = $1 for no key update",
         id.as_str(),
     )

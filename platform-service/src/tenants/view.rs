@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::operator::tenant::FinalBackup;
 use contract::tenant::{Hold, Suspension};
 use contract::{ClusterName, SchemaOwner, SchemaVersions, Slug, TenantId, TenantStatus};
 use kit::precondition::Version;
@@ -65,6 +66,8 @@ pub(crate) struct TenantView {
     /// Until when a deleted one can be restored; none once its data is being destroyed.
     #[serde(with = "time::serde::rfc3339::option")]
     pub(crate) purge_after: Option<OffsetDateTime>,
+    /// What is kept of a deleted one when its data is destroyed, as was asked for at its deletion.
+    pub(crate) final_backup: FinalBackup,
     /// When nothing was left of its data.
     #[serde(with = "time::serde::rfc3339::option")]
     pub(crate) purged_at: Option<OffsetDateTime>,
@@ -135,6 +138,7 @@ impl From<TenantRow> for TenantView {
             deleted_at: row.deleted_at,
             kept_name: row.kept_name,
             purge_after: row.purge_after,
+            final_backup: row.final_backup,
             purged_at: row.purged_at,
         }
     }

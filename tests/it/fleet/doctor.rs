@@ -2,6 +2,7 @@
 
 use contract::Code;
 use contract::operator::upkeep::{Diagnosis, Verdict};
+use http::Method;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use time::format_description::well_known::Rfc3339;
@@ -45,6 +46,7 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
         "clock",
         "disk",
         "orphans",
+        "misplaced",
     ] {
         let one = of(&well, check, "main");
         assert!(one.verdict < Verdict::Bad, "{one:?}");
@@ -253,6 +255,48 @@ async fn doctor_finds_each_planted_fault_with_its_command() {
     let sealing = of(&all, "sealing_keys", "platform");
     assert_eq!(sealing.verdict, Verdict::Bad, "{sealing:?}");
     assert!(sealing.found.contains("lost seals 1"), "{sealing:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_cluster_is_not_meant_for_it_any_more_is_named_until_it_fits() {
+    let world = World::start().await;
+    let (acme, beta) = (world.tenant("moved-up").await, world.tenant("fits").await);
+    let operator = world.operator();
+    let change = async |path: &str, body: serde_json::Value| {
+        let etag = operator.get(path).await.expect(200);
+        let etag = etag.header("etag").to_owned();
+        let patched = operator.request(Method::PATCH, path);
+        let patched = patched.header("if-match", &etag).json(body).send().await;
+        patched.expect(200);
+    };
+    let (cluster, tenant) = ("/v1/clusters/main", format!("/v1/tenants/{}", acme.id()));
+    let faults = [
+        (
+            (tenant.as_str(), json!({ "tier": "premium" })),
+            (cluster, json!({ "tiers": ["standard"] })),
+            "it is kept for other tiers",
+            (tenant.as_str(), json!({ "tier": "standard" })),
+        ),
+        (
+            (cluster, json!({ "labels": { "disk": "fast" } })),
+            (tenant.as_str(), json!({ "labels": { "disk": "slow" } })),
+            "it lacks a label that the tenant asks for",
+            (tenant.as_str(), json!({ "labels": {} })),
+        ),
+    ];
+    for (first, second, why, mend) in faults {
+        change(first.0, first.1).await;
+        change(second.0, second.1).await;
+        let found = examined(&world).await;
+        let found = of(&found, "misplaced", "main");
+        assert_eq!(found.verdict, Verdict::Warn, "{found:?}");
+        assert_eq!(found.found, format!("{}: {why}", acme.id()), "{beta:?}");
+        let command = format!("tenantctl tenants move {};", acme.id());
+        assert!(found.mend.as_ref().unwrap().contains(&command), "{found:?}");
+        change(mend.0, mend.1).await;
+        let found = examined(&world).await;
+        assert_eq!(of(&found, "misplaced", "main").verdict, Verdict::Ok);
+    }
 }
 
 #[tokio::test]

@@ -10,14 +10,15 @@ use http::Method;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
-use world::{Speaker, TenantHandle, WorldOptions, until};
+use world::{Speaker, TenantHandle, World, WorldOptions, until};
 
 use super::backups::{Keeping, back_up, hashes, write};
 
 async fn keeping() -> Keeping {
     let options = WorldOptions::default()
         .platform_setting("backups.check_every", "50ms")
-        .platform_setting("backups.keep_exports", "36h");
+        .platform_setting("backups.keep_exports", "36h")
+        .platform_setting("purge.window", "00:00-00:00");
     Keeping::start(options).await
 }
 
@@ -133,4 +134,78 @@ async fn an_export_says_when_it_expires_and_is_removed_then() {
     fetch(&operator, &export).await.refused(Code::NotFound);
     let left: Vec<PathBuf> = keeping.objects();
     assert!(left[0].to_str().unwrap().contains(&backup), "{left:?}");
+}
+
+/// What is said of a tenant's last backup, by what it is shown in.
+async fn wished(operator: &Speaker, tenant: &TenantHandle) -> [Value; 2] {
+    let path = format!("/v1/tenants/{}", tenant.id());
+    let shown = operator.get(&path).await.expect(200).json();
+    let purge = format!("{path}/purge");
+    let preview = operator.post(&purge, json!({ "dry_run": true })).await;
+    let preview = preview.expect(200).json();
+    [
+        shown["final_backup"].clone(),
+        preview["final_backup"].clone(),
+    ]
+}
+
+#[tokio::test]
+async fn a_last_backup_that_a_deletion_asks_for_is_kept_by_the_purge_that_comes_by_itself() {
+    let keeping = keeping().await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("wished").await;
+    write(&acme, &["one", "two"]).await;
+    let (id, path) = (acme.id(), format!("/v1/tenants/{}", acme.id()));
+    let restore = async || {
+        let path = format!("{path}/restore");
+        let restored = operator.request(Method::POST, &path).send().await;
+        restored.expect(200);
+    };
+    let asked = format!("{path}?confirm={id}&final_backup=keep");
+    let dry = operator.delete(&format!("{asked}&dry_run=true")).await;
+    assert_eq!(dry.expect(200).json()["final_backup"], "keep");
+    operator.delete(&asked).await.expect(200);
+    assert_eq!(wished(&operator, &acme).await, ["keep", "keep"]);
+    // Who comes back is not deleted as before.
+    restore().await;
+    let plainly = format!("{path}?confirm={id}");
+    operator.delete(&plainly).await.expect(200);
+    assert_eq!(wished(&operator, &acme).await, ["none", "none"]);
+    restore().await;
+    operator.delete(&asked).await.expect(200);
+
+    let over = format!(
+        "update registry.tenant set purge_after = now() - interval '1 s' where id = '{id}'"
+    );
+    world.postgres().run("registry", &over).await;
+    until("it is purged", || async {
+        let shown = operator.get(&path).await.expect(200).json();
+        shown["purged_at"].is_string()
+    })
+    .await;
+    let listed = kept(&operator, &acme).await;
+    assert_eq!(listed.len(), 1, "{listed:#?}");
+    assert_eq!(listed[0]["kind"], "final", "{listed:#?}");
+    let certificate = operator.get(&format!("{path}/certificate")).await;
+    let certificate = certificate.expect(200).json();
+    let said = &certificate["body"]["final_backup"]["id"];
+    assert_eq!(*said, listed[0]["id"], "{certificate:#}");
+    fetch(&operator, said).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_last_backup_is_refused_at_the_deletion_where_there_is_no_place_for_it() {
+    let world = World::start().await;
+    let acme = world.tenant("placeless").await;
+    let (id, path) = (acme.id(), format!("/v1/tenants/{}", acme.id()));
+    for asked in [
+        format!("{path}?confirm={id}&final_backup=keep"),
+        format!("{path}?final_backup=keep&dry_run=true"),
+    ] {
+        let refused = world.operator().delete(&asked).await;
+        let words = refused.refused(Code::Conflict).detail.unwrap();
+        assert!(words.contains("objects.folder"), "{words}");
+    }
+    acme.owner().get("/v1/me").await.expect(200);
 }

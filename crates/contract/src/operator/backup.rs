@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::operation::OperationView;
 use crate::ids::{OperationId, TenantId};
 use crate::tenant::SchemaVersions;
 
@@ -189,6 +190,26 @@ pub struct NewRestore {
     /// Answers what would happen, and does nothing.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// What a request to restore a tenant from a backup is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Restored {
+    /// What would happen, for a dry run.
+    Preview(Box<RestorePreview>),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
+/// What a request to delete a backup is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum BackupDeleted {
+    /// What would go, for a dry run.
+    Preview(Box<BackupView>),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
 }
 
 /// What a restore would do.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::operation::OperationView;
 use crate::ids::{ClusterName, TenantId};
 use crate::secret::Secret;
 use crate::tenant::SuspensionWall;
@@ -39,17 +40,30 @@ pub struct SuspendRequest {
     pub until: Option<OffsetDateTime>,
 }
 
+/// What a request to delete a tenant is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Deleted {
+    /// What would happen, for a dry run.
+    Preview(DeletePreview),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
 /// What a deletion would do, for a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "tenant": "t_acme", "kept_name": "deleted:t_acme:1", "retention_days": 30, "final_backup": "none",
+}))]
 pub struct DeletePreview {
     /// The tenant.
     pub tenant: TenantId,
     /// What its database and role will be called.
-    #[schema(example = "deleted:t_acme:1")]
     pub kept_name: String,
     /// Days for which it can be restored.
-    #[schema(example = 30)]
     pub retention_days: u32,
+    /// What is kept when those are over and its data is destroyed.
+    pub final_backup: FinalBackup,
 }
 
 /// Destroys what is left of a deleted tenant.
@@ -63,17 +77,32 @@ pub struct PurgeRequest {
     /// The tenant's id a second time, where its retention is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<String>,
-    /// Whether a last backup is kept for a time.
-    #[serde(default)]
-    pub final_backup: FinalBackup,
+    /// Whether a last backup is kept for a time; left out for what was asked at its deletion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_backup: Option<FinalBackup>,
     /// Answers with a `PurgePreview` of what would be destroyed, and changes nothing; needs neither
     /// `confirm` nor `force`.
     #[serde(default)]
     pub dry_run: bool,
 }
 
+/// What a request to destroy a tenant's data is answered with.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Purged {
+    /// What would go, for a dry run.
+    Preview(PurgePreview),
+    /// The operation that does it.
+    Operation(Box<OperationView>),
+}
+
 /// What a purge would destroy, for a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "tenant": "t_acme", "retained_until": "2027-01-31T00:00:00Z", "secrets": 1,
+    "databases": [{ "cluster": "main", "name": "deleted:t_acme:1", "size_bytes": 10_485_760 }],
+    "objects": { "count": 2, "size_bytes": 81_920 }, "final_backup": "keep",
+}))]
 pub struct PurgePreview {
     /// The tenant.
     pub tenant: TenantId,
@@ -90,6 +119,8 @@ pub struct PurgePreview {
     pub secrets: u64,
     /// Backups and archives in the object store.
     pub objects: DoomedObjects,
+    /// What is kept where the request says nothing of it: as was asked at its deletion.
+    pub final_backup: FinalBackup,
 }
 
 /// A database that a purge drops, with the role of its name.
@@ -124,6 +155,37 @@ pub enum FinalBackup {
     /// One, as an archive like an export's: `GET /v1/exports/{id}/archive` fetches it, and a new tenant
     /// can be made of it. It is removed after the days for which the tier keeps backups when it is made.
     Keep,
+}
+
+/// A word that says nothing of last backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a last backup is one of none, keep")]
+pub struct UnknownFinalBackup;
+
+impl FinalBackup {
+    /// The word for it in the registry and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Keep => "keep",
+        }
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl std::str::FromStr for FinalBackup {
+    type Err = UnknownFinalBackup;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFinalBackup> {
+        [Self::None, Self::Keep]
+            .into_iter()
+            .find(|known| known.as_str() == text)
+            .ok_or(UnknownFinalBackup)
+    }
 }
 
 /// Gives a tenant another owner.
@@ -169,6 +231,25 @@ pub struct CertificateView {
     pub body: Value,
     /// Ed25519, base64url without padding.
     pub signature: String,
-    /// The raw public key, base64url without padding.
+    /// The raw public key, base64url without padding: the `x` of one of `GET /v1/certificates/keys`.
     pub public_key: String,
+}
+
+/// The keys that certificates of deletions were signed with, as a JSON Web Key Set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CertificateKeys {
+    /// Each public key, in no order that means anything.
+    pub keys: Vec<CertificateKey>,
+}
+
+/// The public key of an Ed25519 pair, as a JSON Web Key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }))]
+pub struct CertificateKey {
+    /// Its type: `OKP`.
+    pub kty: String,
+    /// Its curve: `Ed25519`.
+    pub crv: String,
+    /// The raw key, base64url without padding.
+    pub x: String,
 }

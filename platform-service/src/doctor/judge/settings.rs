@@ -6,8 +6,10 @@
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
 use super::{MANY_FILES, NAMED, Said, estimated_files, gigabytes, listed, unless};
+use crate::clusters::connections::{COPIES_AT_ONCE, MOST_CONNECTIONS};
 use crate::clusters::owner;
-use crate::doctor::facts::{ClusterRow, ServerFacts, SettingFacts};
+use crate::doctor::facts::{ClusterFacts, ServerFacts, SettingFacts};
+use crate::query;
 
 /// The oldest server that is taken.
 const OLDEST_VERSION: i32 = 150_000;
@@ -15,8 +17,10 @@ const OLDEST_VERSION: i32 = 150_000;
 const MARKS_HALF_DROPPED: i32 = 150_004;
 /// With thousands of databases a shorter pause keeps a core busy with idle ones.
 const SHORTEST_NAPTIME_SECONDS: i32 = 300;
-/// Connections that stay free beside the tenants' budget: the platform's own, migrations, questions.
-const OWN_CONNECTIONS: u64 = 20;
+/// Connections that stay free beside the tenants' budget for each replica of platform-service: its pool, copies
+/// that it makes at once, and tenants that it asks at once.
+const OWN_CONNECTIONS: u64 =
+    MOST_CONNECTIONS as u64 + COPIES_AT_ONCE as u64 + query::AT_ONCE as u64;
 /// Moves by replication at once, each with a slot.
 const MOVES_AT_ONCE: i32 = 4;
 /// What an idle slot may keep back before it is more than a note.
@@ -24,14 +28,14 @@ const KEPT_BYTES: u64 = 1 << 30;
 const RELOAD: &str = "select pg_reload_conf();";
 const RESTART: &str = "-- then restart the server";
 
-pub(super) fn settings(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
-    let (place, settings) = (row.name.as_str(), &server.settings);
+pub(super) fn settings(facts: &ClusterFacts, server: &ServerFacts) -> Vec<Diagnosis> {
+    let (place, settings) = (facts.row.name.as_str(), &server.settings);
     let checks = [
         ("version", version(settings.version)),
         ("recovery_init_sync_method", sync_method(server)),
         ("autovacuum_naptime", naptime(settings.naptime_seconds)),
         ("fsync", fsync(settings.fsync)),
-        ("max_connections", connections(row, server)),
+        ("max_connections", connections(facts, server)),
         (
             "client_connection_check_interval",
             connection_check(settings.connection_check_ms),
@@ -100,24 +104,28 @@ fn fsync(on: bool) -> Said {
     }
 }
 
-fn connections(row: &ClusterRow, server: &ServerFacts) -> Said {
+fn connections(facts: &ClusterFacts, server: &ServerFacts) -> Said {
+    let row = &facts.row;
+    let own = OWN_CONNECTIONS * facts.platforms;
     let settings = &server.settings;
     let free = u64::try_from(settings.max_connections - settings.reserved_connections).unwrap_or(0);
     let budget = u64::from(row.connection_budget);
     let verdict = match budget {
         _ if budget > free => Verdict::Bad,
-        _ if budget + OWN_CONNECTIONS > free => Verdict::Warn,
+        _ if budget + own > free => Verdict::Warn,
         _ => Verdict::Ok,
     };
     Said {
         verdict,
-        found: format!("a budget of {budget} of {free} connections for ordinary logins"),
-        why: "Requests of tenants may take all of their budget; what is left must do for the platform, \
-              for migrations and for questions.",
+        found: format!(
+            "a budget of {budget} of {free} connections for ordinary logins; {own} are for the platform"
+        ),
+        why: "Requests of tenants may take all of their budget; what is left must do for each replica of \
+              platform-service, for migrations and for questions.",
         mend: format!(
             "tenantctl clusters update {} --budget {}",
             row.name,
-            free.saturating_sub(OWN_CONNECTIONS).max(1)
+            free.saturating_sub(own).max(1)
         ),
     }
 }

@@ -3,6 +3,7 @@
 //! Deliberately decides nothing: what is allowed is known before. Invariant: what changes a route
 //! raises the generation and gives it, for the change feed.
 
+use contract::operator::tenant::FinalBackup;
 use contract::secret::SecretRef;
 use contract::tenant::Suspension;
 use contract::{TenantId, TenantStatus};
@@ -50,16 +51,17 @@ pub(crate) async fn resume(
     number("tenant.generation", generation)
 }
 
-/// Says that a tenant is deleted, for its tier's retention, and what its database is to be called;
-/// gives its generation. Its wall stays for its return.
+/// Says that a tenant is deleted, for its tier's retention, what its database is to be called and what its
+/// purge is to keep; gives its generation. Its wall stays for its return.
 pub(crate) async fn delete(
     connection: &mut PgConnection,
     id: &TenantId,
     kept_name: &str,
+    final_backup: FinalBackup,
 ) -> Result<u64, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
-         set status = $2, deleted_at = now(), kept_name = $3,
+         set status = $2, deleted_at = now(), kept_name = $3, final_backup = $4,
              purge_after = now() + make_interval(days => tier.retention_days),
              generation = generation + 1, updated_at = now()
          from registry.tier
@@ -67,6 +69,7 @@ pub(crate) async fn delete(
         id.as_str(),
         TenantStatus::Deleted.as_str(),
         kept_name,
+        final_backup.as_str(),
     )
     .fetch_one(connection)
     .await?;
@@ -82,7 +85,7 @@ pub(crate) async fn undelete(
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set status = case when wall is null then $2 else $3 end,
-             deleted_at = null, purge_after = null, kept_name = null,
+             deleted_at = null, purge_after = null, kept_name = null, final_backup = 'none',
              generation = generation + 1, updated_at = now()
          where id = $1 and status = $4 returning generation",
         id.as_str(),

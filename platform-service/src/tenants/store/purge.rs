@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use contract::operator::tenant::{CertificateId, CertificateView};
+use contract::operator::tenant::{CertificateId, CertificateKey, CertificateView, FinalBackup};
 use contract::{ClusterName, TenantId, TenantStatus};
 use sqlx::PgConnection;
 
@@ -162,6 +162,7 @@ pub(crate) async fn tombstone(
          update registry.tenant
          set company = '', contact_email = '', credentials = '{}', overrides = '{}', labels = '{}',
              suspended_reason = null, suspended_until = null, kept_name = null, held_until = null,
+             final_backup = 'none',
              purge_after = null, purged_at = now(), generation = generation + 1, updated_at = now()
          where id = $1 returning generation",
         id.as_str(),
@@ -197,13 +198,38 @@ pub(crate) async fn certificate(
         .transpose()
 }
 
-/// Locks a tenant's row where it is deleted, its retention is over, and nobody has it.
+/// The keys that there are certificates of: one look into an index for each.
+pub(crate) async fn certificate_keys(
+    connection: &mut PgConnection,
+) -> Result<Vec<CertificateKey>, sqlx::Error> {
+    let keys = sqlx::query_scalar!(
+        r#"with recursive known (public_key) as (
+             select min(public_key) from registry.deletion_certificate
+             union all
+             select (select min(next.public_key) from registry.deletion_certificate next
+                     where next.public_key > known.public_key)
+             from known where known.public_key is not null
+         )
+         select public_key as "public_key!" from known where public_key is not null"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let key = |x| CertificateKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        x,
+    };
+    Ok(keys.into_iter().map(key).collect())
+}
+
+/// Locks a tenant's row where it is deleted, its retention is over, and nobody has it; gives what its purge is
+/// to keep.
 pub(crate) async fn lock_where_due(
     connection: &mut PgConnection,
     id: &TenantId,
-) -> Result<bool, sqlx::Error> {
-    let locked = sqlx::query!(
-        "select id from registry.tenant
+) -> Result<Option<FinalBackup>, sqlx::Error> {
+    let locked = sqlx::query_scalar!(
+        "select final_backup from registry.tenant
          where id = $1 and purge_after <= now() and purged_at is null and status = $2
          for no key update skip locked",
         id.as_str(),
@@ -211,7 +237,9 @@ pub(crate) async fn lock_where_due(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(locked.is_some())
+    locked
+        .map(|word| parsed("tenant.final_backup", &word))
+        .transpose()
 }
 
 /// Deleted tenants whose retention is over and of which nothing is being done, as many as may be

@@ -96,7 +96,7 @@ pub(crate) async fn list(
             "select id, slug, company, contact_email, status, tier, overrides, region, time_zone,
              cluster, copy, generation, schema_versions, created_at, activated_at,
              updated_at, wall, suspended_reason, suspended_until, held_until, deleted_at,
-             purge_after, purged_at, kept_name, labels"
+             purge_after, purged_at, kept_name, labels, final_backup"
         ),
         selection,
         Unsaid::Everybody,

@@ -236,3 +236,38 @@ fn is_signed(certificate: &Value) -> bool {
     let signature = Signature::from_bytes(&signature);
     key.verify_strict(body.as_bytes(), &signature).is_ok()
 }
+
+#[tokio::test]
+async fn a_certificate_is_proven_by_what_is_published_when_its_key_is_long_forgotten() {
+    let world = World::start().await;
+    let acme = deleted(&world).await;
+    let operator = world.operator();
+    let published = async || {
+        let keys = world.visitor().get("/v1/certificates/keys").await;
+        keys.expect(200).json()["keys"].clone()
+    };
+    assert_eq!(published().await, json!([]), "none has signed one");
+    done(&operator, purged(&operator, &acme, "none").await).await;
+    let certificate = operator.get(&path(&acme, "/certificate")).await;
+    let certificate: Value = certificate.expect(200).json();
+    let key = &certificate["public_key"];
+    for _ in 0..2 {
+        // As if the new one's time had come and that of the one before were over.
+        operator
+            .request(Method::POST, "/v1/keys/signing/rotate")
+            .send()
+            .await
+            .expect(200);
+        let later = "update registry.signing_key set signs_from = signs_from - interval '1 day',
+                         verifies_until = case when verifies_until is not null
+                             then now() - interval '1 s' end";
+        world.postgres().run("registry", later).await;
+    }
+    let verify = "select public_key from registry.signing_key
+                  where verifies_until is null or verifies_until > now()";
+    let verify = world.postgres().texts("registry", verify).await;
+    assert!(!verify.contains(&key.as_str().unwrap().to_owned()));
+    let expected = json!([{ "kty": "OKP", "crv": "Ed25519", "x": key }]);
+    assert_eq!(published().await, expected);
+    assert!(is_signed(&certificate), "{certificate:#}");
+}

@@ -9,7 +9,7 @@ use contract::TenantId;
 use contract::operator::tenant::{FinalBackup, OtherOwners, PurgeRequest, SuspendRequest};
 use contract::tenant::SuspensionWall;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::api::Query;
 use crate::commands::operations;
 use crate::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, text};
 use crate::follow;
 use crate::output::{columns, plain, time};
 use crate::values;
@@ -38,6 +38,7 @@ columns! {
         plain("tenant", "/tenant"),
         plain("database and role become", "/kept_name"),
         plain("days to restore it", "/retention_days"),
+        plain("final backup", "/final_backup"),
     ];
 
     const DOOMED: "PurgePreview" = [
@@ -46,6 +47,7 @@ columns! {
         plain("secrets", "/secrets"),
         plain("objects", "/objects/count"),
         plain("their bytes", "/objects/size_bytes"),
+        plain("final backup", "/final_backup"),
     ];
 
     const DATABASES: "DoomedDatabase" = [
@@ -84,6 +86,9 @@ pub(crate) struct Explicit {
 pub(crate) struct Delete {
     #[command(flatten)]
     tenant: Explicit,
+    /// Keep a final backup when the retention ends and the data is destroyed.
+    #[arg(long)]
+    final_backup: bool,
     /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -100,6 +105,9 @@ pub(crate) struct Purge {
     /// Keep a final backup that can be imported, for as long as the tier keeps backups.
     #[arg(long)]
     final_backup: bool,
+    /// Keep none, although the deletion asked for one.
+    #[arg(long, conflicts_with = "final_backup")]
+    no_final_backup: bool,
     /// Show what would happen, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -146,8 +154,13 @@ impl Delete {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = &self.tenant.id;
         let api = context.api()?;
+        let wish = match self.final_backup {
+            true => FinalBackup::Keep,
+            false => FinalBackup::None,
+        };
+        let wish = ("final_backup", wish.as_str().to_owned());
         if self.dry_run {
-            let query: Query = vec![("dry_run", "true".to_owned())];
+            let query: Query = vec![("dry_run", "true".to_owned()), wish];
             let (_, preview) = api.delete(&path(id), &query, Uuid::now_v7()).await?;
             context.out.item(PREVIEW, &preview)?;
             context.out.note("Nothing was changed.");
@@ -155,7 +168,7 @@ impl Delete {
         }
         if !context.says_yes() {
             // What is refused is refused before the id is asked for.
-            let query: Query = vec![("dry_run", "true".to_owned())];
+            let query: Query = vec![("dry_run", "true".to_owned()), wish.clone()];
             api.delete(&path(id), &query, Uuid::now_v7()).await?;
         }
         let consequence = format!(
@@ -164,10 +177,14 @@ impl Delete {
         );
         confirm::destroy(context, id.as_str(), &consequence)?;
         let (path, key) = (path(id), Uuid::now_v7());
-        let mut query: Query = vec![("confirm", id.to_string()), ("wait", "none".to_owned())];
+        let mut query: Query = vec![
+            ("confirm", id.to_string()),
+            wish,
+            ("wait", "none".to_owned()),
+        ];
         let (_, view) = api.delete(&path, &query, key).await?;
         let view = follow::settled(context, view).await?;
-        query.truncate(1);
+        query.pop();
         let view = follow::heard(context, view, async |wait| {
             let query = [query.clone(), wait].concat();
             api.delete(&path, &query, key).await
@@ -181,17 +198,25 @@ impl Purge {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = &self.tenant.id;
         let api = context.api()?;
-        let last = match self.final_backup {
-            true => "a final backup is kept for a time",
-            false => "no backup is kept",
+        let path = format!("{}/purge", path(id));
+        // What is refused is refused before the id is asked for; and the deletion may have asked for a backup.
+        let dry = json!({ "dry_run": true });
+        let preview = match self.dry_run || !context.says_yes() {
+            true => api.once(Method::POST, &path, &dry).await?,
+            false => Value::Null,
+        };
+        let last = match self.wish() {
+            Some(wish) => wish.as_str(),
+            None => text(&preview, "/final_backup"),
+        };
+        let last = match last {
+            "keep" => "a final backup is kept for a time",
+            _ => "no backup is kept",
         };
         let consequence = format!(
             "destroys the database, the role, the secrets and the objects of {id} for good; {last}"
         );
         if self.dry_run {
-            let body = json!({ "dry_run": true });
-            let path = format!("{}/purge", path(id));
-            let preview = api.once(Method::POST, &path, &body).await?;
             context.out.item(DOOMED, &preview)?;
             let databases = preview["databases"]
                 .as_array()
@@ -204,24 +229,23 @@ impl Purge {
             ));
             return Ok(());
         }
-        if !context.says_yes() {
-            // What is refused is refused before the id is asked for.
-            let dry = json!({ "dry_run": true });
-            let path = format!("{}/purge", path(id));
-            api.once(Method::POST, &path, &dry).await?;
-        }
         confirm::destroy(context, id.as_str(), &consequence)?;
         let body = PurgeRequest {
             confirm: Some(id.to_string()),
             force: self.force.then(|| id.to_string()),
-            final_backup: if self.final_backup {
-                FinalBackup::Keep
-            } else {
-                FinalBackup::None
-            },
+            final_backup: self.wish(),
             dry_run: false,
         };
-        follow::begin(context, &format!("{}/purge", path(id)), &body).await
+        follow::begin(context, &path, &body).await
+    }
+
+    /// What is said of a final backup; else it is as the deletion asked.
+    fn wish(&self) -> Option<FinalBackup> {
+        match (self.final_backup, self.no_final_backup) {
+            (true, _) => Some(FinalBackup::Keep),
+            (_, true) => Some(FinalBackup::None),
+            _ => None,
+        }
     }
 }
 

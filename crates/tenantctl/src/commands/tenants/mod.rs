@@ -73,7 +73,7 @@ fails, the database is left as it was.")]
     /// Delete a tenant: take it out of service, and keep its data for the retention of its tier.
     #[command(after_help = "Examples:
   tenantctl tenants delete t_acme --dry-run
-  tenantctl tenants delete t_acme
+  tenantctl tenants delete t_acme --final-backup
 
 Asks for the tenant id; --yes skips that. `tenantctl tenants restore` brings the tenant back.")]
     Delete(life::Delete),
@@ -88,7 +88,8 @@ To go back to older data of a tenant, see `tenantctl tenants restore-backup`.")]
   tenantctl tenants purge t_acme --final-backup
   tenantctl tenants purge t_acme --force --dry-run
 
-A deleted tenant is purged automatically when its retention ends. `tenantctl tenants certificate` shows
+A deleted tenant is purged automatically when its retention ends. Without --final-backup or
+--no-final-backup, it is as `tenantctl tenants delete` asked. `tenantctl tenants certificate` shows
 what was destroyed. `tenantctl backups fetch` downloads the backup that --final-backup keeps, until the
 backup expires.")]
     Purge(life::Purge),
