@@ -26,11 +26,14 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
     kit::operations![migrate, ownership, provision]
 }
 
-/// Brings this service's schemas in a database to their newest version.
+/// Brings this service's schemas in a database to their newest version, and then in each of `more`.
+///
+/// A problem is the first one's. The call ends with the first that does not come up, and after half a second
+/// begins no other one: the caller decides whether those that are left have their turn.
 #[utoipa::path(
     post, path = "/internal/migrate", operation_id = "internal.migrate", tag = "internal",
     request_body = MigrateRequest,
-    responses((status = 200, description = "The versions after it.", body = MigrateAnswer)),
+    responses((status = 200, description = "The versions after it, of each that had its turn.", body = MigrateAnswer)),
 )]
 async fn migrate(
     _caller: ServiceCaller,

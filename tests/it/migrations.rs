@@ -12,6 +12,8 @@ use world::{DEADLINE, World, WorldOptions, eventually, until};
 use crate::directory::history;
 use crate::support::entry;
 
+mod calls;
+
 const FIRST: &str =
     "create table ledger.line (id int not null, constraint line_key primary key (id));";
 /// Works unless a tenant has a line that it cannot take.

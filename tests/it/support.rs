@@ -5,7 +5,7 @@ use contract::TenantId;
 use contract::secret::{Secret, SecretRef};
 use http::Method;
 use serde_json::{Map, Value, json};
-use world::{Mode, PASSWORD, Speaker, World};
+use world::{Mode, PASSWORD, Speaker, TenantHandle, World};
 
 /// A slug that nobody else has.
 pub(crate) fn unique(name: &str) -> String {
@@ -25,6 +25,16 @@ pub(crate) fn signup(slug: &str) -> Value {
 /// The body of an entry.
 pub(crate) fn entry(title: &str) -> Value {
     json!({ "title": title, "body": { "note": title } })
+}
+
+/// A tenant's database is not where it was.
+pub(crate) async fn away(world: &World, tenant: &TenantHandle) {
+    let (id, postgres) = (tenant.id(), world.postgres());
+    let ends =
+        format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{id}'");
+    postgres.run("postgres", &ends).await;
+    let renames = format!("alter database \"{id}\" rename to \"elsewhere\"");
+    postgres.run("postgres", &renames).await;
 }
 
 /// No service tells the platform that it lives, not even with a heartbeat that is on its way; over when

@@ -1,6 +1,6 @@
 //! Migrations of tenant databases: on the platform's call, and on demand by [`on_demand`].
 //!
-//! Deliberately brings up one database at a time and does not choose whose turn it is: the caller does.
+//! Deliberately brings up one database after the other and does not choose whose turn it is: the caller does.
 //! Invariants: a run holds the database's lock, so that replicas never run the same migration twice; a
 //! failure is told to the platform, not tried again for a while, and disturbs no other tenant.
 
@@ -10,11 +10,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapters::secret_store::{ClusterRole, SecretStore, SecretSubject};
 use contract::client::PlatformClient;
-use contract::internal::{FailedMigration, MigrateAnswer, MigrateRequest, OwnedSchema};
+use contract::internal::{FailedMigration, MigrateAnswer, MigrateRequest, Migrated, OwnedSchema};
 use contract::{ClusterName, Code, DatabaseRef, SchemaOwner, SchemaVersions, TenantId};
 use kit::error::{Problem, chain};
 use kit::migrate::{Applied, Grants, MigrateError, Opening, RunLimits};
@@ -35,6 +35,8 @@ const REMEMBERED_FAILURES: u64 = 10_000;
 /// So long after a run that broke off the next one counts as the next in a row.
 const BREAKS_COUNT: Duration = Duration::from_secs(10 * 60);
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// A call that has lasted so long begins no further database: whoever calls may have other plans by then.
+const BEGUN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Which tenants are migrated by their own requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -104,69 +106,114 @@ impl Migrator {
         self.0.owned.iter().map(OwnedMigrations::declared).collect()
     }
 
+    /// Brings up a database and then more of them, until one does not come up or [`BEGUN_WITHIN`] is over.
+    ///
+    /// # Errors
+    /// What [`Migrator::bring`] says of the first one; the others were not begun then.
+    pub(crate) async fn migrate(&self, request: &MigrateRequest) -> Result<MigrateAnswer, Problem> {
+        let began = Instant::now();
+        let task = Task {
+            database: &request.database,
+            known: request.known.as_ref(),
+            baseline: Some(&request.baseline),
+            until: request.until.as_ref(),
+        };
+        let mut answer = MigrateAnswer {
+            first: self.bring(task, self.0.limits.lock_wait).await?,
+            more: Vec::new(),
+        };
+        for next in &request.more {
+            let left = BEGUN_WITHIN.saturating_sub(began.elapsed());
+            let has_failed = answer.more.last().unwrap_or(&answer.first).failed.is_some();
+            if has_failed || left.is_zero() {
+                break;
+            }
+            let task = Task {
+                database: &next.database,
+                known: Some(&next.known),
+                baseline: None,
+                until: None,
+            };
+            // Another run's end is not waited for at the cost of those that come after.
+            match self.bring(task, left).await {
+                Ok(migrated) => answer.more.push(migrated),
+                Err(problem) => {
+                    let (database, cause) = (&next.database.name, chain(&problem));
+                    tracing::info!(database, cause, "a database is left to a call of its own");
+                    break;
+                }
+            }
+        }
+        Ok(answer)
+    }
+
     /// Brings every schema of this program in a database to its newest version; stops at the first
     /// migration that fails, and says which one.
     ///
     /// # Errors
-    /// `tenant-migrating` while another run holds the lock, `tenant-unavailable` when the database
-    /// cannot be reached or is not the right one.
-    pub(crate) async fn migrate(&self, request: &MigrateRequest) -> Result<MigrateAnswer, Problem> {
-        let database = &request.database;
-        let known = |owned: &OwnedMigrations| {
-            let known = request.known.as_ref();
-            known.and_then(|known| known.get(&owned.owner).copied())
-        };
-        let mut schema_versions = SchemaVersions::new();
-        let mut behind = Vec::new();
-        for owned in &self.0.owned {
-            let Some(target) = target(owned, request.until.as_ref()) else {
-                continue;
-            };
-            match known(owned) {
-                Some(version) if version >= target => {
-                    schema_versions.insert(owned.owner.clone(), version);
-                }
-                known => {
-                    let baseline = request.baseline.get(&owned.owner).copied();
-                    let from = baseline.map_or(Standing::Known(known), Standing::Baseline);
-                    behind.push((owned, Leg { from, target }));
-                }
-            }
-        }
-        let mut answer = MigrateAnswer {
+    /// `tenant-migrating` when another run holds the lock for longer than `lock_wait`,
+    /// `tenant-unavailable` when the database cannot be reached or is not the right one.
+    async fn bring(&self, task: Task<'_>, lock_wait: Duration) -> Result<Migrated, Problem> {
+        let (schema_versions, behind) = self.behind_of(task);
+        let mut migrated = Migrated {
             schema_versions,
             failed: None,
         };
         if behind.is_empty() {
-            return Ok(answer);
+            return Ok(migrated);
         }
-        let slots = self.slots(&database.cluster.name);
+        let slots = self.slots(&task.database.cluster.name);
         let _slot = slots.acquire().await;
         let Migrating {
             postgres: mut connection,
             opened,
-        } = self.open(database, &behind).await.map_err(unavailable)?;
+        } = self
+            .open(task.database, &behind)
+            .await
+            .map_err(unavailable)?;
         let mut applied = opened
-            .locked(&mut connection, self.0.limits.lock_wait)
+            .locked(&mut connection, lock_wait)
             .await
             .map_err(refused)?;
         for (owned, leg) in behind {
             match self.run(&mut connection, owned, leg, applied.take()).await {
                 Ok(version) => {
-                    answer.schema_versions.insert(owned.owner.clone(), version);
+                    let versions = &mut migrated.schema_versions;
+                    versions.insert(owned.owner.clone(), version);
                 }
                 Err(error @ (MigrateError::Busy | MigrateError::Database(_))) => {
                     return Err(refused(error));
                 }
                 Err(error) if error.broke_off() => return Err(refused(error)),
                 Err(error) => {
-                    answer.failed = Some(told(&owned.owner, &error));
+                    migrated.failed = Some(told(&owned.owner, &error));
                     break;
                 }
             }
         }
         self.close(connection).await;
-        Ok(answer)
+        Ok(migrated)
+    }
+
+    /// The versions of those that need nothing, and from where to where the others go.
+    fn behind_of(&self, task: Task<'_>) -> (SchemaVersions, Vec<(&OwnedMigrations, Leg)>) {
+        let (mut newest, mut behind) = (SchemaVersions::new(), Vec::new());
+        for owned in &self.0.owned {
+            let Some(target) = target(owned, task.until) else {
+                continue;
+            };
+            match of_owner(task.known, owned) {
+                Some(version) if version >= target => {
+                    newest.insert(owned.owner.clone(), version);
+                }
+                known => {
+                    let baseline = of_owner(task.baseline, owned);
+                    let from = baseline.map_or(Standing::Known(known), Standing::Baseline);
+                    behind.push((owned, Leg { from, target }));
+                }
+            }
+        }
+        (newest, behind)
     }
 
     /// Runs what is missing of an owner, whose history may have been read already.
@@ -177,7 +224,7 @@ impl Migrator {
         leg: Leg,
         applied: Option<Applied>,
     ) -> Result<i32, MigrateError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let (owner, limits, grants) = (&owned.owner, self.0.limits, Grants::TenantRoles);
         let files = files(owned, leg.target);
         let version = match (leg.from, applied) {
@@ -244,6 +291,20 @@ impl Migrator {
     }
 }
 
+/// A database, and what is to become of it.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    database: &'a DatabaseRef,
+    known: Option<&'a SchemaVersions>,
+    baseline: Option<&'a SchemaVersions>,
+    until: Option<&'a SchemaVersions>,
+}
+
+/// An owner's version among those that are given.
+fn of_owner(versions: Option<&SchemaVersions>, owned: &OwnedMigrations) -> Option<i32> {
+    versions.and_then(|versions| versions.get(&owned.owner).copied())
+}
+
 /// Which migrations of an owner are run.
 #[derive(Debug, Clone, Copy)]
 struct Leg {
@@ -276,7 +337,7 @@ fn files(owned: &OwnedMigrations, target: i32) -> Cow<'_, [Migration]> {
 fn target(owned: &OwnedMigrations, until: Option<&SchemaVersions>) -> Option<i32> {
     let newest = owned.newest();
     match until {
-        Some(until) => until.get(&owned.owner).map(|version| newest.min(*version)),
+        Some(_) => of_owner(until, owned).map(|version| newest.min(version)),
         None => Some(newest),
     }
 }

@@ -206,7 +206,8 @@ impl ServiceClient {
         })
     }
 
-    /// Brings the service's schemas in a database to their newest version.
+    /// Brings the service's schemas in a database, and in more where they are named, to their newest
+    /// version.
     pub async fn migrate(
         &self,
         base: &str,

@@ -229,11 +229,36 @@ pub struct MigrateRequest {
     /// the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<SchemaVersions>,
+    /// Databases that are brought to the newest versions after this one, one after the other, for as long
+    /// as the call is young and nothing goes wrong. A service may leave out as many as it likes, or all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<KnownDatabase>,
+}
+
+/// A database whose schemas have been made before.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct KnownDatabase {
+    /// The database.
+    pub database: DatabaseRef,
+    /// The versions that it is believed to have: saves looking for those that are newest.
+    pub known: SchemaVersions,
+}
+
+/// What came of the databases that a service was asked to bring up.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MigrateAnswer {
+    /// Of the request's `database`.
+    #[serde(flatten)]
+    pub first: Migrated,
+    /// Of the first of `more`, in their order. The others are as they were, or could not be worked with:
+    /// that is told when they are asked for by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Migrated>,
 }
 
 /// The versions after a migration.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct MigrateAnswer {
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Migrated {
     /// Versions of the schemas that the answering service owns; without the one that failed and those
     /// that were not tried after it.
     pub schema_versions: SchemaVersions,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use contract::client::ClientError;
 use contract::internal::{
-    FailedMigration, MigrateAnswer, MigrateRequest, OwnershipRequest, ProvisionRequest,
+    FailedMigration, KnownDatabase, MigrateRequest, Migrated, OwnershipRequest, ProvisionRequest,
 };
 use contract::{Code, DatabaseRef, SchemaOwner, SchemaVersions};
 use kit::error::Problem;
@@ -69,6 +69,7 @@ pub(crate) async fn migrate_from(
         known: None,
         baseline: baseline.clone(),
         until: None,
+        more: Vec::new(),
     };
     let mut reached = SchemaVersions::new();
     for service in services {
@@ -91,6 +92,7 @@ pub(crate) async fn make_at(
         known: None,
         baseline: SchemaVersions::new(),
         until: Some(versions.clone()),
+        more: Vec::new(),
     };
     let mut reached = SchemaVersions::new();
     for service in services {
@@ -116,8 +118,13 @@ async fn make_by(
 ) -> Result<SchemaVersions, Stop> {
     let (mut made, mut last) = (None, None);
     for url in &service.internal_urls {
-        match platform.services.migrate(url, request).await {
-            Ok(MigrateAnswer {
+        match platform
+            .services
+            .migrate(url, request)
+            .await
+            .map(|answer| answer.first)
+        {
+            Ok(Migrated {
                 failed: Some(failed),
                 ..
             }) => return Err(Stop::Retry(refused(&failed))),
@@ -142,8 +149,13 @@ async fn migrate_by(
 ) -> Result<SchemaVersions, Stop> {
     let mut last = None;
     for url in &service.internal_urls {
-        match platform.services.migrate(url, request).await {
-            Ok(MigrateAnswer {
+        match platform
+            .services
+            .migrate(url, request)
+            .await
+            .map(|answer| answer.first)
+        {
+            Ok(Migrated {
                 failed: Some(failed),
                 ..
             }) => return Err(Stop::Retry(refused(&failed))),
@@ -193,58 +205,70 @@ impl Refusal {
     }
 }
 
-/// What a tenant was brought to.
-#[derive(Debug)]
-pub(crate) struct Brought {
-    /// The versions of the services that were asked.
-    pub(crate) reached: SchemaVersions,
-    /// The migration that failed, where one did.
-    pub(crate) failed: Option<FailedMigration>,
-}
-
-/// Lets the services that have something newer than `known` bring their schemas in a tenant's database
-/// up; stops at the first migration that fails. `spread` counts the calls, so that they go round.
+/// Lets the services that have something newer than is known of these databases bring their schemas in
+/// them up, one after the other. `spread` counts the calls, so that they go round.
+///
+/// Gives what came of the first of them, at least of one; the others have not had their turn. A database
+/// that does not come up ends it, as time does.
+///
+/// # Errors
+/// The first one could not be worked with.
 pub(crate) async fn bring_up(
     platform: &Platform,
     services: &[LiveService],
-    database: &DatabaseRef,
-    known: &SchemaVersions,
+    databases: &[KnownDatabase],
     spread: usize,
-) -> Result<Brought, Stop> {
-    let request = MigrateRequest {
-        database: database.clone(),
-        known: Some(known.clone()),
-        baseline: SchemaVersions::new(),
-        until: None,
-    };
-    let mut reached = SchemaVersions::new();
+) -> Result<Vec<Migrated>, Stop> {
+    let mut brought = vec![Migrated::default(); databases.len()];
     for service in services {
         let newest = replicas::newest_versions(std::slice::from_ref(service));
-        if covers(known, &newest) {
+        let behind: Vec<usize> = (0..brought.len())
+            .filter(|at| brought[*at].failed.is_none() && !covers(&databases[*at].known, &newest))
+            .collect();
+        let Some(first) = behind.first() else {
             continue;
+        };
+        let asked = behind.iter().map(|at| &databases[*at]);
+        let answers = match bring_up_by(platform, service, (asked, &newest), spread).await {
+            Err(stop) if *first == 0 => return Err(stop),
+            // It says so again when it is the first one itself.
+            Err(_) => Vec::new(),
+            Ok(answers) => answers,
+        };
+        let untouched = behind.get(answers.len()).copied();
+        for (at, answer) in behind.into_iter().zip(answers) {
+            brought[at].schema_versions.extend(answer.schema_versions);
+            brought[at].failed = answer.failed;
         }
-        let answer = bring_up_by(platform, service, (&request, &newest), spread).await?;
-        reached.extend(answer.schema_versions);
-        if answer.failed.is_some() {
-            return Ok(Brought {
-                reached,
-                failed: answer.failed,
-            });
-        }
+        brought.truncate(untouched.unwrap_or(brought.len()));
     }
-    Ok(Brought {
-        reached,
-        failed: None,
-    })
+    Ok(brought)
 }
 
-/// Asks the replicas of a service in turn until one brings its newest versions, or has tried.
+/// Asks the replicas of a service in turn until one brings its newest versions, or has tried. A replica may
+/// leave out all but the first database, as those do that know of no more.
 async fn bring_up_by(
     platform: &Platform,
     service: &LiveService,
-    (request, newest): (&MigrateRequest, &SchemaVersions),
+    (databases, newest): (
+        impl Iterator<Item = &KnownDatabase> + Clone,
+        &SchemaVersions,
+    ),
     spread: usize,
-) -> Result<MigrateAnswer, Stop> {
+) -> Result<Vec<Migrated>, Stop> {
+    let mut databases = databases.cloned();
+    let Some(first) = databases.next() else {
+        return Ok(Vec::new());
+    };
+    let request = MigrateRequest {
+        database: first.database,
+        known: Some(first.known),
+        baseline: SchemaVersions::new(),
+        until: None,
+        more: databases.collect(),
+    };
+    let has_ended =
+        |answer: &Migrated| answer.failed.is_some() || covers(&answer.schema_versions, newest);
     let urls = &service.internal_urls;
     let mut last = None;
     for url in urls
@@ -253,9 +277,11 @@ async fn bring_up_by(
         .skip(spread % urls.len().max(1))
         .take(urls.len())
     {
-        match platform.services.migrate(url, request).await {
-            Ok(answer) if answer.failed.is_some() || covers(&answer.schema_versions, newest) => {
-                return Ok(answer);
+        match platform.services.migrate(url, &request).await {
+            Ok(answer) if has_ended(&answer.first) => {
+                let more = answer.more.into_iter().take(request.more.len());
+                let answers = std::iter::once(answer.first).chain(more);
+                return Ok(answers.take_while(has_ended).collect());
             }
             Ok(_) => {}
             Err(error) => last = Some(next_replica(error)?),

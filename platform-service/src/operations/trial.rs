@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use contract::internal::KnownDatabase;
 use contract::operator::rollout::RolloutTrial;
 use contract::{ClusterName, SchemaVersions};
 use kit::error::{Problem, Result};
@@ -68,10 +69,12 @@ impl TrialPlan {
         let started = Instant::now();
         // Whatever the registry says of the tenant: the copy has what is true.
         let known = SchemaVersions::new();
-        let brought = services::bring_up(platform, &services, &database, &known, 0).await?;
+        let copy = [KnownDatabase { database, known }];
+        let brought = services::bring_up(platform, &services, &copy, 0).await?;
+        let brought = brought.into_iter().next().unwrap_or_default();
         self.outcome = Some(RolloutTrial {
             before: self.before.clone(),
-            after: brought.reached,
+            after: brought.schema_versions,
             failed: brought.failed,
             milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         });

@@ -2,30 +2,33 @@
 //!
 //! Deliberately keeps nothing that a kill would lose: whose turn it is and what came of it stand in the
 //! registry. Invariants: a tenant's trouble stops nobody else's turn; a turn may come twice; when a
-//! roll-out is paused or halts, no further turn begins and those that run come to their end.
+//! roll-out is paused or halts, no further call begins and those that run come to their end. A call that
+//! is for several tenants begins no further one of them after half a second, nor after one that fails: so
+//! no more than one tenant of each call fails, and a stop comes half a second and a migration later at most.
 
-use std::collections::VecDeque;
+mod calls;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contract::internal::FailedMigration;
+use contract::internal::Migrated;
 use contract::operator::operation::Progress;
 use contract::operator::rollout::{RolloutState, RolloutTally, RolloutView};
-use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantId};
+use contract::{ClusterName, OperationId, TenantId};
 use futures::future::{Fuse, FusedFuture as _};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use kit::error::{Problem, chain};
+use kit::error::Problem;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::line::Line;
 use super::store;
 use super::store::work::{self, End, Ended, Turn};
 use super::waves::{Decision, Look, decide};
-use crate::clusters::postgres::Name;
-use crate::clusters::services::{self, Brought};
+use crate::clusters::services;
 use crate::operations::Head;
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -33,19 +36,10 @@ use crate::stop::Stop;
 /// How often a roll-out that an operator has stopped is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a roll-out that runs looks whether an operator says something.
-const WATCH: Duration = Duration::from_millis(100);
-/// Turns are taken so many at a time, for each that runs at once.
-const TAKEN_AHEAD: usize = 4;
+const WATCH: Duration = Duration::from_millis(250);
 /// Turns whose end is written in one transaction, and how long the first of them waits for others.
-const WRITTEN_AT_ONCE: usize = 50;
-const WRITTEN_AFTER: Duration = Duration::from_millis(100);
-/// Tries of a tenant whose database cannot be worked with.
-const MOST_ATTEMPTS: u32 = 4;
-/// SQLSTATEs of what passes by itself: a lock not had in time, a deadlock, a server that stops or starts.
-const PASSING: [&str; 5] = ["55P03", "40P01", "57P01", "57P02", "57P03"];
-/// Pause before a second try, longer before each further one.
-const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
-
+const WRITTEN_AT_ONCE: usize = 200;
+const WRITTEN_AFTER: Duration = Duration::from_millis(250);
 /// Rolls out what is left of a roll-out; gives how many tenants stand where at its end.
 pub(crate) async fn drive(
     platform: &Platform,
@@ -174,43 +168,55 @@ impl<'a> Drive<'a> {
     async fn work_on(&self, cluster: &ClusterName, ended: mpsc::Sender<Ended>) -> Result<(), Stop> {
         let at_once = usize::from(self.rollout.concurrency);
         let mut running = FuturesUnordered::new();
-        let mut waiting = VecDeque::new();
+        let mut line = Line::new(at_once);
+        let mut services = Services::default();
         let mut supply = Supply::Open;
         let mut taking = pin!(Fuse::terminated());
         loop {
             if self.stopped.is_cancelled() {
-                self.give_back(std::mem::take(&mut waiting)).await?;
+                self.give_back(line.leave()).await?;
                 supply = Supply::Over;
             }
-            // Ahead of need and beside those that run: a turn that ends finds the next one waiting.
-            if supply == Supply::Open && waiting.len() < at_once && taking.is_terminated() {
-                taking.set(self.take(cluster, at_once * TAKEN_AHEAD).fuse());
+            // Ahead of need and beside those that run: a call that ends finds the next turns waiting.
+            if supply == Supply::Open
+                && taking.is_terminated()
+                && let Some(wanted) = line.wants()
+            {
+                taking.set(self.take(cluster, wanted).fuse());
             }
             while running.len() < at_once
-                && let Some((turn, services)) = waiting.pop_front()
+                && let Some(turns) = line.next()
             {
-                running.push(self.turn(turn, services));
+                running.push(self.call(turns, Arc::clone(&services)));
             }
             if running.is_empty() && taking.is_terminated() {
                 return Ok(());
             }
-            tokio::select! {
-                // The writer goes away with its error, which is told there.
-                Some(end) = running.next() => drop(ended.send(end).await),
-                batch = &mut taking, if !taking.is_terminated() => {
-                    let batch = batch?;
-                    if batch.is_empty() {
+            let over = tokio::select! {
+                Some(called) = running.next() => {
+                    line.learn(&called.call, called.left);
+                    called.over
+                }
+                taken = &mut taking, if !taking.is_terminated() => {
+                    let taken = taken?;
+                    if taken.behind.is_empty() && taken.over.is_empty() {
                         supply = Supply::Over;
                     }
-                    waiting.extend(batch);
+                    services = taken.services;
+                    line.join(taken.behind);
+                    taken.over
                 }
-                () = self.stopped.cancelled(), if !waiting.is_empty() => {}
+                () = self.stopped.cancelled(), if !line.is_empty() => Vec::new(),
+            };
+            for end in over {
+                // The writer goes away with its error, which is told there.
+                drop(ended.send(end).await);
             }
         }
     }
 
-    async fn give_back(&self, waiting: VecDeque<(Turn, Services)>) -> Result<(), Stop> {
-        let tenants: Vec<TenantId> = waiting.into_iter().map(|(turn, _)| turn.tenant).collect();
+    async fn give_back(&self, turns: Vec<Turn>) -> Result<(), Stop> {
+        let tenants: Vec<TenantId> = turns.into_iter().map(|turn| turn.tenant).collect();
         if tenants.is_empty() {
             return Ok(());
         }
@@ -218,65 +224,23 @@ impl<'a> Drive<'a> {
         Ok(work::give_back(&mut registry, self.rollout.id, Some(&tenants)).await?)
     }
 
-    async fn take(
-        &self,
-        cluster: &ClusterName,
-        most: usize,
-    ) -> Result<Vec<(Turn, Services)>, Stop> {
+    async fn take(&self, cluster: &ClusterName, most: usize) -> Result<Taken, Stop> {
         let services: Services = services::live(self.platform).await?.into();
         let mut registry = self.platform.registry.acquire().await?;
         let at = (self.wave, cluster);
         let turns = work::take(&mut registry, self.rollout.id, at, most).await?;
         self.taken.fetch_add(turns.len(), Ordering::Relaxed);
-        Ok(turns
+        let (newest, behind): (Vec<Turn>, Vec<Turn>) = turns
             .into_iter()
-            .map(|turn| (turn, Arc::clone(&services)))
-            .collect())
-    }
-
-    /// One tenant's turn.
-    async fn turn(&self, turn: Turn, services: Services) -> Ended {
-        if turn.attempts > 0 {
-            tokio::time::sleep(ATTEMPT_PAUSE * turn.attempts).await;
-        }
-        let (reached, end) = match self.bring_up(&turn, &services).await {
-            Ok(Brought {
-                reached,
-                failed: Some(failed),
-            }) => (reached, refused(&turn, failed)),
-            Ok(Brought {
-                reached,
-                failed: None,
-            }) => (reached, End::Done),
-            Err(stop) => (SchemaVersions::new(), later(&turn, stop)),
-        };
-        Ended {
-            tenant: turn.tenant,
-            copy: turn.copy,
-            reached,
-            end,
-        }
-    }
-
-    async fn bring_up(&self, turn: &Turn, services: &Services) -> Result<Brought, Stop> {
-        if services::covers(&turn.versions, &self.rollout.target) {
-            return Ok(Brought {
-                reached: SchemaVersions::new(),
-                failed: None,
-            });
-        }
-        let server = self.platform.server(&turn.cluster).await?;
-        let database = server.database(&Name::Tenant(turn.tenant.clone()), turn.copy);
-        let spread = self.calls.fetch_add(1, Ordering::Relaxed);
-        let brought =
-            services::bring_up(self.platform, services, &database, &turn.versions, spread).await?;
-        let mut versions = turn.versions.clone();
-        versions.extend(brought.reached.clone());
-        if brought.failed.is_none() && !services::covers(&versions, &self.rollout.target) {
-            let words = "No replica that brings the versions of this roll-out lives.";
-            return Err(Stop::Retry(Problem::new(Code::NotReady).detail(words)));
-        }
-        Ok(brought)
+            .partition(|turn| services::covers(&turn.versions, &self.rollout.target));
+        let over = newest
+            .into_iter()
+            .map(|turn| self.over(turn, Migrated::default()));
+        Ok(Taken {
+            over: over.collect(),
+            behind,
+            services,
+        })
     }
 
     /// Writes what came of the turns, and stops when that is past the rules or an operator says so.
@@ -333,6 +297,14 @@ enum Supply {
 /// The services that own schemas, as of a moment.
 type Services = Arc<[crate::replicas::LiveService]>;
 
+/// Turns that were taken, with who can be called at that moment.
+struct Taken {
+    /// Of those that have the newest schema.
+    over: Vec<Ended>,
+    behind: Vec<Turn>,
+    services: Services,
+}
+
 /// How far a roll-out is.
 pub(crate) fn progress(tally: &RolloutTally) -> Progress {
     Progress {
@@ -352,29 +324,5 @@ fn count(tally: &mut RolloutTally, batch: &[Ended]) {
         };
         *to += 1;
         tally.pending = tally.pending.saturating_sub(1);
-    }
-}
-
-/// A tenant whose migration was refused: given up, unless only somebody's lock stood in the way.
-fn refused(turn: &Turn, failed: FailedMigration) -> End {
-    let sqlstate = failed.sqlstate.as_deref().unwrap_or_default();
-    if PASSING.contains(&sqlstate) && turn.attempts + 1 < MOST_ATTEMPTS {
-        End::Later(format!("{}: {}", failed.migration, failed.message))
-    } else {
-        End::Failed(failed)
-    }
-}
-
-/// A tenant whose database could not be worked with: again later, or given up.
-fn later(turn: &Turn, stop: Stop) -> End {
-    let (words, passes) = match stop {
-        Stop::Retry(problem) => (chain(&problem), true),
-        Stop::Later { reason, .. } => (reason.into_owned(), true),
-        Stop::Fail(problem) => (chain(&problem), false),
-    };
-    if passes && turn.attempts + 1 < MOST_ATTEMPTS {
-        End::Later(words)
-    } else {
-        End::Unreachable(words)
     }
 }

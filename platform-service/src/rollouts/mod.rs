@@ -5,6 +5,7 @@
 
 pub(crate) mod driver;
 mod events;
+mod line;
 mod steer;
 pub(crate) mod store;
 mod trial;

@@ -139,6 +139,9 @@ async fn go_on(connection: &mut PgConnection, actor: Actor, id: OperationId) -> 
 }
 
 /// Pause a roll-out: the tenants whose turn it is come to their end, and no others begin.
+///
+/// Quick migrations of up to 16 tenants have their turn together: of these, no further one begins after half
+/// a second.
 #[utoipa::path(
     post,
     path = "/v1/rollouts/{id}/pause",

@@ -26,11 +26,7 @@ impl Machine {
             ),
             processor: value(&read("/proc/cpuinfo"), "model name"),
             cores: std::thread::available_parallelism()?.get(),
-            memory_gib: value(&read("/proc/meminfo"), "MemTotal")
-                .split(' ')
-                .next()
-                .and_then(|kib| kib.parse::<u64>().ok())
-                .map_or(0, |kib| kib.div_ceil(1024 * 1024)),
+            memory_gib: memory_mib().map_or(0, |mib| mib.div_ceil(1024)),
             postgresql: stage.server_version().await?,
         })
     }
@@ -42,6 +38,13 @@ impl Machine {
             self.cores, self.processor, self.memory_gib, self.system, self.postgresql
         )
     }
+}
+
+/// The memory of the machine.
+pub(crate) fn memory_mib() -> Option<u64> {
+    let total = value(&read("/proc/meminfo"), "MemTotal");
+    let kib: u64 = total.split(' ').next()?.parse().ok()?;
+    Some(kib / 1024)
 }
 
 fn read(path: &str) -> String {

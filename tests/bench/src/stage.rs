@@ -28,6 +28,7 @@ use tempfile::TempDir;
 pub(crate) use self::tenants::{Tenant, add_entries, log_in};
 use crate::cli::{Options, Role};
 use crate::client::{Client, Prepared};
+use crate::machine;
 use crate::process::{Process, Start};
 use crate::roles::baseline::{Setup, Way};
 
@@ -42,6 +43,8 @@ const REGION: &str = "here";
 const MAX_CONNECTIONS: u16 = 400;
 /// The cluster's budget where a row asks for nothing else.
 pub(crate) const BUDGET: u32 = 256;
+/// A quarter of the memory goes to the server's own cache, as its manual advises, and no more than this.
+const MOST_BUFFERS_MIB: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -418,13 +421,18 @@ impl Stage {
 }
 
 async fn start_postgres(binaries: Binaries) -> anyhow::Result<Server> {
+    let mut extra = vec![("wal_level".to_owned(), "logical".to_owned())];
+    if let Some(memory) = machine::memory_mib() {
+        let buffers = (memory / 4).min(MOST_BUFFERS_MIB);
+        extra.push(("shared_buffers".to_owned(), format!("{buffers}MB")));
+    }
     let (server, _) = Server::start(ServerConfig {
         binaries,
         data: DataFolder::Temporary,
         port: Port::Free,
         profile: Profile::Durable,
         max_connections: MAX_CONNECTIONS,
-        extra: vec![("wal_level".to_owned(), "logical".to_owned())],
+        extra,
     })
     .await?;
     Ok(server)

@@ -8,6 +8,8 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use world::{Answer, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions};
 
+pub(super) use behind::live as other_lives;
+
 use super::harness::{
     Case, every_instruction_killed, every_step_fails, every_step_twice, no_leftovers, patient,
     undo_stuck_and_retried,

@@ -170,8 +170,8 @@ impl Other {
     }
 }
 
-/// A sign of life of the service.
-async fn live(world: &World, url: &str) {
+/// A sign of life of a service `other`, whose schema is at version 2.
+pub(in crate::fleet) async fn live(world: &World, url: &str) {
     let heartbeat = Heartbeat {
         replica: contract::ReplicaId::new(),
         service: "other".parse().unwrap(),
