@@ -91,7 +91,7 @@ pub struct Settings {
 pub struct RegistrySettings {
     /// A PostgreSQL URL, which may hold a password.
     pub url: Secret,
-    /// Connections of this process.
+    /// Connections of this process, beside the one that hears of changes.
     pub max_connections: u32,
     /// Further ones, for callers whose right to ask is not known yet.
     pub public_connections: u32,

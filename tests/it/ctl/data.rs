@@ -277,6 +277,28 @@ async fn the_last_backup_of_a_purged_tenant_is_fetched_and_brought_back() {
 }
 
 #[tokio::test]
+async fn what_a_deletion_says_of_a_last_backup_holds_for_the_purge_that_says_nothing() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let ctl = Ctl::new(&keeping.world);
+    for (flag, words, is_kept) in [
+        (None, "a final backup is kept", true),
+        (Some("--no-final-backup"), "no backup is kept", false),
+    ] {
+        let tenant = keeping.world.tenant("asked").await;
+        let id = tenant.id().as_str();
+        let delete = ["tenants", "delete", id, "--final-backup", "--yes"];
+        ctl.run(&delete).expect(0);
+        let mut purge = vec!["tenants", "purge", id, "--force"];
+        purge.extend(flag);
+        let dry = [&purge[..], &["--dry-run"]].concat();
+        ctl.run(&dry).expect(0).says(words);
+        let done = ctl.json(&[&purge[..], &["--yes"]].concat());
+        let last = &done["result"]["final_backup"];
+        assert_eq!(last.is_string(), is_kept, "{done:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_tenants_is_made_with_a_report_per_row() {
     let keeping = Keeping::start(WorldOptions::default()).await;
     let ctl = Ctl::new(&keeping.world);
