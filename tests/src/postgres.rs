@@ -247,7 +247,7 @@ fn kept_as(database: &str) -> Kept {
     reason = "a test's own look, past our services"
 )]
 async fn connect(options: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    options.connect().await
+    kit::db::open(&options).await
 }
 
 /// A transaction of the superuser; dropped, it is rolled back.

@@ -14,7 +14,7 @@ use contract::{TenantId, TenantRoute};
 use kit::db::{Fault, Login, Server, connect_options};
 use kit::migrate::{Opened, Opening};
 use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tokio::sync::OnceCell;
 
 use super::admission;
@@ -302,7 +302,7 @@ async fn dial(database: &DatabaseRef, login: Login<'_>) -> Result<PgConnection, 
         clippy::disallowed_methods,
         reason = "the one place that connects to a tenant's database"
     )]
-    options.connect().await
+    kit::db::open(&options).await
 }
 
 /// What a fresh connection of a tenant's role says of itself.

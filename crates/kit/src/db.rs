@@ -1,6 +1,7 @@
 //! Connecting to PostgreSQL, and what its errors mean.
 //!
-//! Deliberately without statements of any feature. Invariant: a password reaches the server only by
+//! Deliberately without statements of any feature. What opens connections is boxed, so that it is compiled
+//! in this package, which is optimized in every profile. Invariant: a password reaches the server only by
 //! SCRAM, never in a statement, an address or a log.
 
 use std::error::Error as StdError;
@@ -9,11 +10,13 @@ use std::time::Duration;
 use contract::Code;
 use contract::secret::Secret;
 use contract::tenant::TlsMode;
+use futures::future::BoxFuture;
 use sqlx::error::DatabaseError;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions, PgSeverity, PgSslMode,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
 
 use crate::error::Problem;
 use crate::extract::NO_NUL;
@@ -78,6 +81,36 @@ pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions
 /// The same for a server that is to end the session soon after our machine has gone.
 pub fn kept_alive(options: PgConnectOptions) -> PgConnectOptions {
     options.options(KEEPALIVES)
+}
+
+/// Opens a connection, outside of every pool; its opener closes it.
+///
+/// # Errors
+/// The server's refusal, or why it was not reached.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever calls this has leave to, which is asked for there"
+)]
+pub fn open(options: &PgConnectOptions) -> BoxFuture<'_, Result<PgConnection, sqlx::Error>> {
+    Box::pin(PgConnection::connect_with(options))
+}
+
+/// A connection of a [`pool`].
+///
+/// # Errors
+/// None came in time, or the server's refusal.
+pub fn acquire(pool: &PgPool) -> BoxFuture<'_, Result<PoolConnection<Postgres>, sqlx::Error>> {
+    Box::pin(pool.acquire())
+}
+
+/// A transaction on a connection of a [`pool`], which is rolled back unless it is committed.
+///
+/// # Errors
+/// As [`acquire`].
+pub fn begin(
+    pool: &PgPool,
+) -> BoxFuture<'_, Result<sqlx::Transaction<'static, Postgres>, sqlx::Error>> {
+    Box::pin(pool.begin())
 }
 
 /// Lets this transaction say nothing for so long, because it waits for somebody else than its server.

@@ -175,7 +175,7 @@ impl Server {
     /// A connection of the pool, for statements that are over soon. That none was had in time is told apart
     /// from a server that is away, for which a pool waits just the same.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let acquired = self.pool.acquire().await;
+        let acquired = kit::db::acquire(&self.pool).await;
         if let Err(sqlx::Error::PoolTimedOut) = acquired {
             let address = Address::from(&self.row);
             let entered = address.enter(PLATFORM_ROLE, &self.password).await?;
@@ -345,7 +345,7 @@ impl As {
     reason = "the one place of this service that opens single connections, to its own databases"
 )]
 pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    PgConnection::connect_with(options).await
+    kit::db::open(options).await
 }
 
 /// What a connection of its own is opened to.

@@ -42,14 +42,14 @@ impl RegistryPool {
 
     /// A connection.
     pub(crate) async fn acquire(&self) -> Result<Held<PoolConnection<Postgres>>, sqlx::Error> {
-        Ok(Held::new(self.0.acquire().await?))
+        Ok(Held::new(kit::db::acquire(&self.0).await?))
     }
 
     /// A transaction, which is rolled back unless it is committed.
     pub(crate) async fn begin(
         &self,
     ) -> Result<Held<sqlx::Transaction<'static, Postgres>>, sqlx::Error> {
-        Ok(Held::new(self.0.begin().await?))
+        Ok(Held::new(kit::db::begin(&self.0).await?))
     }
 }
 
