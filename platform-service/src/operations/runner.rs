@@ -6,11 +6,11 @@
 //! together with its log; a runner that dies loses nothing, because whoever leases next starts from the
 //! log.
 
-use std::convert::Infallible;
+mod beside;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::operator::operation::Progress;
 use contract::{Code, OperationId, TenantId};
 use kit::error::{Problem, chain};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::beside::Told;
 use super::faults::{Fault, Faults};
 use super::outcome::{Turn, Way, failure_of, next};
 use super::saga::Lane;
-use super::store::{self, Due, Hold};
+use super::store::{self, Due};
 use super::{Operation, OperationState, Plan, Reserved, Step};
 use crate::meter::Meter;
 use crate::platform::Platform;
@@ -36,17 +37,8 @@ const LONG_AT_ONCE: usize = 6;
 const WAITING: usize = 1024;
 /// How soon an operation is looked at again that cannot be read, and for how long others may go on with it.
 const UNREADABLE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15 * 60));
-/// How often it is said how far a step is that copies data.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Pause before a write to the registry is tried again.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
-
-/// What was said of how far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Some,
-}
 
 /// Hands operations to the runner of this process.
 #[derive(Debug, Clone)]
@@ -308,12 +300,12 @@ impl Runner {
             biased;
             done = performed => done,
             // Also while it waits for its turn.
-            () = self.hold(held) => return Ok(Next::Never),
-            never = self.tell(held, &meter, &mut told) => match never {},
+            () = beside::hold(&self.platform, held, self.lease()) => return Ok(Next::Never),
+            never = beside::tell(&self.platform, held, &meter, &mut told) => match never {},
         };
         let outcome = outcome?;
         if told == Told::Some && outcome.is_ok() {
-            self.note(held, &meter.whole()).await;
+            beside::note(&self.platform, held, &meter.whole()).await;
         }
         if let Err(stop) = &outcome {
             report(operation, stop);
@@ -329,57 +321,6 @@ impl Runner {
             Err(Halted)
         } else {
             Ok(next)
-        }
-    }
-
-    /// Says each second how many bytes a step has copied, until it is dropped.
-    async fn tell(&self, held: (OperationId, Uuid), meter: &Meter, told: &mut Told) -> Infallible {
-        loop {
-            tokio::time::sleep(TELL_EVERY).await;
-            if let Some(progress) = meter.progress() {
-                *told = Told::Some;
-                self.note(held, &progress).await;
-            }
-        }
-    }
-
-    async fn note(&self, held: (OperationId, Uuid), progress: &Progress) {
-        let noted = async {
-            let mut registry = self.platform.registry.acquire().await?;
-            store::note_progress(&mut registry, held, progress).await
-        };
-        // Who has lost the lease learns it elsewhere; nothing depends on what is only shown.
-        if let Err(error) = noted.await {
-            tracing::debug!(operation = %held.0, error = chain(&error), "progress not noted");
-        }
-    }
-
-    /// Renews the lease until it is lost.
-    async fn hold(&self, held: (OperationId, Uuid)) {
-        let lease = self.lease();
-        let mut renewed = Instant::now();
-        loop {
-            tokio::time::sleep(lease / 3).await;
-            let began = Instant::now();
-            let kept = async {
-                let mut registry = self.platform.registry.acquire().await?;
-                store::renew(&mut registry, held, lease).await
-            };
-            let left = lease.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(left, kept).await {
-                Ok(Ok(Hold::Held)) => renewed = began,
-                Ok(Ok(Hold::Lost)) => return,
-                Err(_) => {
-                    tracing::warn!(operation = %held.0, "lease not renewed in time");
-                    return;
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(operation = %held.0, error = chain(&error), "lease not renewed");
-                    if renewed.elapsed() >= lease {
-                        return;
-                    }
-                }
-            }
         }
     }
 
