@@ -137,6 +137,14 @@ impl Stage {
         Ok(self.postgres.restart(mode).await?)
     }
 
+    /// Stops PostgreSQL as a crash does; gives how long it takes, once started again, until it accepts logins.
+    pub(crate) async fn crash(&mut self) -> anyhow::Result<Duration> {
+        self.postgres.stop(StopMode::Immediate).await?;
+        let started = Instant::now();
+        self.postgres.start_again().await?;
+        Ok(started.elapsed())
+    }
+
     fn superuser(&self) -> &Superuser {
         self.postgres.superuser()
     }

@@ -3,10 +3,12 @@
 //! Deliberately each for itself: a row prepares what it needs, so that it can run alone. Invariant:
 //! within a round the sides take turns, and which one comes first changes from round to round.
 
+mod crash;
 mod first_request;
 mod idle_memory;
 mod many_tenants;
 mod moves;
+mod onboarding;
 mod reads;
 mod restart;
 mod rollouts;
@@ -37,8 +39,12 @@ pub(crate) enum Row {
     IdleMemory,
     /// Many sign-ups at once.
     Burst,
+    /// From sign-up to the first answer of app-service.
+    Onboarding,
     /// PostgreSQL goes and comes back.
     Restart,
+    /// PostgreSQL recovers from a crash with many databases.
+    Crash,
     /// A new column for every tenant.
     RollOut,
     /// No new column.
@@ -74,7 +80,9 @@ impl Row {
             Self::ManyTenants => "many-tenants",
             Self::IdleMemory => "idle-memory",
             Self::Burst => "burst",
+            Self::Onboarding => "onboarding",
             Self::Restart => "restart",
+            Self::Crash => "crash",
             Self::RollOut => "roll-out",
             Self::RollOutNothing => "roll-out-nothing",
             Self::Suspend => "suspend",
@@ -96,7 +104,9 @@ pub(crate) async fn measure(row: Row, stage: &mut Stage) -> anyhow::Result<Figur
         Row::ManyTenants => many_tenants::measure(stage).await,
         Row::IdleMemory => idle_memory::measure(stage).await,
         Row::Burst => signups::burst(stage).await,
+        Row::Onboarding => onboarding::measure(stage).await,
         Row::Restart => restart::measure(stage).await,
+        Row::Crash => crash::measure(stage).await,
         Row::RollOut => rollouts::one_column(stage).await,
         Row::RollOutNothing => rollouts::nothing_to_do(stage).await,
         Row::Suspend => suspend::measure(stage).await,

@@ -96,6 +96,19 @@ impl Signup {
         }
         Ok((signed_up.id, sent.elapsed().as_secs_f64() * 1e3))
     }
+
+    /// Sends it and logs the owner in; gives how long it took until app-service had served them, in
+    /// milliseconds.
+    pub(crate) async fn arrive(
+        &self,
+        platform: SocketAddr,
+        app: SocketAddr,
+    ) -> anyhow::Result<f64> {
+        let sent = Instant::now();
+        let (id, _) = self.send(&mut Client::new(platform)).await?;
+        log_in(&mut Client::new(app), &id, &self.slug).await?;
+        Ok(sent.elapsed().as_secs_f64() * 1e3)
+    }
 }
 
 /// Asks for the operation of a 202 until it is done.

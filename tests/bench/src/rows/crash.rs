@@ -1,0 +1,31 @@
+//! A crash of PostgreSQL with many databases: how soon it accepts logins again.
+//!
+//! Deliberately a crash of the server and not of the machine, whose caches stay. Invariant: each round has
+//! something to recover, the files of databases among it.
+
+use super::Row;
+use crate::report::{Figure, Goal, Title};
+use crate::stage::{BUDGET, Stage};
+
+/// Tenants that are made before each crash.
+const MADE: usize = 10;
+
+pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Figure> {
+    stage.app(BUDGET, &[]).await?;
+    let count = stage.options.sized(100, 1000);
+    stage.tenants(count).await?;
+    let mut times = Vec::new();
+    for _ in 0..stage.options.rounds {
+        stage.new_tenants(MADE).await?;
+        times.push(stage.crash().await?.as_secs_f64() * 1e3);
+    }
+    let title = Title {
+        row: Row::Crash.name(),
+        measure: "PostgreSQL crashed: until it accepts logins",
+        compared_with: "",
+        unit: "ms",
+        goal: Goal::EachAtMost(10_000.0),
+    };
+    let notes = vec![format!("{count} tenants and more")];
+    Ok(Figure::alone(title, &times, 0, notes))
+}
