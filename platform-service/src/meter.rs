@@ -39,9 +39,9 @@ impl Meter {
     }
 
     /// The same once the step is done: all there was.
-    pub(crate) fn whole(&self) -> Progress {
+    pub(crate) fn whole(&self) -> Option<Progress> {
         let done = self.done.load(Ordering::Relaxed);
-        in_bytes(done, done)
+        self.progress().map(|_| in_bytes(done, done))
     }
 }
 

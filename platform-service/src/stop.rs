@@ -78,6 +78,7 @@ impl From<sqlx::Error> for Stop {
     fn from(error: sqlx::Error) -> Self {
         let passing = match Fault::of(&error) {
             Fault::Unreachable
+            | Fault::Closed
             | Fault::LoginRefused
             | Fault::Full
             | Fault::Exhausted

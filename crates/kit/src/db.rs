@@ -165,9 +165,11 @@ async fn end_transaction(connection: &mut PgConnection) -> Result<(), sqlx::Erro
 /// What a database error means to who has to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No connection, or it broke: the server is down, restarting or unreachable, or the database takes no
-    /// connections.
+    /// No connection, or it broke: the server is down, restarting or unreachable.
     Unreachable,
+    /// The server answers, and the database takes no connections: somebody has closed it, or a drop of it was
+    /// broken off.
+    Closed,
     /// The login was refused: another password, NOLOGIN, or no CONNECT.
     LoginRefused,
     /// The database does not exist.
@@ -205,7 +207,7 @@ impl Fault {
             sqlx::Error::Database(error) => match error.code() {
                 // The same state says of a statement that it came at the wrong time: that is our mistake.
                 Some(state) if state == NOT_ACCEPTING && ends_session(error.as_ref()) => {
-                    Self::Unreachable
+                    Self::Closed
                 }
                 Some(state) => Self::of_state(&state),
                 None => Self::Other,
@@ -237,6 +239,7 @@ impl Fault {
         matches!(
             self,
             Self::Unreachable
+                | Self::Closed
                 | Self::LoginRefused
                 | Self::DatabaseGone
                 | Self::ReadOnly
@@ -249,6 +252,7 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let code = match Fault::of(&error) {
             Fault::Unreachable
+            | Fault::Closed
             | Fault::LoginRefused
             | Fault::DatabaseGone
             | Fault::ReadOnly

@@ -102,6 +102,10 @@ impl Saga for DeletePlan {
                 store::life::delete(&mut *connection, tenant, &kept, self.final_backup).await?;
             feed::store::record(connection, tenant, generation).await?;
         }
+        // There is nothing of which the purge could keep a backup, and it is not to wait for that for ever.
+        if step == Step::Rename && self.database == Database::Missing {
+            store::life::keep_nothing(&mut *connection, head.tenant()?).await?;
+        }
         Ok(())
     }
 

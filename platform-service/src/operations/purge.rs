@@ -355,8 +355,12 @@ async fn is_there(server: &Server, name: &Name) -> Result<(), Stop> {
     Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)))
 }
 
-/// What a purge would destroy, as it stands now.
-pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<PurgePreview, Stop> {
+/// What a purge with this wish would destroy, as it stands now.
+pub(crate) async fn preview(
+    platform: &Platform,
+    row: &TenantRow,
+    wish: FinalBackup,
+) -> Result<PurgePreview, Stop> {
     let mut plan = PurgePlan::new(FinalBackup::None);
     plan.take_stock(platform, &row.id).await?;
     plan.databases
@@ -380,7 +384,7 @@ pub(crate) async fn preview(platform: &Platform, row: &TenantRow) -> Result<Purg
             count: plan.objects.len() as u64,
             size_bytes: plan.objects.iter().map(|object| object.size_bytes).sum(),
         },
-        final_backup: row.final_backup,
+        final_backup: wish,
     })
 }
 

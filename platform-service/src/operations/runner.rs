@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use self::beside::Told;
 use super::faults::{Fault, Faults};
 use super::outcome::{Turn, Way, failure_of, next};
 use super::saga::Lane;
@@ -295,24 +294,20 @@ impl Runner {
                 Arc::clone(&meter).watch(self.perform(operation)).await,
             )
         };
-        let mut told = Told::Nothing;
         let (_permit, outcome) = tokio::select! {
             biased;
             done = performed => done,
             // Also while it waits for its turn.
             () = beside::hold(&self.platform, held, self.lease()) => return Ok(Next::Never),
-            never = beside::tell(&self.platform, held, &meter, &mut told) => match never {},
+            never = beside::tell(&self.platform, held, &meter) => match never {},
         };
         let outcome = outcome?;
-        if told == Told::Some && outcome.is_ok() {
-            beside::note(&self.platform, held, &meter.whole()).await;
-        }
         if let Err(stop) = &outcome {
             report(operation, stop);
         }
         let (kind, step) = (operation.plan.kind(), operation.head.step);
         let state = operation.head.state;
-        let next = self.write(operation, outcome).await;
+        let next = self.write(operation, outcome, &meter).await;
         let halt = match state {
             OperationState::Unwinding => Fault::HaltAfterUndoLog,
             _ => Fault::HaltAfterLog,
@@ -370,12 +365,17 @@ impl Runner {
     }
 
     /// Writes what came of a step; tries again as long as the lease may last.
-    async fn write(&self, operation: &mut Operation, outcome: Result<(), Stop>) -> Next {
+    async fn write(
+        &self,
+        operation: &mut Operation,
+        outcome: Result<(), Stop>,
+        meter: &Meter,
+    ) -> Next {
         let began = Instant::now();
         let mut outcome = outcome;
         let mut following = Following::Joined;
         loop {
-            match self.commit(operation, &outcome, following).await {
+            match self.commit(operation, (&outcome, meter), following).await {
                 Ok(next) => return next,
                 // The step itself is to be written whatever became of those that follow.
                 Err(Unwritten::Refused(_)) if following == Following::Joined => {
@@ -410,7 +410,7 @@ impl Runner {
     async fn commit(
         &self,
         operation: &mut Operation,
-        outcome: &Result<(), Stop>,
+        (outcome, meter): (&Result<(), Stop>, &Meter),
         following: Following,
     ) -> Result<Next, Unwritten> {
         let way = Way::of(&operation.plan);
@@ -421,7 +421,9 @@ impl Runner {
             turn = turn.and_done(&way);
         }
         let mut transaction = self.platform.registry.begin().await?;
-        let written = store::write(&mut transaction, operation, &turn, self.lease()).await?;
+        let copied = outcome.as_ref().ok().and_then(|()| meter.whole());
+        let written =
+            store::write(&mut transaction, operation, &turn, (self.lease(), copied)).await?;
         let Some(wish) = written else {
             return Ok(Next::Never);
         };

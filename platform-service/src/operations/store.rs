@@ -428,12 +428,13 @@ pub(crate) async fn give_back(
 }
 
 /// Writes where an operation stands next and what is logged of it, in one statement; gives what its
-/// people wish, or nothing where another runner took it or it is over.
+/// people wish, or nothing where another runner took it or it is over. How many bytes were copied is of the step
+/// that copied them: it stays where the operation ends with it, and is of no other step.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     operation: &Operation,
     turn: &Turn,
-    lease_for: Duration,
+    (lease_for, copied): (Duration, Option<Progress>),
 ) -> Result<Option<Wish>, sqlx::Error> {
     let Operation { head, plan } = operation;
     let is_finished = matches!(turn.state, OperationState::Done | OperationState::Undone);
@@ -445,7 +446,7 @@ pub(crate) async fn write(
         plan.write()?
     };
     let result = turn.state.is_over().then(|| plan.result()).flatten();
-    let progress = plan.progress();
+    let progress = plan.progress().or(copied.filter(|_| is_finished));
     let (steps, events) = columns(&turn.log);
     let details: Vec<Option<String>> = turn.log.iter().map(|e| e.detail.clone()).collect();
     let moved = sqlx::query_scalar!(
@@ -457,7 +458,10 @@ pub(crate) async fn write(
                 lease = case when $9 then null else lease end,
                 leased_until = case when $9 then null else now() + $8::interval + $10::interval end,
                 finished_at = case when $11 then now() end,
-                resumes = $15, result = coalesce($16, result), progress = coalesce($17, progress),
+                resumes = $15, result = coalesce($16, result),
+                progress = coalesce($17, case
+                    when progress ->> 'unit' = 'bytes' and step <> $4 and not $11 then null
+                    else progress end),
                 idempotency_key = case when not $18 then idempotency_key end,
                 request_digest = case when not $18 then request_digest end
             where id = $1 and lease = $2

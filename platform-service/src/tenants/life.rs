@@ -215,10 +215,15 @@ pub(crate) async fn delete(
         ("the tenant's id", id.as_str()),
     )?;
     keepable(&platform, query.final_backup)?;
+    // Without a wish it is the request that it was before there were any: a key is good across releases.
+    let mut request = json!({ "delete": id });
+    if !query.final_backup.is_none() {
+        request["final_backup"] = json!(query.final_backup);
+    }
     let asked = Begin {
         actor: operator.actor(),
         key,
-        request: json!({ "delete": id, "final_backup": query.final_backup }),
+        request,
         wait: query.wait,
     };
     begin(&platform, asked, move |connection, _| {

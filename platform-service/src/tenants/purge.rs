@@ -54,7 +54,7 @@ pub(crate) async fn purge(
     Json(request): Json<PurgeRequest>,
 ) -> Result<Response> {
     if request.dry_run {
-        let preview = preview(&platform, id).await?;
+        let preview = preview(&platform, id, request.final_backup).await?;
         return Ok(Json(Purged::Preview(preview)).into_response());
     }
     confirmed(
@@ -93,14 +93,20 @@ pub(super) fn keepable(platform: &Platform, wish: FinalBackup) -> Result<()> {
     }
 }
 
-async fn preview(platform: &Platform, id: TenantId) -> Result<PurgePreview> {
+async fn preview(
+    platform: &Platform,
+    id: TenantId,
+    wish: Option<FinalBackup>,
+) -> Result<PurgePreview> {
     let row = {
         let mut registry = platform.registry.acquire().await?;
         store::find(&mut registry, &id).await?
     };
     let row = row.ok_or_else(|| Problem::new(Code::NotFound))?;
     destroyable(&row)?;
-    let previewed = purge::preview(platform, &row).await;
+    let wish = wish.unwrap_or(row.final_backup);
+    keepable(platform, wish)?;
+    let previewed = purge::preview(platform, &row, wish).await;
     previewed.map_err(Stop::into_problem)
 }
 

@@ -292,6 +292,8 @@ async fn what_a_deletion_says_of_a_last_backup_holds_for_the_purge_that_says_not
         purge.extend(flag);
         let dry = [&purge[..], &["--dry-run"]].concat();
         ctl.run(&dry).expect(0).says(words);
+        let shown = ctl.json(&dry);
+        assert_eq!(shown["final_backup"] == "keep", is_kept, "{shown:#}");
         let done = ctl.json(&[&purge[..], &["--yes"]].concat());
         let last = &done["result"]["final_backup"];
         assert_eq!(last.is_string(), is_kept, "{done:#}");

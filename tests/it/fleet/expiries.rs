@@ -167,6 +167,9 @@ async fn a_last_backup_that_a_deletion_asks_for_is_kept_by_the_purge_that_comes_
     assert_eq!(dry.expect(200).json()["final_backup"], "keep");
     operator.delete(&asked).await.expect(200);
     assert_eq!(wished(&operator, &acme).await, ["keep", "keep"]);
+    let otherwise = json!({ "dry_run": true, "final_backup": "none" });
+    let preview = operator.post(&format!("{path}/purge"), otherwise).await;
+    assert_eq!(preview.expect(200).json()["final_backup"], "none");
     // Who comes back is not deleted as before.
     restore().await;
     let plainly = format!("{path}?confirm={id}");
@@ -208,4 +211,24 @@ async fn a_last_backup_is_refused_at_the_deletion_where_there_is_no_place_for_it
         assert!(words.contains("objects.folder"), "{words}");
     }
     acme.owner().get("/v1/me").await.expect(200);
+    let plainly = format!("{path}?confirm={id}");
+    world.operator().delete(&plainly).await.expect(200);
+    let dry = json!({ "dry_run": true, "final_backup": "keep" });
+    let refused = world.operator().post(&format!("{path}/purge"), dry).await;
+    refused.refused(Code::Conflict);
+}
+
+#[tokio::test]
+async fn no_last_backup_is_waited_for_of_a_database_that_is_gone() {
+    let keeping = keeping().await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("vanished").await;
+    let (id, path) = (acme.id(), format!("/v1/tenants/{}", acme.id()));
+    let drop = format!(r#"drop database "{id}" with (force)"#);
+    world.postgres().run("postgres", &drop).await;
+    let asked = format!("{path}?confirm={id}&final_backup=keep");
+    let deleted = operator.delete(&asked).await.expect(200).json();
+    assert_eq!(deleted["result"]["database"], "missing", "{deleted:#}");
+    assert_eq!(wished(&operator, &acme).await, ["none", "none"]);
 }

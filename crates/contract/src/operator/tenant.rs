@@ -119,7 +119,7 @@ pub struct PurgePreview {
     pub secrets: u64,
     /// Backups and archives in the object store.
     pub objects: DoomedObjects,
-    /// What is kept where the request says nothing of it: as was asked at its deletion.
+    /// What is kept: as the request says, or as was asked at its deletion.
     pub final_backup: FinalBackup,
 }
 

@@ -18,31 +18,21 @@ use crate::platform::Platform;
 /// How often it is said how far a step is that copies data.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What was said of how far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    Nothing,
-    Some,
-}
-
 /// Says each second how many bytes a step has copied, until it is dropped.
 pub(super) async fn tell(
     platform: &Platform,
     held: (OperationId, Uuid),
     meter: &Meter,
-    told: &mut Told,
 ) -> Infallible {
     loop {
         tokio::time::sleep(TELL_EVERY).await;
         if let Some(progress) = meter.progress() {
-            *told = Told::Some;
             note(platform, held, &progress).await;
         }
     }
 }
 
-/// Writes how far an operation is.
-pub(super) async fn note(platform: &Platform, held: (OperationId, Uuid), progress: &Progress) {
+async fn note(platform: &Platform, held: (OperationId, Uuid), progress: &Progress) {
     let noted = async {
         let mut registry = platform.registry.acquire().await?;
         store::note_progress(&mut registry, held, progress).await

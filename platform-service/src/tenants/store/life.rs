@@ -76,6 +76,21 @@ pub(crate) async fn delete(
     number("tenant.generation", generation)
 }
 
+/// Forgets that a last backup was wished for.
+pub(crate) async fn keep_nothing(
+    connection: &mut PgConnection,
+    id: &TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.tenant set final_backup = $2 where id = $1",
+        id.as_str(),
+        FinalBackup::None.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Brings a deleted tenant back, suspended where it was; gives its generation, or nothing where it is
 /// not deleted.
 pub(crate) async fn undelete(

@@ -154,34 +154,34 @@ impl Delete {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = &self.tenant.id;
         let api = context.api()?;
-        let wish = match self.final_backup {
-            true => FinalBackup::Keep,
-            false => FinalBackup::None,
+        // Said only where there is a wish: a platform of the release before knows of none.
+        let wish: Query = match self.final_backup {
+            true => vec![("final_backup", FinalBackup::Keep.as_str().to_owned())],
+            false => Query::new(),
         };
-        let wish = ("final_backup", wish.as_str().to_owned());
+        let dry: Query = [wish.clone(), vec![("dry_run", "true".to_owned())]].concat();
         if self.dry_run {
-            let query: Query = vec![("dry_run", "true".to_owned()), wish];
-            let (_, preview) = api.delete(&path(id), &query, Uuid::now_v7()).await?;
+            let (_, preview) = api.delete(&path(id), &dry, Uuid::now_v7()).await?;
             context.out.item(PREVIEW, &preview)?;
             context.out.note("Nothing was changed.");
             return Ok(());
         }
         if !context.says_yes() {
             // What is refused is refused before the id is asked for.
-            let query: Query = vec![("dry_run", "true".to_owned()), wish.clone()];
-            api.delete(&path(id), &query, Uuid::now_v7()).await?;
+            api.delete(&path(id), &dry, Uuid::now_v7()).await?;
         }
+        let last = match self.final_backup {
+            true => "; then a final backup is kept for a time",
+            false => "",
+        };
         let consequence = format!(
             "takes {id} out of service at once; until its retention ends, `tenantctl tenants restore {id}` \
-             brings it back"
+             brings it back{last}"
         );
         confirm::destroy(context, id.as_str(), &consequence)?;
         let (path, key) = (path(id), Uuid::now_v7());
-        let mut query: Query = vec![
-            ("confirm", id.to_string()),
-            wish,
-            ("wait", "none".to_owned()),
-        ];
+        let said = vec![("confirm", id.to_string()), ("wait", "none".to_owned())];
+        let mut query: Query = [wish, said].concat();
         let (_, view) = api.delete(&path, &query, key).await?;
         let view = follow::settled(context, view).await?;
         query.pop();
@@ -200,16 +200,17 @@ impl Purge {
         let api = context.api()?;
         let path = format!("{}/purge", path(id));
         // What is refused is refused before the id is asked for; and the deletion may have asked for a backup.
-        let dry = json!({ "dry_run": true });
+        let dry = PurgeRequest {
+            confirm: None,
+            force: None,
+            final_backup: self.wish(),
+            dry_run: true,
+        };
         let preview = match self.dry_run || !context.says_yes() {
             true => api.once(Method::POST, &path, &dry).await?,
             false => Value::Null,
         };
-        let last = match self.wish() {
-            Some(wish) => wish.as_str(),
-            None => text(&preview, "/final_backup"),
-        };
-        let last = match last {
+        let last = match text(&preview, "/final_backup") {
             "keep" => "a final backup is kept for a time",
             _ => "no backup is kept",
         };
