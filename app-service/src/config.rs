@@ -182,6 +182,8 @@ pub struct MigrationSettings {
     pub on_demand: OnDemand,
     /// Runs at once on a cluster, per replica; each holds a connection outside of the budget.
     pub at_once: NonZeroU16,
+    /// A call for several databases begins no further one after this.
+    pub call_budget: Period,
 }
 
 /// How a stop goes.

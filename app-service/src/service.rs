@@ -119,6 +119,7 @@ impl Service {
             MigratorSettings {
                 on_demand: settings.migrations.on_demand,
                 at_once: usize::from(settings.migrations.at_once.get()),
+                call_budget: settings.migrations.call_budget.get(),
             },
             Arc::clone(&seal),
             platform.clone(),

@@ -5,6 +5,7 @@
 //! failure is told to the platform, not tried again for a while, and disturbs no other tenant.
 
 mod on_demand;
+mod patience;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use self::on_demand::MigrateRefusal;
 pub(super) use self::on_demand::Urgency;
+use self::patience::Patience;
 use super::open::{Migrating, OpenError, open_as_schema_owner};
 use crate::module::OwnedMigrations;
 
@@ -35,8 +37,6 @@ const REMEMBERED_FAILURES: u64 = 10_000;
 /// So long after a run that broke off the next one counts as the next in a row.
 const BREAKS_COUNT: Duration = Duration::from_secs(10 * 60);
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// A call that has lasted so long begins no further database: whoever calls may have other plans by then.
-const BEGUN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Which tenants are migrated by their own requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -55,6 +55,8 @@ pub(crate) struct MigratorSettings {
     pub(crate) on_demand: OnDemand,
     /// Runs at once on a cluster; each holds a connection outside of the budget.
     pub(crate) at_once: usize,
+    /// A call that has lasted so long begins no further database: whoever calls may have other plans by then.
+    pub(crate) call_budget: Duration,
 }
 
 /// Runs migrations of the modules of this program.
@@ -106,26 +108,27 @@ impl Migrator {
         self.0.owned.iter().map(OwnedMigrations::declared).collect()
     }
 
-    /// Brings up a database and then more of them, until one does not come up or [`BEGUN_WITHIN`] is over.
+    /// Brings up a database and then more of them, until one does not come up or the budget of
+    /// a call is over.
     ///
     /// # Errors
     /// What [`Migrator::bring`] says of the first one; the others were not begun then.
     pub(crate) async fn migrate(&self, request: &MigrateRequest) -> Result<MigrateAnswer, Problem> {
-        let began = Instant::now();
+        let over_at = Instant::now() + self.0.settings.call_budget;
         let task = Task {
             database: &request.database,
             known: request.known.as_ref(),
             baseline: Some(&request.baseline),
             until: request.until.as_ref(),
+            patience: Patience::Long,
         };
         let mut answer = MigrateAnswer {
-            first: self.bring(task, self.0.limits.lock_wait).await?,
+            first: self.bring(task).await?,
             more: Vec::new(),
         };
         for next in &request.more {
-            let left = BEGUN_WITHIN.saturating_sub(began.elapsed());
             let has_failed = answer.more.last().unwrap_or(&answer.first).failed.is_some();
-            if has_failed || left.is_zero() {
+            if has_failed || Instant::now() >= over_at {
                 break;
             }
             let task = Task {
@@ -133,9 +136,10 @@ impl Migrator {
                 known: Some(&next.known),
                 baseline: None,
                 until: None,
+                // Other runs' ends are not waited for at the cost of those that come after.
+                patience: Patience::Until(over_at),
             };
-            // Another run's end is not waited for at the cost of those that come after.
-            match self.bring(task, left).await {
+            match self.bring(task).await {
                 Ok(migrated) => answer.more.push(migrated),
                 Err(problem) => {
                     let (database, cause) = (&next.database.name, chain(&problem));
@@ -151,9 +155,9 @@ impl Migrator {
     /// migration that fails, and says which one.
     ///
     /// # Errors
-    /// `tenant-migrating` when another run holds the lock for longer than `lock_wait`,
+    /// `tenant-migrating` when other runs are in the way for longer than the task's patience,
     /// `tenant-unavailable` when the database cannot be reached or is not the right one.
-    async fn bring(&self, task: Task<'_>, lock_wait: Duration) -> Result<Migrated, Problem> {
+    async fn bring(&self, task: Task<'_>) -> Result<Migrated, Problem> {
         let (schema_versions, behind) = self.behind_of(task);
         let mut migrated = Migrated {
             schema_versions,
@@ -163,7 +167,9 @@ impl Migrator {
             return Ok(migrated);
         }
         let slots = self.slots(&task.database.cluster.name);
-        let _slot = slots.acquire().await;
+        let Some(_slot) = task.patience.slot(&slots).await else {
+            return Err(Problem::new(Code::TenantMigrating));
+        };
         let Migrating {
             postgres: mut connection,
             opened,
@@ -171,6 +177,7 @@ impl Migrator {
             .open(task.database, &behind)
             .await
             .map_err(unavailable)?;
+        let lock_wait = task.patience.lock_wait(self.0.limits);
         let mut applied = opened
             .locked(&mut connection, lock_wait)
             .await
@@ -298,6 +305,7 @@ struct Task<'a> {
     known: Option<&'a SchemaVersions>,
     baseline: Option<&'a SchemaVersions>,
     until: Option<&'a SchemaVersions>,
+    patience: Patience,
 }
 
 /// An owner's version among those that are given.

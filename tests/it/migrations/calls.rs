@@ -8,23 +8,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use app_service::{App, auth};
 use contract::Code;
 use serde_json::{Value, json};
-use world::{Answer, TenantHandle, World, WorldOptions};
+use world::{Answer, TenantHandle, World, WorldOptions, until};
 
 use super::{SECOND, ledger_with, versions};
 use crate::support::away;
 
-/// Takes longer than a call begins databases, in one that has this line.
+/// The settings of calls that begin all of their databases, however slow the machine is.
+const PATIENT: &[(&str, &str)] = &[("migrations.call_budget", "1h")];
+/// Of calls that are over after a [`SLOW`] one, however fast the machine is.
+const HURRIED: &[(&str, &str)] = &[("migrations.call_budget", "20ms")];
+/// Makes a database's migration last for half a second and more.
 const SLOW: &str = "insert into ledger.line values (7)";
 const POISON: &str = "insert into ledger.line values (500)";
 
-/// A world with tenants whose second release only the platform's call brings.
-async fn with_tenants(names: &[&str]) -> (World, Vec<TenantHandle>) {
+/// A world with these settings of app-service, with tenants whose second release only the platform's call brings.
+async fn with_tenants(settings: &[(&str, &str)], names: &[&str]) -> (World, Vec<TenantHandle>) {
     let second = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&second);
     let sql = format!(
         "do $$ begin perform pg_sleep(0.6) from ledger.line where id = 7; end $$; {SECOND}"
     );
-    let options = WorldOptions::default()
+    let mut options = WorldOptions::default();
+    for (key, value) in settings {
+        options = options.app_setting(key, value);
+    }
+    let options = options
         .app_setting("migrations.on_demand", "minimum")
         .app(move || {
             let ledger = ledger_with(&switch, &sql).minimum(1);
@@ -43,6 +51,12 @@ async fn with_tenants(names: &[&str]) -> (World, Vec<TenantHandle>) {
 
 /// One call for these tenants.
 async fn call(world: &World, tenants: &[&TenantHandle]) -> Answer {
+    let request = request(world, tenants).await;
+    world.platform().post("/internal/migrate", &request).await
+}
+
+/// What it says.
+async fn request(world: &World, tenants: &[&TenantHandle]) -> Value {
     let mut databases = Vec::new();
     for tenant in tenants {
         let info = format!("/internal/tenants/{}/db-info", tenant.id());
@@ -51,7 +65,7 @@ async fn call(world: &World, tenants: &[&TenantHandle]) -> Answer {
     }
     let mut request = databases.remove(0);
     request["more"] = Value::Array(databases);
-    world.platform().post("/internal/migrate", &request).await
+    request
 }
 
 /// The versions that a call says of `ledger`, in the order of its databases.
@@ -64,7 +78,7 @@ fn told(answer: &Value) -> Vec<&Value> {
 #[tokio::test]
 async fn a_call_for_several_databases_ends_with_the_first_that_does_not_come_up() {
     let names = ["c-one", "c-two", "c-sick", "c-gone", "c-last", "c-end"];
-    let (world, tenants) = with_tenants(&names).await;
+    let (world, tenants) = with_tenants(PATIENT, &names).await;
     let [one, two, sick, gone, last, end] = &tenants[..] else {
         panic!("six tenants");
     };
@@ -92,12 +106,41 @@ async fn a_call_for_several_databases_ends_with_the_first_that_does_not_come_up(
 
 #[tokio::test]
 async fn a_call_begins_no_further_database_after_a_slow_one() {
-    let (world, tenants) = with_tenants(&["c-first", "c-slow", "c-after"]).await;
-    let [first, slow, after] = &tenants[..] else {
-        panic!("three tenants");
+    let (world, tenants) = with_tenants(HURRIED, &["c-slow", "c-after"]).await;
+    let [slow, after] = &tenants[..] else {
+        panic!("two tenants");
     };
     world.postgres().run(slow.id().as_str(), SLOW).await;
-    let answer = call(&world, &[first, slow, after]).await.expect(200).json();
-    assert_eq!(told(&answer), [2, 2], "{answer:#}");
+    let answer = call(&world, &[slow, after]).await.expect(200).json();
+    assert_eq!(told(&answer), [2], "{answer:#}");
     assert_eq!(versions(&world, after.id().as_str()).await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_for_the_runs_of_others_beyond_its_first_database() {
+    let settings = [HURRIED, &[("migrations.at_once", "1")]].concat();
+    let (world, tenants) = with_tenants(&settings, &["c-new", "c-held", "c-next"]).await;
+    let [new, held, next] = &tenants[..] else {
+        panic!("three tenants");
+    };
+    let lock = world.postgres().lock(held.id().as_str(), "ledger.line");
+    let lock = lock.await;
+    let (mut request, held) = (request(&world, &[new, next]).await, [held]);
+    // Needs no run: it is the next one that waits, for the slot of the run that is held up.
+    request["known"]["ledger"] = json!(2);
+    let meanwhile = async {
+        let waiting = "select count(*) from pg_stat_activity
+             where wait_event_type = 'Lock' and query like '%pg_sleep%'";
+        until("the run that is held up", || async {
+            world.postgres().number("registry", waiting).await == 1
+        })
+        .await;
+        let answer = world.platform().post("/internal/migrate", &request).await;
+        lock.commit().await;
+        answer.expect(200).json()
+    };
+    let (answer, held) = tokio::join!(meanwhile, call(&world, &held));
+    assert_eq!(told(&answer), [2], "{answer:#}");
+    assert_eq!(versions(&world, next.id().as_str()).await, ["1"]);
+    held.expect(200);
 }
