@@ -118,12 +118,7 @@ async fn make_by(
 ) -> Result<SchemaVersions, Stop> {
     let (mut made, mut last) = (None, None);
     for url in &service.internal_urls {
-        match platform
-            .services
-            .migrate(url, request)
-            .await
-            .map(|answer| answer.first)
-        {
+        match migrate_one(platform, url, request).await {
             Ok(Migrated {
                 failed: Some(failed),
                 ..
@@ -141,6 +136,16 @@ async fn make_by(
     }
 }
 
+/// What came of the one database of a request.
+async fn migrate_one(
+    platform: &Platform,
+    url: &str,
+    request: &MigrateRequest,
+) -> Result<Migrated, ClientError> {
+    let answer = platform.services.migrate(url, request).await?;
+    Ok(answer.first)
+}
+
 async fn migrate_by(
     platform: &Platform,
     service: &LiveService,
@@ -149,12 +154,7 @@ async fn migrate_by(
 ) -> Result<SchemaVersions, Stop> {
     let mut last = None;
     for url in &service.internal_urls {
-        match platform
-            .services
-            .migrate(url, request)
-            .await
-            .map(|answer| answer.first)
-        {
+        match migrate_one(platform, url, request).await {
             Ok(Migrated {
                 failed: Some(failed),
                 ..

@@ -3,8 +3,9 @@
 //! Deliberately keeps nothing that a kill would lose: whose turn it is and what came of it stand in the
 //! registry. Invariants: a tenant's trouble stops nobody else's turn; a turn may come twice; when a
 //! roll-out is paused or halts, no further call begins and those that run come to their end. A call that
-//! is for several tenants begins no further one of them after half a second, nor after one that fails: so
-//! no more than one tenant of each call fails, and a stop comes half a second and a migration later at most.
+//! is for several tenants begins no further one of them after the replica's budget (half a second, unless it
+//! is set otherwise), nor after one that fails: so no more than one tenant of each call fails, and a stop comes
+//! a budget and a migration of each service later at most.
 
 mod calls;
 
@@ -40,6 +41,7 @@ const WATCH: Duration = Duration::from_millis(250);
 /// Turns whose end is written in one transaction, and how long the first of them waits for others.
 const WRITTEN_AT_ONCE: usize = 200;
 const WRITTEN_AFTER: Duration = Duration::from_millis(250);
+
 /// Rolls out what is left of a roll-out; gives how many tenants stand where at its end.
 pub(crate) async fn drive(
     platform: &Platform,
@@ -194,7 +196,11 @@ impl<'a> Drive<'a> {
             }
             let over = tokio::select! {
                 Some(called) = running.next() => {
-                    line.learn(&called.call, called.left);
+                    let early = line.learn(&called.call, called.left);
+                    if !early.is_empty() {
+                        self.give_back(early).await?;
+                        supply = Supply::Open;
+                    }
                     called.over
                 }
                 taken = &mut taking, if !taking.is_terminated() => {

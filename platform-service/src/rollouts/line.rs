@@ -2,8 +2,8 @@
 //!
 //! Deliberately pure: it takes no turn and calls nobody. A call is work of its own for both sides, so quick
 //! migrations share one; who stops a roll-out waits for the calls that run, so they stay short. Invariants:
-//! a slow migration has a call for itself; so has a tenant that was tried in vain; what is left of a call
-//! is first in the line again.
+//! a slow migration has a call for itself; so has a tenant that was tried in vain, and one of a call that gave
+//! no answer; what is left of a call is first in the line again; no more turns wait than calls are soon for.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,17 +56,35 @@ impl Line {
     pub(super) fn next(&mut self) -> Option<Vec<Turn>> {
         let most = self.pace.0.min(self.waiting.len().div_ceil(self.at_once));
         let together = self.waiting.iter().take(most);
-        let together = together.take_while(|turn| turn.attempts == 0).count();
+        let together = together.take_while(|turn| turn.attempts == 0 && !turn.alone);
+        let together = together.count();
         let count = together.max(1).min(self.waiting.len());
         (count > 0).then(|| self.waiting.drain(..count).collect())
     }
 
-    /// Lets those of a call that had no turn have it next, and learns from what it was like.
-    pub(super) fn learn(&mut self, call: &Call, left: Vec<Turn>) {
-        for turn in left.into_iter().rev() {
+    /// Lets those of a call that had no turn have it next, and learns from what it was like. Gives those
+    /// whose turn was taken too early.
+    pub(super) fn learn(&mut self, call: &Call, left: Vec<Turn>) -> Vec<Turn> {
+        // Any of them may be why nobody had a turn.
+        let is_unheard = left.len() == call.tenants;
+        for mut turn in left.into_iter().rev() {
+            turn.alone |= is_unheard;
             self.waiting.push_front(turn);
         }
         self.pace = self.pace.after(call);
+        if call.took > CALL {
+            self.too_early()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Those at the end for whom no call comes soon. What is known of those that go alone is known here only.
+    fn too_early(&mut self) -> Vec<Turn> {
+        let most = 2 * CALLS_AHEAD * self.at_once * self.pace.0;
+        let last_alone = self.waiting.iter().rposition(|turn| turn.alone);
+        let most = most.max(last_alone.map_or(0, |at| at + 1));
+        self.waiting.split_off(most.min(self.waiting.len())).into()
     }
 
     /// Everybody leaves.

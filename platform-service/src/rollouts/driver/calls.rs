@@ -1,7 +1,7 @@
 //! One call of a roll-out: several tenants' turns, and what came of each.
 //!
-//! Deliberately writes nothing. Invariants: trouble is of the one tenant that it is told of; who had no turn
-//! is given back as if nothing had been.
+//! Deliberately writes nothing. Invariants: trouble is of the one tenant that it is told of, and of nobody where
+//! a call for several gives no answer; who had no turn is given back as if nothing had been.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -49,8 +49,18 @@ impl Drive<'_> {
                 .zip(turns.by_ref())
                 .map(|(migrated, turn)| self.over(turn, migrated))
                 .collect(),
-            // Nobody knows of the others: they have their turn as if nothing had been.
-            Err(stop) => Vec::from_iter(turns.next().map(|turn| in_vain(turn, stop))),
+            Err(stop) if tenants == 1 => {
+                Vec::from_iter(turns.next().map(|turn| in_vain(turn, stop)))
+            }
+            // Whose trouble it is, and who is done all the same, their calls of one tell.
+            Err(stop) => {
+                tracing::info!(
+                    tenants,
+                    cause = stop.words(),
+                    "a call is made again for each tenant"
+                );
+                Vec::new()
+            }
         };
         Called {
             call: Call {

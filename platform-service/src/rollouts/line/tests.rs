@@ -50,6 +50,7 @@ fn turn(number: usize, attempts: u32) -> Turn {
         copy: 1,
         versions: SchemaVersions::new(),
         attempts,
+        alone: false,
     }
 }
 
@@ -85,6 +86,54 @@ fn who_had_no_turn_has_the_next_one_and_alone() {
         .collect();
     assert_eq!(order[0], ["t_n1"]);
     assert_eq!(order.concat(), ["t_n1", "t_n2", "t_n3", "t_n4", "t_n5"]);
+}
+
+#[test]
+fn all_of_a_call_without_an_answer_go_alone_and_first() {
+    let mut line = line(1, 4, &[0; 8]);
+    let turns = line.next().unwrap();
+    line.learn(&call(4, 0, 5), turns);
+    // However quick their calls are, and those before them.
+    line.pace = Pace(MOST);
+    let order: Vec<Vec<String>> = std::iter::from_fn(|| line.next())
+        .map(|turns| turns.iter().map(|turn| turn.tenant.to_string()).collect())
+        .collect();
+    let sizes: Vec<usize> = order.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [1, 1, 1, 1, 4]);
+    assert_eq!(
+        order.concat(),
+        (0..8).map(|n| format!("t_n{n}")).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn after_a_slow_call_no_more_wait_than_calls_are_soon_for() {
+    let slow = call(1, 1, 60_000);
+    let early = |line: &mut Line, call: &Call| {
+        let turns = line.learn(call, Vec::new());
+        turns
+            .into_iter()
+            .map(|turn| turn.tenant.to_string())
+            .collect::<Vec<_>>()
+    };
+    // As many as two takings of turns, which are those at the front.
+    let mut ahead = line(4, 16, &[0; 380]);
+    let back = early(&mut ahead, &slow);
+    assert_eq!((back.len(), back[0].as_str()), (348, "t_n32"));
+    assert_eq!(ahead.wants(), None);
+    assert!(early(&mut ahead, &slow).is_empty());
+    // Neither after a quick one, nor where there are no more than that.
+    assert!(early(&mut line(4, 16, &[0; 380]), &call(16, 16, 160)).is_empty());
+    assert!(early(&mut line(4, 16, &[0; 32]), &slow).is_empty());
+    assert!(early(&mut line(4, 16, &[]), &slow).is_empty());
+}
+
+#[test]
+fn who_is_to_go_alone_is_kept_for_that() {
+    let mut line = line(1, 16, &[0; 40]);
+    let turns = line.next().unwrap();
+    let early = line.learn(&call(16, 0, 60_000), turns);
+    assert_eq!((early.len(), calls(line)), (24, vec![1; 16]));
 }
 
 proptest! {

@@ -21,6 +21,8 @@ pub(in crate::rollouts) struct Turn {
     pub(in crate::rollouts) versions: SchemaVersions,
     /// How often it was tried in vain.
     pub(in crate::rollouts) attempts: u32,
+    /// It was in a call with others that gave no answer, maybe because of it.
+    pub(in crate::rollouts) alone: bool,
 }
 
 /// Lets those have their turn again whose turn did not begin or was broken off: all of them, or these.
@@ -112,6 +114,7 @@ pub(in crate::rollouts) async fn take(
             copy: number("tenant.copy", row.copy)?,
             versions: json("tenant.schema_versions", row.schema_versions)?,
             attempts: number("rollout_tenant.attempts", row.attempts)?,
+            alone: false,
         })
     })
     .collect()
