@@ -4,16 +4,19 @@
 //! one replica refuses its service refuses, and where a replica gives no answer the next one is asked; a
 //! migration counts only when the newest versions are reached.
 
+mod bring_up;
+
 use std::time::Duration;
 
 use contract::client::ClientError;
 use contract::internal::{
-    FailedMigration, KnownDatabase, MigrateRequest, Migrated, OwnershipRequest, ProvisionRequest,
+    FailedMigration, MigrateRequest, Migrated, OwnershipRequest, ProvisionRequest,
 };
 use contract::{Code, DatabaseRef, SchemaOwner, SchemaVersions};
 use kit::error::Problem;
 use sqlx::Connection as _;
 
+pub(crate) use self::bring_up::bring_up;
 use super::connections::{As, Server};
 use crate::operations::Head;
 use crate::platform::Platform;
@@ -203,91 +206,6 @@ impl Refusal {
             .as_deref()
             .is_none_or(|state| passing.iter().any(|passing| state.starts_with(passing)))
     }
-}
-
-/// Lets the services that have something newer than is known of these databases bring their schemas in
-/// them up, one after the other. `spread` counts the calls, so that they go round.
-///
-/// Gives what came of the first of them, at least of one; the others have not had their turn. A database
-/// that does not come up ends it, as time does.
-///
-/// # Errors
-/// The first one could not be worked with.
-pub(crate) async fn bring_up(
-    platform: &Platform,
-    services: &[LiveService],
-    databases: &[KnownDatabase],
-    spread: usize,
-) -> Result<Vec<Migrated>, Stop> {
-    let mut brought = vec![Migrated::default(); databases.len()];
-    for service in services {
-        let newest = replicas::newest_versions(std::slice::from_ref(service));
-        let behind: Vec<usize> = (0..brought.len())
-            .filter(|at| brought[*at].failed.is_none() && !covers(&databases[*at].known, &newest))
-            .collect();
-        let Some(first) = behind.first() else {
-            continue;
-        };
-        let asked = behind.iter().map(|at| &databases[*at]);
-        let answers = match bring_up_by(platform, service, (asked, &newest), spread).await {
-            Err(stop) if *first == 0 => return Err(stop),
-            // It says so again when it is the first one itself.
-            Err(_) => Vec::new(),
-            Ok(answers) => answers,
-        };
-        let untouched = behind.get(answers.len()).copied();
-        for (at, answer) in behind.into_iter().zip(answers) {
-            brought[at].schema_versions.extend(answer.schema_versions);
-            brought[at].failed = answer.failed;
-        }
-        brought.truncate(untouched.unwrap_or(brought.len()));
-    }
-    Ok(brought)
-}
-
-/// Asks the replicas of a service in turn until one brings its newest versions, or has tried. A replica may
-/// leave out all but the first database, as those do that know of no more.
-async fn bring_up_by(
-    platform: &Platform,
-    service: &LiveService,
-    (databases, newest): (
-        impl Iterator<Item = &KnownDatabase> + Clone,
-        &SchemaVersions,
-    ),
-    spread: usize,
-) -> Result<Vec<Migrated>, Stop> {
-    let mut databases = databases.cloned();
-    let Some(first) = databases.next() else {
-        return Ok(Vec::new());
-    };
-    let request = MigrateRequest {
-        database: first.database,
-        known: Some(first.known),
-        baseline: SchemaVersions::new(),
-        until: None,
-        more: databases.collect(),
-    };
-    let has_ended =
-        |answer: &Migrated| answer.failed.is_some() || covers(&answer.schema_versions, newest);
-    let urls = &service.internal_urls;
-    let mut last = None;
-    for url in urls
-        .iter()
-        .cycle()
-        .skip(spread % urls.len().max(1))
-        .take(urls.len())
-    {
-        match platform.services.migrate(url, &request).await {
-            Ok(answer) if has_ended(&answer.first) => {
-                let more = answer.more.into_iter().take(request.more.len());
-                let answers = std::iter::once(answer.first).chain(more);
-                return Ok(answers.take_while(has_ended).collect());
-            }
-            Ok(_) => {}
-            Err(error) => last = Some(next_replica(error)?),
-        }
-    }
-    Err(Stop::Retry(last.unwrap_or_else(|| none_newest(service))))
 }
 
 fn none_newest(service: &LiveService) -> Problem {

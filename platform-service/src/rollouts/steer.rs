@@ -141,7 +141,7 @@ async fn go_on(connection: &mut PgConnection, actor: Actor, id: OperationId) -> 
 /// Pause a roll-out: the tenants whose turn it is come to their end, and no others begin.
 ///
 /// Quick migrations of up to 16 tenants have their turn together: of these, no further one begins after half
-/// a second.
+/// a second (`migrations.call_budget` of app-service).
 #[utoipa::path(
     post,
     path = "/v1/rollouts/{id}/pause",
@@ -178,6 +178,9 @@ pub(crate) async fn resume(
 }
 
 /// Abort a roll-out: what was migrated stays, and no further tenant has its turn.
+///
+/// Those whose turn it is come to their end, as for a pause: of up to 16 tenants that have their turn together, no
+/// further one begins after half a second (`migrations.call_budget` of app-service).
 #[utoipa::path(
     post,
     path = "/v1/rollouts/{id}/abort",

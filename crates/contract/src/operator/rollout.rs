@@ -34,7 +34,8 @@ pub struct RolloutRequest {
     /// its own kind where none does.
     #[serde(default)]
     pub waves: Vec<Wave>,
-    /// Tenants at once per cluster: 1 to 64.
+    /// Tenants that are migrated at once per cluster: 1 to 64. Up to 16 with quick migrations take such a place
+    /// together, one after the other.
     #[serde(default = "default_concurrency")]
     #[schema(minimum = 1, maximum = 64, default = 4)]
     pub concurrency: u16,
@@ -241,7 +242,7 @@ pub struct RolloutView {
     pub waves: Vec<Wave>,
     /// The wave that it is at, from 0.
     pub current_wave: u32,
-    /// Tenants at once per cluster.
+    /// Tenants that are migrated at once per cluster.
     pub concurrency: u16,
     /// Past which share of failures it halts.
     pub halt_share: f64,
