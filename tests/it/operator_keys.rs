@@ -216,12 +216,19 @@ async fn noting_a_use_is_in_no_requests_way() {
     let locked = world.postgres().begin("registry", lock).await;
     use_it().await;
     locked.commit().await;
-    set(&world, &id, "last_used_at = null").await;
-    let refuse = "create function public.refuse() returns trigger language plpgsql as $$
+    // At once and for itself: a use that waited for the lock may be noted just now.
+    let unused = row(&id).replace(" where ", " set last_used_at = null where ");
+    let refuse = format!(
+        "begin;
+         lock table registry.operator_key in share row exclusive mode;
+         update {unused};
+         create function public.refuse() returns trigger language plpgsql as $$
              begin raise exception 'nothing is noted'; end $$;
          create trigger refuse before update on registry.operator_key
-             for each row execute function public.refuse()";
-    world.postgres().run("registry", refuse).await;
+             for each row execute function public.refuse();
+         commit"
+    );
+    world.postgres().run("registry", &refuse).await;
     let refused = async || {
         let lines = world.logs().with("was not noted");
         lines.iter().any(|line| line.contains(&id))
