@@ -28,8 +28,8 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
 
 /// Brings this service's schemas in a database to their newest version, and then in each of `more`.
 ///
-/// A problem is the first one's. The call ends with the first that does not come up, and after half a second
-/// begins no other one: the caller decides whether those that are left have their turn.
+/// A problem is the first one's. The call ends with the first that does not come up, and after
+/// `migrations.call_budget` begins no other one: the caller decides whether those that are left have their turn.
 #[utoipa::path(
     post, path = "/internal/migrate", operation_id = "internal.migrate", tag = "internal",
     request_body = MigrateRequest,

@@ -57,14 +57,14 @@ impl Purpose<'_> {
             .tiers
             .is_none_or(|tiers| tiers.iter().any(|kept| kept == needs.tier));
         let mut labels = needs.labels.iter();
-        match () {
-            () if self.region != needs.region => Err(Unfit::Region),
-            () if !tier_fits => Err(Unfit::Tier),
-            () if !labels.all(|(key, value)| self.labels.get(key) == Some(value)) => {
-                Err(Unfit::Labels)
-            }
-            () => Ok(()),
-        }
+        kept([
+            (self.region == needs.region, Unfit::Region),
+            (tier_fits, Unfit::Tier),
+            (
+                labels.all(|(key, value)| self.labels.get(key) == Some(value)),
+                Unfit::Labels,
+            ),
+        ])
     }
 }
 
@@ -102,6 +102,14 @@ pub(crate) enum Unfit {
     Disk,
 }
 
+/// The first of these rules that is not kept.
+fn kept(rules: [(bool, Unfit); 3]) -> Result<(), Unfit> {
+    match rules.into_iter().find(|(kept, _)| !kept) {
+        Some((_, unfit)) => Err(unfit),
+        None => Ok(()),
+    }
+}
+
 impl Candidate {
     /// Whether nearly all connections of its server were used when they were last measured.
     fn is_crowded(&self) -> bool {
@@ -117,24 +125,18 @@ impl Candidate {
             tiers: self.tiers.as_deref(),
             labels: &self.labels,
         };
-        let meant = purpose.judge(needs);
+        purpose.judge(needs)?;
         let disk_fits = self.max_disk_bytes.is_none_or(|most| {
             self.used_bytes.saturating_add(needs.bytes) < most / 100 * DISK_PERCENT
         });
-        match meant {
-            Err(Unfit::Region) => meant,
-            _ if self.status != ClusterStatus::Active => Err(Unfit::Status),
-            Err(_) => meant,
-            Ok(())
-                if self
-                    .max_databases
-                    .is_some_and(|most| self.databases >= most) =>
-            {
-                Err(Unfit::Databases)
-            }
-            Ok(()) if !disk_fits => Err(Unfit::Disk),
-            Ok(()) => Ok(()),
-        }
+        kept([
+            (self.status == ClusterStatus::Active, Unfit::Status),
+            (
+                self.max_databases.is_none_or(|most| self.databases < most),
+                Unfit::Databases,
+            ),
+            (disk_fits, Unfit::Disk),
+        ])
     }
 }
 

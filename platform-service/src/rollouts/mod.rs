@@ -50,8 +50,9 @@ fn begun_meanwhile() -> Problem {
 /// Start a roll-out.
 ///
 /// Its waves are rolled out one after the other; within a wave, `concurrency` calls of a service per cluster at
-/// once. A call is for one tenant, or for up to 16 whose migrations are quick, one after the other. Tenants that have the newest schema already are skipped. The roll-out has the id of the
-/// operation that this answers with. One roll-out at a time. A dry run says who would be in which wave.
+/// once. A call is for one tenant, or for up to 16 whose migrations are quick, one after the other. Tenants that
+/// have the newest schema already are skipped. The roll-out has the id of the operation that this answers with.
+/// One roll-out at a time. A dry run says who would be in which wave.
 #[utoipa::path(
     post,
     path = "/v1/rollouts",
