@@ -175,9 +175,9 @@ fn command_lines() -> Vec<String> {
 }
 
 /// What `pg_restore` makes of the dump in these bytes, as text; none where there is no dump.
-fn dumped(bytes: &[u8]) -> Option<String> {
+async fn dumped(bytes: &[u8]) -> Option<String> {
     let at = bytes.windows(5).position(|window| window == b"PGDMP")?;
-    let binaries = postgres_server::Binaries::find(None).unwrap();
+    let binaries = postgres_server::Binaries::of_workspace().await.unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &bytes[at..]).unwrap();
     let written = std::process::Command::new(binaries.bin_dir.join("pg_restore"))
@@ -270,7 +270,7 @@ async fn no_secret_is_in_a_dump_an_archive_a_copy_or_the_list_of_processes() {
         (name, std::fs::read(file).unwrap())
     });
     for (name, bytes) in objects.chain([("export".to_owned(), archive)]) {
-        if let Some(text) = dumped(&bytes) {
+        if let Some(text) = dumped(&bytes).await {
             assert!(text.contains("kept in plain sight"), "{name}: {text}");
             dumps += 1;
             places.push((format!("dump of {name}"), text));

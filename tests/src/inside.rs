@@ -135,7 +135,9 @@ impl Inner {
         let keys = &self.keys;
         let registry = self.registry_url(REGISTRY);
         let level = self.options.stock_level.to_string();
-        let given = [
+        let programs = self.postgres.programs.unusual();
+        let programs = programs.map(|folder| folder.display().to_string());
+        let mut given = vec![
             ("registry.url", registry.as_str()),
             ("public.listen", "127.0.0.1:0"),
             ("drain.notice", "0s"),
@@ -150,6 +152,11 @@ impl Inner {
             ("operations.wait", "25s"),
             ("signup.wait", "25s"),
         ];
+        given.extend(
+            programs
+                .iter()
+                .map(|folder| ("tools.bin_dir", folder.as_str())),
+        );
         environment("PLATFORM", &given, &self.options.platform_settings)
     }
 

@@ -37,6 +37,7 @@ pub struct Postgres {
     /// The oldest first.
     kept: std::sync::Mutex<Vec<(Kept, PgConnection)>>,
     pub(crate) max_connections: u16,
+    pub(crate) programs: Binaries,
     /// With the data, the log and the password.
     pub(crate) folder: PathBuf,
 }
@@ -53,7 +54,9 @@ impl Postgres {
     }
 
     async fn start(max_connections: u16, data: DataFolder) -> Self {
-        let binaries = Binaries::find(None).expect("PostgreSQL 15 or newer on this machine");
+        let binaries = Binaries::of_workspace().await;
+        let binaries = binaries.expect("PostgreSQL 15 or newer, found or downloaded");
+        let programs = binaries.clone();
         let extra = [
             // Small: several servers run side by side.
             ("shared_buffers", "64MB"),
@@ -80,6 +83,7 @@ impl Postgres {
             superuser,
             kept: std::sync::Mutex::default(),
             max_connections,
+            programs,
             folder: report.folder,
         }
     }

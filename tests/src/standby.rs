@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Stdio;
 
-use postgres_server::{Binaries, StopMode};
+use postgres_server::StopMode;
 use secrecy::ExposeSecret;
 use tokio::process::Command;
 
@@ -25,8 +25,7 @@ impl Postgres {
         let data = standby.folder.join("data");
         std::fs::remove_dir_all(&data).expect("its own data are of no use");
         let superuser = self.superuser();
-        let binaries = Binaries::find(None).expect("PostgreSQL 15 or newer on this machine");
-        let copied = Command::new(binaries.bin_dir.join("pg_basebackup"))
+        let copied = Command::new(self.programs.bin_dir.join("pg_basebackup"))
             .args([
                 "--checkpoint=fast",
                 "--wal-method=stream",

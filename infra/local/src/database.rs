@@ -3,6 +3,7 @@
 //! Deliberately no roles and databases of tenants: the platform makes them. Invariant: an existing
 //! server is neither stopped nor wiped.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
@@ -43,6 +44,8 @@ pub(crate) struct Database {
     pub(crate) notes: Vec<String>,
     /// Whose cluster an existing server was, where it is to be ours.
     pub(crate) takes_over_from: Option<String>,
+    /// Where PostgreSQL's programs are, where the platform would not find them.
+    pub(crate) programs: Option<PathBuf>,
 }
 
 impl Database {
@@ -54,9 +57,10 @@ impl Database {
         port: u16,
     ) -> anyhow::Result<Self> {
         let (binaries, notices) =
-            Binaries::find_or_fetch(arguments.postgres_bin.as_deref(), &folder.downloads()).await?;
+            Binaries::find_or_fetch(arguments.postgres_bin.as_deref()).await?;
         let mut notes: Vec<String> = notices.iter().map(ToString::to_string).collect();
         let version = binaries.version;
+        let programs = binaries.unusual().map(Path::to_owned);
         let config = ServerConfig {
             binaries,
             data: DataFolder::Kept(folder.postgres()),
@@ -89,13 +93,14 @@ impl Database {
         notes.push(format!(
             "PostgreSQL {version} on port {port}, {how} {place}"
         ));
-        Ok(Self::of(server, notes))
+        Ok(Self::of(server, notes, programs))
     }
 
     /// A server whose data is gone with it.
-    pub(crate) async fn temporary(arguments: &Arguments, folder: &Folder) -> anyhow::Result<Self> {
+    pub(crate) async fn temporary(arguments: &Arguments) -> anyhow::Result<Self> {
         let (binaries, notices) =
-            Binaries::find_or_fetch(arguments.postgres_bin.as_deref(), &folder.downloads()).await?;
+            Binaries::find_or_fetch(arguments.postgres_bin.as_deref()).await?;
+        let programs = binaries.unusual().map(Path::to_owned);
         let config = ServerConfig {
             binaries,
             data: DataFolder::Temporary,
@@ -106,10 +111,10 @@ impl Database {
         };
         let (server, _) = Server::start(config).await?;
         let notes = notices.iter().map(ToString::to_string).collect();
-        Ok(Self::of(server, notes))
+        Ok(Self::of(server, notes, programs))
     }
 
-    fn of(server: Server, notes: Vec<String>) -> Self {
+    fn of(server: Server, notes: Vec<String>, programs: Option<PathBuf>) -> Self {
         let superuser = server.superuser();
         let admin = Admin {
             host: superuser.host.to_string(),
@@ -124,6 +129,7 @@ impl Database {
             admin,
             notes,
             takes_over_from: None,
+            programs,
         }
     }
 
@@ -139,6 +145,7 @@ impl Database {
             admin,
             notes,
             takes_over_from: takes_over_from.map(str::to_owned),
+            programs: None,
         })
     }
 

@@ -54,11 +54,6 @@ impl Folder {
         self.root.join("postgres")
     }
 
-    /// Where PostgreSQL's programs are downloaded to.
-    pub(crate) fn downloads(&self) -> PathBuf {
-        self.root.join("binaries")
-    }
-
     /// The secrets of the installation.
     pub(crate) fn credentials(&self) -> PathBuf {
         self.installation.join("credentials.json")

@@ -44,6 +44,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) api_url: Option<&'a str>,
     /// Where backups and archives are kept; none where nobody makes any.
     pub(crate) objects: Option<&'a str>,
+    /// Where PostgreSQL's programs are, where the platform would not find them.
+    pub(crate) programs: Option<&'a str>,
     /// Whose cluster the server was, where it is to be ours.
     pub(crate) takes_over_from: Option<&'a str>,
 }
@@ -317,6 +319,7 @@ impl Wiring<'_> {
         ];
         given.extend(self.api_url.map(|url| ("public.api_url", url)));
         given.extend(self.objects.map(|folder| ("objects.folder", folder)));
+        given.extend(self.programs.map(|folder| ("tools.bin_dir", folder)));
         settings(&platform_service::config::SPEC, &given)
     }
 

@@ -5,6 +5,7 @@
 //! killed, and then the next start adopts it; data survives both.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -120,6 +121,7 @@ async fn serve(
         credentials,
         api_url: Some(&url),
         objects: objects.to_str(),
+        programs: database.programs.as_deref().and_then(Path::to_str),
         takes_over_from: database.takes_over_from.as_deref(),
     };
     let started = tokio::select! {

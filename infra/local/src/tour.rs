@@ -3,6 +3,7 @@
 //! Deliberately shows only what the services do by themselves: nothing is prepared, and what fails
 //! ends the tour. Invariant: a stack that runs beside it is not touched.
 
+use std::path::Path;
 use std::time::Duration;
 
 use adapters::secret_store::SecretSubject;
@@ -52,13 +53,15 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
 
     say("Starting PostgreSQL and both services, on data that is gone afterwards.");
-    let mut database = step("PostgreSQL", Database::temporary(arguments, &folder)).await?;
+    let mut database = step("PostgreSQL", Database::temporary(arguments)).await?;
     let admin = database.admin.clone();
+    let programs = database.programs.clone();
     let wiring = Wiring {
         admin: &admin,
         credentials: &credentials,
         api_url: None,
         objects: None,
+        programs: programs.as_deref().and_then(Path::to_str),
         takes_over_from: None,
     };
     let (platform, app) = step("Registry, services, template", async {

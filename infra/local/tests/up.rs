@@ -336,7 +336,7 @@ fn has_toured(tour: &mut Up) {
 /// A server that is not the program's.
 async fn somebodys_server() -> Server {
     let config = ServerConfig {
-        binaries: Binaries::find(None).unwrap(),
+        binaries: Binaries::of_workspace().await.unwrap(),
         data: DataFolder::Temporary,
         port: Port::Free,
         profile: Profile::ThrowAway,

@@ -9,16 +9,21 @@ use crate::data::{Notice, Place};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The oldest major version that counts as found.
 pub const OLDEST: u16 = 15;
 
 /// A download that takes longer has failed.
 const FETCH_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Where releases are downloaded to: the folder of this work tree that is not committed.
+const DOWNLOADS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.data/postgresql");
 
 /// Where releases are downloaded from.
 const RELEASES: &str = "https://github.com/theseus-rs/postgresql-binaries";
@@ -123,9 +128,21 @@ fn listed(rejected: &[Rejected]) -> String {
     format!(" ({})", each.join("; "))
 }
 
+/// How programs were come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// They lie where everybody looks.
+    Usual,
+    /// Their folder was named.
+    Named,
+    /// They were downloaded.
+    Downloaded,
+}
+
 /// The programs of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
+    origin: Origin,
     /// The folder that holds `postgres` and `initdb`.
     pub bin_dir: PathBuf,
     /// Their version.
@@ -146,35 +163,51 @@ impl Binaries {
     fn find_telling(setting: Option<&Path>) -> Result<(Self, Vec<Notice>), FindError> {
         let account = Account::of_server()?;
         if let Some(bin_dir) = setting {
-            let found = probe(&account, bin_dir).map_err(FindError::Setting)?;
+            let found = probe(&account, bin_dir, Origin::Named).map_err(FindError::Setting)?;
             return Ok((found, Vec::new()));
         }
         let mut rejected = Vec::new();
         if let Some(bin_dir) = pg_config() {
-            match probe(&account, &bin_dir) {
+            match probe(&account, &bin_dir, Origin::Usual) {
                 Ok(found) => return Ok((found, Vec::new())),
                 Err(one) => rejected.push(one),
             }
         }
         let mut folders = system_folders();
         folders.retain(|folder| rejected.iter().all(|one| one.bin_dir != *folder));
-        let probed = folders.iter().map(|dir| probe(&account, dir)).collect();
+        let probed = folders
+            .iter()
+            .map(|dir| probe(&account, dir, Origin::Usual))
+            .collect();
         let (found, rejected) = newest(probed, rejected)?;
         Ok((found, passed_over(rejected)))
     }
 
+    /// What this work tree runs for itself, its tests and its benchmark: [`Binaries::find_or_fetch`] with
+    /// nothing set, asked once in a process.
+    ///
+    /// # Errors
+    /// Like [`Binaries::find_or_fetch`].
+    pub async fn of_workspace() -> Result<Self, FindError> {
+        static FOUND: OnceCell<Binaries> = OnceCell::const_new();
+        let found = FOUND.get_or_try_init(|| async {
+            let (found, _) = Self::find_or_fetch(None).await?;
+            Ok(found)
+        });
+        found.await.cloned()
+    }
+
     /// [`Binaries::find`]; where nothing is found and nothing was set, the programs of an earlier
-    /// download in the folder `into`, or a new download. The notices name what was found and will not
-    /// do.
+    /// download into the work tree's `.data`, or a new download. The notices name what was found and
+    /// will not do.
     ///
     /// # Errors
     /// Like [`Binaries::find`], or [`FindError::Fetch`] when nothing could be downloaded within five minutes.
-    pub async fn find_or_fetch(
-        setting: Option<&Path>,
-        into: &Path,
-    ) -> Result<(Self, Vec<Notice>), FindError> {
+    pub async fn find_or_fetch(setting: Option<&Path>) -> Result<(Self, Vec<Notice>), FindError> {
         match Self::find_telling(setting) {
-            Err(FindError::NotFound(rejected)) => Self::fetch_instead(rejected, into).await,
+            Err(FindError::NotFound(rejected)) => {
+                Self::fetch_instead(rejected, Path::new(DOWNLOADS)).await
+            }
             other => other,
         }
     }
@@ -197,13 +230,15 @@ impl Binaries {
         }
     }
 
-    /// Downloads a release into a folder that the server's user can reach, unless it is there already.
+    /// Downloads a release into a folder that the server's user can reach, unless it is there already or
+    /// another process just put it there.
     async fn fetch(into: &Path) -> Result<(Self, Option<Notice>), String> {
         let account = Account::of_server().map_err(|e| e.to_string())?;
         let place = Place::resolve(into, account).map_err(|e| e.to_string())?;
+        let _turn = turn(&place).await?;
         let probed = children(&place.root, "", "bin")
             .iter()
-            .map(|dir| probe(&place.account, dir))
+            .map(|dir| probe(&place.account, dir, Origin::Downloaded))
             .collect();
         if let Ok((earlier, _)) = newest(probed, Vec::new()) {
             return Ok((earlier, place.notice));
@@ -220,14 +255,32 @@ impl Binaries {
         let installed = &release.settings().installation_dir;
         std::fs::set_permissions(installed, PermissionsExt::from_mode(0o755))
             .map_err(|e| e.to_string())?;
-        let found = probe(&place.account, &installed.join("bin")).map_err(|one| one.to_string())?;
+        let found = probe(&place.account, &installed.join("bin"), Origin::Downloaded)
+            .map_err(|one| one.to_string())?;
         Ok((found, place.notice))
+    }
+
+    /// Their folder, where whoever looks in the usual places does not find it and has to be told.
+    pub fn unusual(&self) -> Option<&Path> {
+        match self.origin {
+            Origin::Usual => None,
+            Origin::Named | Origin::Downloaded => Some(&self.bin_dir),
+        }
     }
 
     /// Path of one program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.bin_dir.join(name)
     }
+}
+
+/// Keeps other processes from downloading into the same folder. The system frees it when its holder ends.
+async fn turn(place: &Place) -> Result<File, String> {
+    let file = place.lock_file("lock").map_err(|e| e.to_string())?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())
 }
 
 /// Every field is named: the crate's defaults make temporary folders and leave them.
@@ -285,7 +338,7 @@ pub(crate) fn newest(
 }
 
 /// Looks at one folder, as the user that will run the server.
-fn probe(account: &Account, bin_dir: &Path) -> Result<Binaries, Rejected> {
+fn probe(account: &Account, bin_dir: &Path, origin: Origin) -> Result<Binaries, Rejected> {
     let reject = |why: String| Rejected {
         bin_dir: bin_dir.to_owned(),
         why,
@@ -307,6 +360,7 @@ fn probe(account: &Account, bin_dir: &Path) -> Result<Binaries, Rejected> {
             "is PostgreSQL {version}, which is older than {OLDEST}"
         ))),
         Some(version) => Ok(Binaries {
+            origin,
             bin_dir: bin_dir.to_owned(),
             version,
         }),

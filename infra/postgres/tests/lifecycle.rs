@@ -19,9 +19,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-fn config(data: DataFolder) -> ServerConfig {
+async fn config(data: DataFolder) -> ServerConfig {
     ServerConfig {
-        binaries: Binaries::find(None).unwrap(),
+        binaries: Binaries::of_workspace().await.unwrap(),
         data,
         port: Port::Free,
         profile: Profile::ThrowAway,
@@ -89,7 +89,9 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_temporary_server_is_configured_and_goes_with_its_owner() {
-    let (mut server, report) = Server::start(config(DataFolder::Temporary)).await.unwrap();
+    let (mut server, report) = Server::start(config(DataFolder::Temporary).await)
+        .await
+        .unwrap();
     assert_eq!(report.outcome, Outcome::Started);
     assert!(report.notices.is_empty());
     let mut connection = connect(&server).await;
@@ -143,7 +145,7 @@ async fn a_second_start_adopts_and_data_survives_kill_9() {
     let (_parent, folder) = kept();
     let durable = ServerConfig {
         profile: Profile::Durable,
-        ..config(DataFolder::Kept(folder.clone()))
+        ..config(DataFolder::Kept(folder.clone())).await
     };
     let (first, report) = Server::start(durable.clone()).await.unwrap();
     assert_eq!(
@@ -205,7 +207,7 @@ async fn a_second_start_adopts_and_data_survives_kill_9() {
 #[tokio::test]
 async fn two_starts_at_once_take_turns() {
     let (_parent, folder) = kept();
-    let config = config(DataFolder::Kept(folder.clone()));
+    let config = config(DataFolder::Kept(folder.clone())).await;
     let (one, two) = tokio::join!(Server::start(config.clone()), Server::start(config));
     let ((one, first), (two, second)) = (one.unwrap(), two.unwrap());
     assert_eq!(one.pid(), two.pid());
@@ -219,7 +221,7 @@ async fn a_taken_port_is_named() {
     let port = taken.local_addr().unwrap().port();
     let config = ServerConfig {
         port: Port::Exact(port),
-        ..config(DataFolder::Temporary)
+        ..config(DataFolder::Temporary).await
     };
     let error = Server::start(config).await.unwrap_err();
     assert!(matches!(error, ServerError::PortTaken { .. }));
@@ -236,7 +238,7 @@ async fn a_bad_setting_is_named() {
     let extra = vec![("wal_level".to_owned(), "sideways".to_owned())];
     let error = Server::start(ServerConfig {
         extra,
-        ..config(DataFolder::Temporary)
+        ..config(DataFolder::Temporary).await
     })
     .await
     .unwrap_err();
@@ -250,7 +252,7 @@ async fn a_bad_setting_is_named() {
 #[tokio::test]
 async fn data_without_its_password_is_refused() {
     let (_parent, folder) = kept();
-    let config = config(DataFolder::Kept(folder.clone()));
+    let config = config(DataFolder::Kept(folder.clone())).await;
     let (mut server, _) = Server::start(config.clone()).await.unwrap();
     std::fs::write(folder.join("password"), "another").unwrap();
     assert!(matches!(
@@ -273,7 +275,7 @@ async fn root_with_a_closed_parent_is_sent_elsewhere() {
     let closed = tempfile::tempdir().unwrap();
     std::fs::set_permissions(closed.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let wanted = closed.path().join("postgres");
-    let config = config(DataFolder::Kept(wanted.clone()));
+    let config = config(DataFolder::Kept(wanted.clone())).await;
     let (mut server, report) = Server::start(config.clone()).await.unwrap();
     let [
         Notice::Elsewhere {
@@ -300,7 +302,9 @@ async fn owner() {
     if std::env::var_os("OWNER_TO_BE_KILLED").is_none() {
         return;
     }
-    let (server, report) = Server::start(config(DataFolder::Temporary)).await.unwrap();
+    let (server, report) = Server::start(config(DataFolder::Temporary).await)
+        .await
+        .unwrap();
     let line = format!("\nserver {} {}\n", server.port(), report.folder.display());
     std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).unwrap();
     std::future::pending::<()>().await;
@@ -331,13 +335,17 @@ fn a_killed_owner_leaves_nothing() {
 
 #[tokio::test]
 async fn what_a_dead_owner_left_is_swept() {
-    let (server, report) = Server::start(config(DataFolder::Temporary)).await.unwrap();
+    let (server, report) = Server::start(config(DataFolder::Temporary).await)
+        .await
+        .unwrap();
     let user = std::fs::metadata(&report.folder).unwrap().uid();
     let orphan = std::env::temp_dir().join(format!("tenantry-run-orphan{}", std::process::id()));
     std::fs::create_dir(&orphan).unwrap();
     std::fs::write(orphan.join("owner"), "").unwrap();
     std::os::unix::fs::chown(&orphan, Some(user), None).unwrap();
-    let (other, _) = Server::start(config(DataFolder::Temporary)).await.unwrap();
+    let (other, _) = Server::start(config(DataFolder::Temporary).await)
+        .await
+        .unwrap();
     assert!(!orphan.exists());
     assert!(
         answers(server.port()) && answers(other.port()),
@@ -348,8 +356,8 @@ async fn what_a_dead_owner_left_is_swept() {
 #[tokio::test]
 async fn copies_are_servers_of_their_own_in_all_but_their_identity() {
     let (one, other) = tokio::join!(
-        Server::start(config(DataFolder::Copied)),
-        Server::start(config(DataFolder::Copied))
+        Server::start(config(DataFolder::Copied).await),
+        Server::start(config(DataFolder::Copied).await)
     );
     let ((one, first), (other, second)) = (one.unwrap(), other.unwrap());
     assert_ne!(first.folder, second.folder);

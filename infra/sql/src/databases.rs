@@ -44,10 +44,8 @@ pub(crate) struct Databases(Server);
 impl Databases {
     /// Starts the server and brings both databases to the newest schema of `workspace`.
     pub(crate) async fn start(workspace: &Path) -> anyhow::Result<Self> {
-        let downloads = workspace.join(".data/postgresql");
-        let (binaries, _) = Binaries::find_or_fetch(None, &downloads).await?;
         let config = ServerConfig {
-            binaries,
+            binaries: Binaries::of_workspace().await?,
             data: DataFolder::Temporary,
             port: Port::Free,
             profile: Profile::ThrowAway,

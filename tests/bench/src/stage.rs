@@ -83,7 +83,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything, with no stock.
     pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
-        let binaries = Binaries::find(None)?;
+        let binaries = Binaries::of_workspace().await?;
         let programs = binaries.bin_dir.clone();
         let postgres = start_postgres(binaries).await?;
         let ring = KeyRing::generate();

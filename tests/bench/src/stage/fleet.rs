@@ -126,7 +126,7 @@ impl Stage {
         if self.second.is_some() {
             return Ok(());
         }
-        let server = super::start_postgres(Binaries::find(None)?).await?;
+        let server = super::start_postgres(Binaries::of_workspace().await?).await?;
         self.add_cluster(SECOND, server.superuser()).await?;
         self.second = Some(server);
         let mut registry = self.registry().await?;
