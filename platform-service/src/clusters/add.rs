@@ -97,8 +97,9 @@ pub(super) async fn add(
     let inspection = roles::inspect(&mut admin).await.map_err(unusable)?;
     let mark = Mark::new(&new.name, store::installation(&mut transaction).await?);
     check_unmarked(&mut transaction, &new, &inspection, &mark).await?;
-    let (failures, mut warnings) = inspection.judge(new.connection_budget);
-    refuse(failures)?;
+    refuse(inspection.failures(new.connection_budget))?;
+    let beside = store::beside::count(&mut transaction).await?;
+    let mut warnings = inspection.warnings(new.connection_budget, beside);
     let passwords = Passwords::random();
     roles::ensure(
         &mut admin,

@@ -6,6 +6,7 @@
 mod add;
 mod address;
 pub(crate) mod away;
+pub(crate) mod beside;
 mod capacity;
 mod change;
 pub(crate) mod connections;

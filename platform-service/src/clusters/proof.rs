@@ -56,7 +56,7 @@ impl Proof {
 
 /// Refuses a server that can be no cluster, or has no room for the budget.
 fn fit(inspection: &Inspection, budget: u32) -> Result<()> {
-    let (failures, _) = inspection.judge(budget);
+    let failures = inspection.failures(budget);
     // No other login is named here that could lack a right.
     let of_the_server = |(field, words): Failure| match field {
         "/admin_user" => ("/host", format!("the role {PLATFORM_ROLE} {words}")),

@@ -14,6 +14,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::ServerWarning;
+use super::beside::Beside;
 use super::postgres::server::{self, Facts};
 use super::scram::Verifier;
 
@@ -23,8 +24,6 @@ const OLDEST_VERSION: i32 = 150_000;
 const MARKS_HALF_DROPPED: i32 = 150_004;
 /// Roles know inheritance and admin rights per grant from here on.
 const GRANT_OPTIONS_VERSION: i32 = 160_000;
-/// Connections that stay free beside the tenants' budget: the platform's own and migrations.
-const OWN_CONNECTIONS: u32 = 20;
 /// With thousands of databases a shorter pause keeps a core busy with idle ones.
 const SHORTEST_NAPTIME_SECONDS: i32 = 300;
 /// What the comment on `tn_platform` starts with; the cluster's name and the installation follow.
@@ -138,12 +137,8 @@ impl Inspection {
         Mark::parse(self.facts.platform_mark.as_deref()?)
     }
 
-    /// The checks that fail, and what works but should be otherwise.
-    pub(super) fn judge(&self, budget: u32) -> (Vec<Failure>, Vec<ServerWarning>) {
-        (self.failures(budget), self.warnings(budget))
-    }
-
-    fn failures(&self, budget: u32) -> Vec<Failure> {
+    /// The checks that fail.
+    pub(super) fn failures(&self, budget: u32) -> Vec<Failure> {
         let facts = &self.facts;
         let free = facts.free_connections();
         let checks = [
@@ -193,8 +188,10 @@ impl Inspection {
             .collect()
     }
 
-    fn warnings(&self, budget: u32) -> Vec<ServerWarning> {
+    /// What works but should be otherwise, where these have connections beside the budget.
+    pub(super) fn warnings(&self, budget: u32, beside: Beside) -> Vec<ServerWarning> {
         let facts = &self.facts;
+        let own = beside.connections();
         let checks = [
             (
                 facts.version >= MARKS_HALF_DROPPED,
@@ -226,11 +223,11 @@ impl Inspection {
                     .to_owned(),
             ),
             (
-                budget.saturating_add(OWN_CONNECTIONS) <= facts.free_connections(),
+                u64::from(budget) + own <= u64::from(facts.free_connections()),
                 "max_connections",
                 format!(
-                    "The budget leaves fewer than {OWN_CONNECTIONS} connections to the platform \
-                     and to migrations."
+                    "The budget leaves fewer than {own} connections to the platform and to \
+                     migrations, which the replicas that run may take at once."
                 ),
             ),
             (

@@ -3,6 +3,7 @@
 //! Deliberately nothing that runs on a cluster: see [`super::postgres`]. Invariant: what placement
 //! saw of a cluster holds until the transaction that placed ends.
 
+pub(crate) mod beside;
 pub(crate) mod derived;
 pub(crate) mod kept;
 pub(crate) mod moves;

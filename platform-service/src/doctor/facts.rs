@@ -14,9 +14,11 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::store;
+use crate::clusters::beside::Beside;
 use crate::clusters::connections::{As, Database, Server};
 use crate::clusters::placement::{Needs, Purpose, Unfit};
 use crate::clusters::postgres::{Name, inventory};
+use crate::clusters::store::beside;
 use crate::housekeeping;
 use crate::keys;
 use crate::platform::Platform;
@@ -34,8 +36,8 @@ pub(super) struct ClusterFacts {
     pub(super) row: ClusterRow,
     /// Ready databases that it should have.
     pub(super) stock_level: u32,
-    /// Replicas of platform-service that may have sessions on its server; at least 1.
-    pub(super) platforms: u64,
+    /// Who has connections beside the tenants' budget.
+    pub(super) beside: Beside,
     /// Tenants that it is not meant for any more.
     pub(super) misplaced: Vec<(TenantId, Unfit)>,
     /// What its server says; none with the words of who did not answer.
@@ -159,14 +161,14 @@ pub(super) async fn clusters(
     platform: &Platform,
     only: Option<&ClusterName>,
 ) -> Result<Vec<ClusterFacts>, sqlx::Error> {
-    let (rows, platforms) = {
+    let (rows, beside) = {
         let mut registry = platform.registry.acquire().await?;
         let mut rows = Vec::new();
         for row in store::clusters(&mut registry, only).await? {
             let placed = store::placed(&mut registry, &row.name).await?;
             rows.push((row, placed));
         }
-        (rows, store::platforms(&mut registry).await?.max(1))
+        (rows, beside::count(&mut registry).await?)
     };
     let looks = rows.into_iter().map(|(row, placed)| async move {
         let looked = look(platform, &row.name, &placed);
@@ -179,7 +181,7 @@ pub(super) async fn clusters(
             misplaced: misplaced(&row, &placed),
             row,
             stock_level: platform.settings.stock.level,
-            platforms,
+            beside,
             server,
         })
     });
@@ -402,6 +404,6 @@ pub(super) async fn platform(platform: &Platform) -> Result<PlatformFacts, sqlx:
             Err(_) => backups::store::due::scheduled_tiers(&mut registry).await?,
         },
         findings: store::findings_elsewhere(&mut registry).await?,
-        replicas: store::replicas(&mut registry).await?,
+        replicas: beside::count(&mut registry).await?.services,
     })
 }

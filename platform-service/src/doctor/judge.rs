@@ -90,7 +90,7 @@ pub(super) fn cluster(facts: &ClusterFacts) -> Vec<Diagnosis> {
             Err(words) => words.clone(),
         },
         why: "Its tenants are not served and nothing can be done to them while it does not answer.",
-        mend: format!("tenantctl clusters show {place} -- start or reach the server it names"),
+        mend: format!("tenantctl clusters show {place} # start or reach the server it names"),
     };
     let mut all = vec![
         answers.of("reachable", place),
@@ -109,7 +109,7 @@ pub(super) fn cluster(facts: &ClusterFacts) -> Vec<Diagnosis> {
 fn databases(row: &ClusterRow, server: &ServerFacts) -> Vec<Diagnosis> {
     let place = row.name.as_str();
     let checks = [
-        ("files", files(server)),
+        ("files", files(row, server)),
         ("transaction_age", transactions(server)),
         ("public_connect", public(&server.public)),
         ("open_templates", open_templates(&server.open_templates)),
@@ -125,7 +125,7 @@ fn estimated_files(server: &ServerFacts) -> u64 {
     server.databases.saturating_mul(server.files_each)
 }
 
-fn files(server: &ServerFacts) -> Said {
+fn files(row: &ClusterRow, server: &ServerFacts) -> Said {
     let files = estimated_files(server);
     let verdict = match files {
         0..MANY_FILES => Verdict::Ok,
@@ -142,9 +142,11 @@ fn files(server: &ServerFacts) -> Said {
             server.databases, server.files_each
         ),
         why: "Crash recovery, checkpoints and base backups take time per file, not per byte.",
-        mend: "tenantctl clusters add -- a further server, then: tenantctl clusters update NAME \
-               --max-databases N"
-            .to_owned(),
+        mend: format!(
+            "tenantctl clusters update {} --max-databases {} # it takes no more; then add a further server: \
+             tenantctl clusters add",
+            row.name, server.databases
+        ),
     }
 }
 
@@ -209,7 +211,8 @@ fn missing(server: &ServerFacts) -> Said {
         why: "The registry has these tenants here and the server has no database of theirs.",
         mend: names.first().map_or_else(String::new, |name| {
             format!(
-                "tenantctl backups list --tenant {name}; tenantctl tenants restore-backup {name} BACKUP"
+                "tenantctl backups list --tenant {name} # then, with the id of the one to go back to: \
+                 tenantctl tenants restore-backup {name} BACKUP"
             )
         }),
     }
@@ -234,15 +237,16 @@ fn clock(skew: Skew, server: &str) -> Said {
             _ => format!("{off:.1} s {way} of this process"),
         },
         why: "Leases, tokens, holds and schedules are compared between machines.",
-        mend: format!("timedatectl set-ntp true -- on the machine of {server} and on this one"),
+        mend: format!("timedatectl set-ntp true # on the machine of {server} and on this one"),
     }
 }
 
 fn disk(row: &ClusterRow) -> Said {
     let name = &row.name;
-    let limit = format!("tenantctl clusters update {name} --max-disk-gib N");
+    let limit = format!("tenantctl clusters update {name} --max-disk-gib N # the size of its disk");
     let room = format!(
-        "tenantctl clusters update {name} --status full; tenantctl tenants move TENANT --to CLUSTER"
+        "tenantctl clusters update {name} --status full; tenantctl tenants list --cluster {name} # then, for \
+         each that is to leave: tenantctl tenants move TENANT"
     );
     let used = row.used_bytes.map(gigabytes);
     let used = used.as_deref().unwrap_or("not measured yet how much is");
@@ -271,7 +275,8 @@ fn disk(row: &ClusterRow) -> Said {
         verdict,
         found,
         why: "A server whose disk is full stops, and all of its tenants with it; without a limit nobody \
-              sees it coming, and placement goes on.",
+              sees it coming, and placement goes on. What is left on the disk itself cannot be asked in SQL: \
+              watch it on the machine, too.",
         mend,
     }
 }
@@ -285,7 +290,7 @@ fn stock(facts: &ClusterFacts) -> Said {
         why: "A sign-up without a ready database copies the template: a tenth of a second instead of \
               some milliseconds.",
         mend: format!(
-            "tenantctl clusters show {0}; tenantctl operations list --cluster {0} -- it is refilled \
+            "tenantctl clusters show {0}; tenantctl operations list --cluster {0} # it is refilled \
              by itself; see the platform's log if it stays so",
             facts.row.name
         ),
@@ -312,7 +317,7 @@ fn misplaced(tenants: &[(TenantId, Unfit)]) -> Said {
         why: "The tenant's tier or labels, or the cluster's, were changed: nothing moves by itself, and the \
               cluster would not take the tenant now.",
         mend: format!(
-            "{} -- each goes to a cluster that fits; `tenantctl clusters list` shows tiers and labels",
+            "{} # each goes to a cluster that fits; `tenantctl clusters list` shows tiers and labels",
             commands.join(" ")
         ),
     }
@@ -324,6 +329,7 @@ fn findings(found: u64) -> Said {
         found: found.to_string(),
         why: "Databases, roles, secrets, objects or slots of ours that nobody claims take room, and \
               may hold data that should be gone.",
-        mend: "tenantctl findings list".to_owned(),
+        mend: "tenantctl findings list # then, for each: tenantctl findings remove FINDING, or keep FINDING"
+            .to_owned(),
     }
 }

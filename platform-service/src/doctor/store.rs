@@ -6,7 +6,6 @@ use contract::{ClusterName, OperationId};
 use sqlx::PgConnection;
 
 use super::facts::{ClusterRow, OperatorKeyFacts, PlacedTenant};
-use crate::feed;
 use crate::registry::{json, number, parsed};
 
 /// The most stuck operations, and the most operator keys of each concern, that are named.
@@ -137,26 +136,4 @@ pub(super) async fn findings_elsewhere(connection: &mut PgConnection) -> Result<
     .fetch_one(connection)
     .await?;
     number("count", found)
-}
-
-/// How many replicas of services live.
-pub(super) async fn replicas(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let living = sqlx::query_scalar!(
-        r#"select count(*) as "living!" from registry.replica where live_until > now()"#
-    )
-    .fetch_one(connection)
-    .await?;
-    number("count", living)
-}
-
-/// How many replicas of this service run: each listens for the others' news.
-pub(super) async fn platforms(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let listening = sqlx::query_scalar!(
-        r#"select count(*) as "listening!" from pg_stat_activity
-           where application_name = $1 and datname = current_database()"#,
-        feed::LISTENER,
-    )
-    .fetch_one(connection)
-    .await?;
-    number("count", listening)
 }

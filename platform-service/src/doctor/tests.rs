@@ -12,6 +12,7 @@ use super::facts::{
     ClusterFacts, ClusterRow, OperatorKeyFacts, PlatformFacts, ServerFacts, SettingFacts, Skew,
 };
 use super::judge;
+use crate::clusters::beside::Beside;
 use crate::keys::SealedWith;
 
 fn healthy_server() -> ServerFacts {
@@ -55,7 +56,10 @@ fn healthy_cluster() -> ClusterFacts {
             findings: 0,
         },
         stock_level: 2,
-        platforms: 1,
+        beside: Beside {
+            platforms: 1,
+            services: 2,
+        },
         misplaced: Vec::new(),
         server: Ok(healthy_server()),
     }
@@ -101,9 +105,25 @@ fn complaints(all: Vec<Diagnosis>) -> Vec<(String, Verdict, String)> {
             assert!(!one.why.is_empty() && !one.found.is_empty(), "{one:?}");
             let mend = one.mend.expect("what is not as it should be can be mended");
             assert!(!mend.is_empty(), "{}", one.check);
+            runs_as_pasted(&mend);
             (one.check, one.verdict, mend)
         })
         .collect()
+}
+
+/// A shell takes what stands before a `#`, psql what ends with a semicolon: words for people stand behind either.
+fn runs_as_pasted(mend: &str) {
+    let command = mend.split('#').next().unwrap().trim();
+    if command.starts_with("tenantctl") || command.starts_with("timedatectl") {
+        for prose in [" -- ", "then:", "(", ")", ", "] {
+            assert!(!command.contains(prose), "{mend}");
+        }
+    } else {
+        assert!(
+            command.is_empty() || command.contains(';') || command.ends_with("\\gexec"),
+            "{mend}"
+        );
+    }
 }
 
 #[test]
@@ -156,10 +176,32 @@ fn a_server_that_is_silent_is_one_diagnosis_and_hides_what_it_would_say() {
 #[test]
 fn each_replica_of_the_platform_needs_connections_of_its_own() {
     let mut facts = healthy_cluster();
-    facts.platforms = 2;
+    facts.beside.platforms = 2;
+    let complaints = complaints(judge::cluster(&facts));
+    let mend = "tenantctl clusters update main --budget 49".to_owned();
+    let said = ("max_connections".to_owned(), Verdict::Warn, mend);
+    assert_eq!(complaints, [said]);
+}
+
+#[test]
+fn each_replica_of_a_service_needs_connections_for_its_migrations() {
+    let mut facts = healthy_cluster();
+    facts.beside.services = 5;
     let complaints = complaints(judge::cluster(&facts));
     let mend = "tenantctl clusters update main --budget 57".to_owned();
     let said = ("max_connections".to_owned(), Verdict::Warn, mend);
+    assert_eq!(complaints, [said]);
+}
+
+#[test]
+fn a_server_too_small_for_the_platform_is_to_have_more_connections() {
+    let mut server = healthy_server();
+    server.settings.max_connections = 20;
+    let mut facts = healthy_cluster();
+    facts.server = Ok(server);
+    let complaints = complaints(judge::cluster(&facts));
+    let mend = "alter system set max_connections = '91'; -- then restart the server".to_owned();
+    let said = ("max_connections".to_owned(), Verdict::Bad, mend);
     assert_eq!(complaints, [said]);
 }
 
@@ -210,13 +252,13 @@ fn each_fault_of_a_server_has_its_command() {
             |s| s.settings.max_connections = 50,
             "max_connections",
             Verdict::Bad,
-            "tenantctl clusters update main --budget 27",
+            "tenantctl clusters update main --budget 19",
         ),
         (
             |s| s.settings.max_connections = 70,
             "max_connections",
             Verdict::Warn,
-            "tenantctl clusters update main --budget 47",
+            "tenantctl clusters update main --budget 39",
         ),
         (
             |s| s.settings.connection_check_ms = 0,
@@ -258,7 +300,7 @@ fn each_fault_of_a_server_has_its_command() {
             |s| s.databases = 2000,
             "files",
             Verdict::Bad,
-            "tenantctl clusters add",
+            "--max-databases 2000 # it takes no more; then add a further server: tenantctl clusters add",
         ),
         (
             |s| s.settings.oldest_transaction = 700_000_000,
@@ -361,7 +403,7 @@ fn a_disk_without_a_limit_is_said_with_the_command_that_sets_one() {
     let mut facts = healthy_cluster();
     facts.row.max_disk_bytes = None;
     let complaints = complaints(judge::cluster(&facts));
-    let limit = "tenantctl clusters update main --max-disk-gib N".to_owned();
+    let limit = "tenantctl clusters update main --max-disk-gib N # the size of its disk".to_owned();
     assert_eq!(complaints, [("disk".to_owned(), Verdict::Warn, limit)]);
     facts.row.max_disk_bytes = Some(100 << 30);
     facts.row.used_bytes = None;

@@ -84,12 +84,12 @@ fn sealing(facts: &PlatformFacts) -> Said {
     let (verdict, mend) = match (unopened, older) {
         (0, 0) if is_old => (
             Verdict::Warn,
-            "-- put a new key last into sealing.keys of every service and restart them; then first, and \
+            "# put a new key last into sealing.keys of every service and restart them; then first, and \
              restart them; then: tenantctl keys reseal",
         ),
         (1.., _) => (
             Verdict::Bad,
-            "-- put the key that is missing back into sealing.keys of every service, then: \
+            "# put the key that is missing back into sealing.keys of every service, then: \
              tenantctl keys reseal",
         ),
         (0, 1..) => (Verdict::Warn, "tenantctl keys reseal"),
@@ -135,8 +135,8 @@ fn operator_keys(facts: &PlatformFacts) -> Said {
         why: "Who had a key a year ago still has it; who has one that ends is refused from then on; one that \
               nobody uses is of use to a thief alone.",
         mend: match replaced {
-            true => "tenantctl keys list, then: tenantctl keys revoke KEY_ID",
-            false => "tenantctl keys create, then: tenantctl keys revoke KEY_ID",
+            true => "tenantctl keys list # then, for each: tenantctl keys revoke KEY_ID",
+            false => "tenantctl keys list # then, for each: tenantctl keys create NAME; tenantctl keys revoke KEY_ID",
         }
         .to_owned(),
     }
@@ -176,8 +176,8 @@ fn behind(facts: &PlatformFacts) -> Said {
 fn goes_on((id, state): (OperationId, RolloutState)) -> String {
     match state {
         RolloutState::Halted => format!(
-            "tenantctl rollouts show {id} --tenants failed; tenantctl rollouts retry {id} (or resume {id}, \
-             which goes on without those that failed)"
+            "tenantctl rollouts show {id} --tenants failed; tenantctl rollouts retry {id} # or: tenantctl \
+             rollouts resume {id}, which goes on without those that failed"
         ),
         RolloutState::Paused => format!("tenantctl rollouts resume {id}"),
         RolloutState::Running | RolloutState::Done | RolloutState::Aborted => {
@@ -210,7 +210,7 @@ fn backups(facts: &PlatformFacts) -> Said {
         found: format!("no object store; {}", listed(&facts.without_store)),
         why: "These tiers have a schedule of backups, and nowhere to keep any.",
         mend: format!(
-            "-- set objects.folder of platform-service, or take the schedule away: \
+            "# set objects.folder of platform-service, or take the schedule away: \
              tenantctl backups schedule {first} --off"
         ),
     }
@@ -237,7 +237,7 @@ fn replicas(living: u64) -> Said {
         verdict: unless(living > 0, Verdict::Bad),
         found: format!("{living} live"),
         why: "Without a service that owns schemas nobody is served and no tenant can be made.",
-        mend: "-- start app-service, and look at its log: it says whether the platform takes it"
+        mend: "# start app-service, and look at its log: it says whether the platform takes it"
             .to_owned(),
     }
 }

@@ -6,10 +6,8 @@
 use contract::operator::upkeep::{Diagnosis, Verdict};
 
 use super::{MANY_FILES, NAMED, Said, estimated_files, gigabytes, listed, unless};
-use crate::clusters::connections::{COPIES_AT_ONCE, MOST_CONNECTIONS};
 use crate::clusters::owner;
 use crate::doctor::facts::{ClusterFacts, ServerFacts, SettingFacts};
-use crate::query;
 
 /// The oldest server that is taken.
 const OLDEST_VERSION: i32 = 150_000;
@@ -17,10 +15,6 @@ const OLDEST_VERSION: i32 = 150_000;
 const MARKS_HALF_DROPPED: i32 = 150_004;
 /// With thousands of databases a shorter pause keeps a core busy with idle ones.
 const SHORTEST_NAPTIME_SECONDS: i32 = 300;
-/// Connections that stay free beside the tenants' budget for each replica of platform-service: its pool, copies
-/// that it makes at once, and tenants that it asks at once.
-const OWN_CONNECTIONS: u64 =
-    MOST_CONNECTIONS as u64 + COPIES_AT_ONCE as u64 + query::AT_ONCE as u64;
 /// Moves by replication at once, each with a slot.
 const MOVES_AT_ONCE: i32 = 4;
 /// What an idle slot may keep back before it is more than a note.
@@ -57,14 +51,14 @@ fn version(version: i32) -> Said {
             verdict: Verdict::Bad,
             found,
             why: "Older servers copy databases with checkpoints and let everybody write to `public`.",
-            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
+            mend: "# upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
         },
         _ => Said {
             verdict: unless(version >= MARKS_HALF_DROPPED, Verdict::Warn),
             found,
             why: "Before 15.4 a database whose drop was interrupted is not marked (datconnlimit = -2): \
                   it looks whole, is damaged, and nobody finishes its drop.",
-            mend: "-- upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
+            mend: "# upgrade the server to PostgreSQL 15.4 or newer".to_owned(),
         },
     }
 }
@@ -106,7 +100,7 @@ fn fsync(on: bool) -> Said {
 
 fn connections(facts: &ClusterFacts, server: &ServerFacts) -> Said {
     let row = &facts.row;
-    let own = OWN_CONNECTIONS * facts.platforms;
+    let own = facts.beside.connections();
     let settings = &server.settings;
     let free = u64::try_from(settings.max_connections - settings.reserved_connections).unwrap_or(0);
     let budget = u64::from(row.connection_budget);
@@ -118,15 +112,17 @@ fn connections(facts: &ClusterFacts, server: &ServerFacts) -> Said {
     Said {
         verdict,
         found: format!(
-            "a budget of {budget} of {free} connections for ordinary logins; {own} are for the platform"
+            "a budget of {budget} of {free} connections for ordinary logins; {own} are for the platform and migrations"
         ),
         why: "Requests of tenants may take all of their budget; what is left must do for each replica of \
-              platform-service, for migrations and for questions.",
-        mend: format!(
-            "tenantctl clusters update {} --budget {}",
-            row.name,
-            free.saturating_sub(own).max(1)
-        ),
+              platform-service, for questions, and for the migrations of each replica of a service.",
+        mend: match free.checked_sub(own) {
+            Some(room @ 1..) => format!("tenantctl clusters update {} --budget {room}", row.name),
+            _ => {
+                let enough = budget + own + settings.reserved_connections.unsigned_abs() as u64;
+                set("max_connections", &enough.to_string(), RESTART)
+            }
+        },
     }
 }
 
