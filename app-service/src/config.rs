@@ -19,6 +19,10 @@ use serde::{Deserialize, Deserializer};
 use crate::auth::AuthSettings;
 use crate::tenancy::{ConnectionLimits, DirectorySettings, OnDemand};
 
+/// Of its deadline a request waits this share for the end of a hold: it is then told so, and who is let go on
+/// late has some time left.
+const HELD_SHARE: f64 = 0.9;
+
 /// The defaults, their documentation, and the prefix of environment variables.
 pub const SPEC: ConfigSpec = ConfigSpec {
     defaults: include_str!("config.default.toml"),
@@ -263,6 +267,7 @@ impl Settings {
             fresh_without_feed: self.tenants.fresh_without_feed.get(),
             refusal: self.tenants.refusal.get(),
             wait: self.tenants.wait.get(),
+            held: self.public.deadline.get().mul_f64(HELD_SHARE),
             connections: ConnectionLimits {
                 queue_wait: self.connections.queue_wait.get(),
                 idle: self.connections.idle.get(),

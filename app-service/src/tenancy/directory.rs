@@ -58,6 +58,8 @@ pub(crate) struct DirectorySettings {
     pub(crate) refusal: Duration,
     /// The longest that a request waits for a tenant to become known.
     pub(crate) wait: Duration,
+    /// The longest that a request waits for the end of a hold, however long that lasts.
+    pub(crate) held: Duration,
     /// How connections are kept.
     pub(crate) connections: ConnectionLimits,
 }
@@ -178,7 +180,7 @@ impl Directory {
 
     /// The tenant once it is not held; waits for that.
     pub(super) async fn released(&self, id: &TenantId) -> Result<Arc<Known>, Refusal> {
-        let deadline = Instant::now() + hold::LONGEST_WAIT;
+        let deadline = Instant::now() + self.0.settings.held;
         loop {
             let known = self.find(id).await?;
             let Some(Hold { until }) = known.route.hold else {

@@ -12,8 +12,6 @@ use std::time::Duration;
 use contract::TenantId;
 use tokio::sync::watch;
 
-/// The longest that a request waits, however long the hold lasts.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often those who wait look by themselves, for the case that the news of the end are lost; a
 /// held tenant is renewed as often.
 pub(super) const LOOK: Duration = Duration::from_millis(500);

@@ -11,13 +11,17 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::Stop;
-use crate::clusters::postgres::{self, Name};
+use crate::clusters::postgres::{self, Name, Presence};
+use crate::config::HoldSettings;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::{feed, tenants};
 
 /// Pause between two looks at replicas and sessions.
 const LOOK: Duration = Duration::from_millis(10);
+/// Sessions that did nothing for so long do not hold a move up. A read of several statements is in no
+/// transaction between two of them.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Holds a tenant's requests for so long at most. The last write of its transaction; gives the number
 /// of the change.
@@ -34,9 +38,9 @@ pub(crate) async fn clear(connection: &mut PgConnection, tenant: &TenantId) -> R
     Ok(tenants::store::release(connection, tenant).await?)
 }
 
-/// Waits until every living replica has acted on the change with which a hold began, and until no
-/// session of the tenant's role is left. Neither is waited for for ever (`hold.acknowledge`,
-/// `hold.drain`): whoever is still there meets the wall.
+/// Waits until every living replica has acted on the change with which a hold began, and until nothing of
+/// the tenant is under way. Neither is waited for for ever (`hold.acknowledge`, `hold.drain`): whoever is
+/// still there meets the wall.
 pub(crate) async fn settled(
     platform: &Platform,
     tenant: &TenantId,
@@ -56,10 +60,28 @@ pub(crate) async fn settled(
     }
     let placed = Placed::find(platform, tenant).await?;
     let name = Name::Tenant(tenant.clone());
-    let mut server = placed.server.acquire().await?;
-    let deadline = Instant::now() + settings.drain.get();
-    while postgres::has_session_of(&mut server, &name).await? && Instant::now() < deadline {
+    drained(&mut *placed.server.acquire().await?, &name, settings).await
+}
+
+/// Waits until no session of the tenant's role is left, or until those that are left have done nothing for a
+/// while: they are of a replica that has not heard of the hold.
+async fn drained(
+    server: &mut PgConnection,
+    name: &Name,
+    settings: &HoldSettings,
+) -> Result<(), Stop> {
+    let begun = Instant::now();
+    let mut last_busy = begun;
+    loop {
+        match postgres::presence_of(server, name).await? {
+            Presence::Gone => return Ok(()),
+            Presence::Busy => last_busy = Instant::now(),
+            Presence::Idle if last_busy.elapsed() >= QUIET => return Ok(()),
+            Presence::Idle => {}
+        }
+        if begun.elapsed() >= settings.drain.get() {
+            return Ok(());
+        }
         sleep(LOOK).await;
     }
-    Ok(())
 }

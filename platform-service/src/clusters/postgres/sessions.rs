@@ -87,16 +87,33 @@ pub(crate) async fn marker(connection: &mut PgConnection) -> Result<Option<Strin
     .await
 }
 
-/// Whether a session of the role of this name is left in the database of the same name.
-pub(crate) async fn has_session_of(
+/// What a role does in the database of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Gone,
+    /// It has sessions, and none is in a statement or a transaction.
+    Idle,
+    Busy,
+}
+
+/// What the role of this name does in the database of the same name. A session's state is shown to few logins;
+/// who is in a transaction has the lock of its own, which all may see.
+pub(crate) async fn presence_of(
     connection: &mut PgConnection,
     name: &Name,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "select exists (select from pg_stat_activity
-                        where datname = $1::text::name and usename = $1::text::name)",
+) -> Result<Presence, sqlx::Error> {
+    let (open, busy): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (
+             where pid in (select pid from pg_locks where locktype = 'virtualxid'))
+         from pg_stat_activity
+         where datname = $1::text::name and usename = $1::text::name",
     )
     .bind(name.to_string())
     .fetch_one(connection)
-    .await
+    .await?;
+    Ok(match (open, busy) {
+        (0, _) => Presence::Gone,
+        (_, 0) => Presence::Idle,
+        _ => Presence::Busy,
+    })
 }

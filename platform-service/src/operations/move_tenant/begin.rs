@@ -20,6 +20,7 @@ use super::MovePlan;
 use crate::clusters::placement::{Candidate, Needs, Unfit, place, why_none};
 use crate::clusters::postgres::{self, Name};
 use crate::clusters::store::{self as clusters, ClusterRow, kept};
+use crate::config::HoldSettings;
 use crate::operations::begin::{Begin, Planned, TryQuery, begin, refuse_busy};
 use crate::operations::{OperationKind, Subject};
 use crate::operators::{Operator, TenantsWrite};
@@ -77,6 +78,13 @@ fn predicted_ms(bytes: u64) -> u64 {
     COPY_MS + bytes.saturating_sub(FRAME_BYTES) / BYTES_PER_MS
 }
 
+/// How long requests may be held for a copy of so many bytes: by far longer than it should take.
+fn hold_for(settings: &HoldSettings, bytes: u64) -> Duration {
+    let copy = Duration::from_millis(predicted_ms(bytes) * 4);
+    let before = settings.acknowledge.get() + settings.drain.get();
+    settings.longest.get().max(before + copy)
+}
+
 /// Decides a move under the lock of the tenant and of its region's clusters.
 ///
 /// # Errors
@@ -115,12 +123,7 @@ pub(crate) async fn plan_move(
         copy: row.copy + 1,
         variant,
         bytes: measured.bytes,
-        hold_for: platform
-            .settings
-            .hold
-            .longest
-            .get()
-            .max(Duration::from_millis(predicted_ms(measured.bytes) * 4)),
+        hold_for: hold_for(&platform.settings.hold, measured.bytes),
         from,
         to,
         rows: Default::default(),

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use world::{Fault, Mode, OperationKind, Speaker, Step, WorldOptions, until};
 
 use super::super::harness::{self, halted, operation_at, operation_of, reaches, run_out};
-use super::super::moves::load::{held_patiently, unlimited};
+use super::super::moves::load::unlimited;
 use super::{Keeping, back_up, cases, hashes, post, restore_body, restore_path, write};
 use crate::support::entry;
 
 #[tokio::test]
 async fn a_restore_brings_back_every_row_and_neighbours_notice_nothing() {
-    let keeping = Keeping::start(held_patiently(WorldOptions::default())).await;
+    let keeping = Keeping::start(WorldOptions::default()).await;
     let world = &keeping.world;
     let operator = world.operator();
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
@@ -160,8 +160,7 @@ async fn writing(
 
 #[tokio::test]
 async fn a_restore_under_load_loses_no_acknowledged_write_and_serves_no_stale_one() {
-    let options = held_patiently(WorldOptions::default().app_replicas(2));
-    let keeping = Keeping::start(options).await;
+    let keeping = Keeping::start(WorldOptions::default().app_replicas(2)).await;
     let world = &keeping.world;
     let operator = world.operator();
     let acme = world.tenant("loaded").await;

@@ -5,7 +5,8 @@ use contract::TenantId;
 use futures::future::join_all;
 use world::{Mode, World, WorldOptions, until};
 
-use super::{cluster_of, move_to, servers, two_replicas};
+use super::super::harness::{operation_of, reaches};
+use super::{begun, cluster_of, facts, move_to, servers, two_replicas};
 use crate::support::entry;
 
 #[tokio::test]
@@ -118,6 +119,59 @@ async fn past_the_end_of_a_hold_nobody_waits_and_its_end_is_found_without_news()
     world.postgres().run("registry", &sql).await;
     until("it is served", || async {
         acme.owner().get("/v1/me").await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_slow_before_a_hold_is_waited_for_and_kept() {
+    /// As long as a write waits for others on a bad day.
+    const FOR_A_WHILE: &str = "select pg_sleep(0.8)";
+    let world = World::with(two_replicas()).await;
+    world.second_cluster().await;
+    let acme = world.tenant("acme").await;
+    let (here, _) = servers(&world, acme.id()).await;
+    let id = acme.id().as_str();
+    let lock = "lock table entries.entry in share mode";
+    let mut other = here.begin(id, lock).await;
+    let owner = acme.owner();
+    let write = tokio::spawn(async move { owner.post("/v1/entries", entry("slow")).await });
+    until("the write is under way", || async {
+        let sql = "select count(*) from pg_locks where not granted and locktype = 'relation'";
+        here.number("postgres", sql).await == 1
+    })
+    .await;
+    let begins = async { begun(&world.operator(), &acme, "dump").await };
+    let passes = async {
+        until("requests are held", || async {
+            !facts(&world, acme.id()).await.ends_with("free")
+        })
+        .await;
+        other.run(FOR_A_WHILE).await;
+        other.commit().await;
+    };
+    let (moving, ()) = tokio::join!(begins, passes);
+    let written = write.await.expect("no panic").expect(201);
+    reaches(&world, &operation_of(&moving), "done", "the move").await;
+    let kept = acme.owner().get(written.header("location")).await;
+    assert_eq!(kept.expect(200).json()["title"], "slow");
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_hold_nearly_as_long_as_it_may_take() {
+    let options = WorldOptions::default()
+        .stock_level(1)
+        .app_setting("public.deadline", "2s");
+    let world = World::with(options).await;
+    let acme = world.tenant("acme").await;
+    set_hold(&world, acme.id(), "now() + interval '60 s'").await;
+    until("requests are held", || async {
+        let answer = acme.owner().get("/v1/me").await;
+        // Before the news of the hold it is served; from then on nobody is told that the time is over.
+        answer.status() != 200 && {
+            answer.refused(contract::Code::TenantHeld);
+            true
+        }
     })
     .await;
 }

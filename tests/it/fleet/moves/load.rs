@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::future::join_all;
 use serde_json::json;
-use world::{
-    Fault, Faults, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions, until,
-};
+use world::{Fault, Faults, OperationKind, Speaker, Step, TenantHandle, World, until};
 
 use super::super::harness::{operation_of, reaches};
 use super::{begun, cluster_of, facts, has_stayed, move_to, prepared, two_replicas};
@@ -21,7 +19,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Writes from several people at every replica.
+    /// Writes from several people at every replica, each read back at once.
     pub(super) fn start(speakers: Vec<Speaker>) -> Self {
         let (stop, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let writers = speakers.into_iter().map(|speaker| {
@@ -30,10 +28,14 @@ impl Load {
                 let mut failed = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let answer = speaker.post("/v1/entries", entry("load")).await;
-                    if answer.status() == 201 {
-                        acknowledged.fetch_add(1, Ordering::Relaxed);
-                    } else {
+                    if answer.status() != 201 {
                         failed.push(answer.to_string());
+                        continue;
+                    }
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                    let read = speaker.get(answer.header("location")).await;
+                    if read.status() != 200 {
+                        failed.push(format!("{answer}, then {read}"));
                     }
                 }
                 failed
@@ -62,14 +64,6 @@ impl Load {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         (i64::try_from(acknowledged).expect("not so many"), failed)
     }
-}
-
-/// As patient with replicas and requests as a busy machine needs it: what is not waited for to its end is
-/// cut off, and a load is to meet no failure.
-pub(crate) fn held_patiently(options: WorldOptions) -> WorldOptions {
-    options
-        .platform_setting("hold.acknowledge", "10s")
-        .platform_setting("hold.drain", "10s")
 }
 
 /// Lifts the rate limit of a tenant: a load is to be as fast as it can.
@@ -109,7 +103,7 @@ async fn replication_under_load_fails_no_request_and_loses_no_acknowledged_write
 
 /// Requests wait and none fails, and every write that was acknowledged is there in the end.
 async fn under_load(variant: &str) {
-    let world = World::with(held_patiently(two_replicas())).await;
+    let world = World::with(two_replicas()).await;
     let second = world.second_cluster().await;
     let (acme, other) = tokio::join!(world.tenant("acme"), world.tenant("other"));
     let (home, away) = match cluster_of(&world.operator(), acme.id()).await.as_str() {
@@ -143,7 +137,7 @@ async fn under_load(variant: &str) {
 
 #[tokio::test]
 async fn a_failed_move_is_undone_and_no_request_fails() {
-    let world = World::with(held_patiently(two_replicas())).await;
+    let world = World::with(two_replicas()).await;
     world.second_cluster().await;
     let acme = prepared(&world).await;
     unlimited(&world, &acme).await;

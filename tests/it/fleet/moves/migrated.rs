@@ -3,7 +3,7 @@
 use world::{Fault, Step, World};
 
 use super::super::harness::{self, halted, operation_at, reaches, run_out};
-use super::load::{Load, held_patiently, unlimited};
+use super::load::{Load, unlimited};
 use super::{replicating, servers};
 
 #[tokio::test]
@@ -49,7 +49,7 @@ const LATER: &str = "set role tn_schema;
 
 #[tokio::test]
 async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
-    let world = World::with(held_patiently(harness::patient())).await;
+    let world = World::with(harness::patient()).await;
     let case = replicating();
     let faults = case.fault(Step::Slot, Fault::HaltAfterAct);
     let (tenant, id) = halted(&world, &case, faults, &mut None).await;
