@@ -142,7 +142,9 @@ pub(crate) async fn import(
         }
         other => archive::object_stop(other).into_problem(),
     })?;
-    let (manifest, registry) = format::unpack_head(&mut reader).await?;
+    let head = format::unpack_head(&mut reader).await;
+    let unreadable = |problem| archive::unreadable(problem).into_problem();
+    let (manifest, registry) = head.map_err(unreadable)?;
     let request = Begin {
         actor: operator.actor(),
         key,

@@ -310,8 +310,8 @@ async fn load_packed(
     Ok(())
 }
 
-/// What a head that could not be read says: of an archive, or of the store that stopped giving it.
-fn unreadable(problem: Problem) -> Stop {
+/// What it means that a part could not be read: of an archive, or of the store that stopped giving it.
+pub(crate) fn unreadable(problem: Problem) -> Stop {
     match problem
         .cause()
         .and_then(|cause| cause.downcast_ref::<io::Error>())
@@ -323,7 +323,9 @@ fn unreadable(problem: Problem) -> Stop {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
             ) =>
         {
-            Stop::Retry(Problem::new(Code::ObjectStoreUnavailable).caused_by(problem))
+            let detail = "The object store stopped giving what was read.";
+            let unavailable = Problem::new(Code::ObjectStoreUnavailable).detail(detail);
+            Stop::Retry(unavailable.caused_by(problem))
         }
         _ => Stop::Fail(problem),
     }

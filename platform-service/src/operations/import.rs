@@ -62,7 +62,8 @@ impl ImportPlan {
         let objects = archive::objects(&platform.settings)?;
         let path = archive::object_path(&self.object)?;
         let mut reader = objects.get(&path).await.map_err(archive::object_stop)?;
-        let (manifest, _) = format::unpack_head(&mut reader).await.map_err(Stop::Fail)?;
+        let head = format::unpack_head(&mut reader).await;
+        let (manifest, _) = head.map_err(archive::unreadable)?;
         if manifest.entries != self.manifest.entries {
             let detail = "The archive is another one than when the import was asked for.";
             let problem = Problem::new(contract::Code::ArchiveCorrupt).detail(detail);
@@ -74,7 +75,7 @@ impl ImportPlan {
     async fn check(&self, platform: &Platform) -> Result<(), Stop> {
         let mut reader = self.open(platform).await?;
         let checked = format::check_dump(&mut reader, &self.manifest).await;
-        checked.map_err(Stop::Fail)
+        checked.map_err(archive::unreadable)
     }
 
     /// Removes the upload, which holds a tenant's data and would outlive its purge; another import may

@@ -19,6 +19,7 @@ mod changes;
 mod faults;
 mod held;
 mod restores;
+mod unread;
 
 pub(crate) use faults::cases;
 
