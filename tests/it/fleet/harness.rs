@@ -4,6 +4,8 @@
 //! healthy and shares the work. Deliberately one case after the other: replicas with other faults would
 //! take part in the work. A tenant whose operation was undone has the next one: it is as before.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use serde_json::Value;
 use world::{
@@ -68,6 +70,10 @@ pub(crate) fn patient() -> WorldOptions {
 pub(crate) fn impatient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "3s")
 }
+
+/// From the end of a dead runner's lease to that of its operation. With the lease of the settings as they come
+/// this is within half a minute of the kill.
+const TAKEN_OVER: Duration = Duration::from_secs(25);
 
 /// A tenant that an undone operation left as it was.
 type Spare = Option<TenantHandle>;
@@ -168,7 +174,7 @@ async fn killed(
 ) {
     let (tenant, id) = halted(world, case, faults, spare).await;
     run_out(world, &id).await;
-    reaches(world, &id, end, here).await;
+    reaches_within(world, &id, end, here, TAKEN_OVER).await;
     match end {
         "done" => (case.after_done)(world, &tenant).await,
         _ => {
@@ -265,7 +271,11 @@ pub(crate) async fn operation_at(world: &World, id: &str) -> Value {
 
 /// Waits until an operation has this state; says what happened to it where it ends otherwise.
 pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
-    eventually(DEADLINE * 4, &format!("{here} is {wanted}"), || async {
+    reaches_within(world, id, wanted, here, DEADLINE * 4).await;
+}
+
+async fn reaches_within(world: &World, id: &str, wanted: &str, here: &str, within: Duration) {
+    eventually(within, &format!("{here} is {wanted}"), || async {
         let operation = operation_at(world, id).await;
         let now = operation["state"].as_str().unwrap_or_default();
         if now == wanted {
@@ -296,7 +306,8 @@ pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
     .await
 }
 
-/// Every derived database and role is known to the registry, and no drop was left half-done.
+/// Every derived database and role is known to the registry, no drop was left half-done, and a sweep has
+/// nothing to do.
 pub(crate) async fn no_leftovers(world: &World) {
     eventually(
         DEADLINE,
@@ -319,4 +330,18 @@ pub(crate) async fn no_leftovers(world: &World) {
     )
     .await;
     markers::agree(world.postgres()).await;
+    nothing_is_found(world).await;
+}
+
+/// A sweep of all clusters, secrets and objects would find nothing.
+async fn nothing_is_found(world: &World) {
+    eventually(DEADLINE, "nothing for a sweep to find", || async {
+        let answer = world
+            .operator()
+            .post("/v1/findings/sweep", serde_json::json!({ "dry_run": true }))
+            .await;
+        let report = answer.expect(200).json();
+        (report["found"] == 0 && report["failed"] == serde_json::json!([])).then_some(())
+    })
+    .await;
 }

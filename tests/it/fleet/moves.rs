@@ -1,6 +1,8 @@
 //! Moves: the tenant works where it went with all of its rows, or where it was as before; and the loops of
 //! faults over every variant.
 
+use std::collections::BTreeMap;
+
 use contract::TenantId;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
@@ -66,6 +68,7 @@ fn replicating() -> Case {
             async move {
                 moved(world, tenant).await;
                 nothing_is_followed(world, tenant.id()).await;
+                no_number_is_given_twice(world, tenant.id()).await;
             }
             .boxed()
         },
@@ -90,6 +93,30 @@ async fn nothing_is_followed(world: &World, tenant: &TenantId) {
     let left = "select (select count(*) from pg_publication)
         + (select count(*) from pg_namespace where nspname = 'tn_move')";
     assert_eq!(here.number(tenant.as_str(), left).await, 0);
+}
+
+/// Every sequence is ahead of what it gave where the tenant was: the last of that may not have come along.
+async fn no_number_is_given_twice(world: &World, tenant: &TenantId) {
+    let (here, other) = servers(world, tenant).await;
+    let sequences =
+        "select schemaname || '.' || sequencename || ' ' || last_value from pg_sequences
+        where last_value is not null order by 1";
+    let given = |rows: Vec<String>| -> BTreeMap<String, i64> {
+        let pairs = rows.iter().map(|row| row.split_once(' ').unwrap());
+        pairs
+            .map(|(name, last)| (name.to_owned(), last.parse().unwrap()))
+            .collect()
+    };
+    let before = given(other.texts(&format!("old:{tenant}:1"), sequences).await);
+    let now = given(here.texts(tenant.as_str(), sequences).await);
+    assert!(!before.is_empty(), "no sequence was used");
+    for (name, last) in before {
+        assert!(
+            now[&name] >= last + 1000,
+            "{name}: {last}, then {}",
+            now[&name]
+        );
+    }
 }
 
 async fn prepared(world: &World) -> TenantHandle {

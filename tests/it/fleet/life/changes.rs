@@ -42,9 +42,11 @@ async fn rotation_under_load_fails_no_request() {
         over.cancel();
     };
     let (written, ()) = futures::future::join(join_all(writers), rotations).await;
-    let written: usize = written.into_iter().sum();
+    let written: i64 = written.into_iter().sum();
     assert!(written > 10, "{written}");
     let id = acme.id().as_str();
+    let kept = "select count(*) from entries.entry where title = 'steady'";
+    assert_eq!(world.postgres().number(id, kept).await, written);
     let old = world.postgres().connect_as(id, before.expose(), id).await;
     assert!(old.is_err(), "the password of before opens nothing");
     has_one_password(&world, &acme).await;
