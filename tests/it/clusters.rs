@@ -5,6 +5,7 @@
 
 mod addresses;
 mod certificates;
+mod kills;
 mod removals;
 
 use contract::Code;

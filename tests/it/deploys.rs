@@ -3,6 +3,8 @@
 //! Deliberately with clients that are balanced as load balancers do it: by `/readyz`, looked at now and then,
 //! over connections that are kept. Invariant: nobody sees a deploy.
 
+mod platforms;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

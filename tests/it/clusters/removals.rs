@@ -8,16 +8,16 @@ use http::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use world::{
-    Answer, Cluster, DEADLINE, Mode, TenantHandle, World, WorldOptions, eventually, until,
+    Answer, Cluster, DEADLINE, Mode, Postgres, TenantHandle, World, WorldOptions, eventually, until,
 };
 
 use crate::support::signup;
 
-const SECOND: &str = "/v1/clusters/second";
-const REMOVE: &str = "/v1/clusters/second?confirm=second";
+pub(super) const SECOND: &str = "/v1/clusters/second";
+pub(super) const REMOVE: &str = "/v1/clusters/second?confirm=second";
 
 /// Asks again while the cluster is just being stocked.
-async fn remove(world: &World) -> Answer {
+pub(super) async fn remove(world: &World) -> Answer {
     eventually(DEADLINE, "the cluster can be removed or not", || async {
         let removed = world.operator().delete(REMOVE).await;
         (removed.status() != 503).then_some(removed)
@@ -35,7 +35,7 @@ async fn refused(world: &World) -> String {
 }
 
 /// What the registry has that names the second cluster, but for what was done to it.
-async fn known(world: &World) -> Vec<String> {
+pub(super) async fn known(world: &World) -> Vec<String> {
     let sql = "select 'cluster' from registry.cluster where name = 'second'
         union all select 'tenant ' || id from registry.tenant where cluster = 'second'
         union all select 'stock' from registry.stock where cluster = 'second'
@@ -47,7 +47,7 @@ async fn known(world: &World) -> Vec<String> {
     world.postgres().texts("registry", sql).await
 }
 
-async fn names(cluster: &Cluster) -> Vec<String> {
+pub(super) async fn names(cluster: &Cluster) -> Vec<String> {
     let made = |name: &String| name.contains(':');
     let all = cluster.postgres().names().await;
     all.into_iter().filter(made).collect()
@@ -58,14 +58,14 @@ fn mentions(text: &str) -> bool {
     text.contains("\"second\"") || text.contains("/second/") || text.contains("second:")
 }
 
-async fn mark(cluster: &Cluster) -> Vec<String> {
+pub(super) async fn mark(server: &Postgres) -> Vec<String> {
     let sql = "select coalesce(shobj_description(oid, 'pg_authid'), '') from pg_roles
          where rolname = 'tn_platform'";
-    cluster.postgres().texts("postgres", sql).await
+    server.texts("postgres", sql).await
 }
 
 /// Adds the server of the second cluster again.
-async fn add_again(world: &World, cluster: &Cluster) {
+pub(super) async fn add_again(world: &World, cluster: &Cluster) {
     let superuser = cluster.postgres().superuser();
     let body = json!({
         "name": "second", "region": "here", "host": superuser.host.to_string(),
@@ -107,7 +107,7 @@ async fn a_cluster_that_nothing_is_on_is_removed_and_leaves_nothing_behind() {
     for kind in ["cluster", "stock", "template", "share", "finding", "login"] {
         assert!(before.contains(&kind.to_owned()), "{kind}: {before:?}");
     }
-    let (there, ours) = (names(second).await, mark(second).await);
+    let (there, ours) = (names(second).await, mark(second.postgres()).await);
 
     operator
         .delete(SECOND)
@@ -122,7 +122,10 @@ async fn a_cluster_that_nothing_is_on_is_removed_and_leaves_nothing_behind() {
     let dry = operator.delete(&format!("{SECOND}?dry_run=true")).await;
     let dry = dry.expect(200).json();
     assert_eq!(known(&world).await, before);
-    assert_eq!((names(second).await, mark(second).await), (there, ours));
+    assert_eq!(
+        (names(second).await, mark(second.postgres()).await),
+        (there, ours)
+    );
 
     let removed = remove(&world).await.expect(200).json();
     assert_eq!(removed, dry);
@@ -133,7 +136,7 @@ async fn a_cluster_that_nothing_is_on_is_removed_and_leaves_nothing_behind() {
     assert_eq!(dropped, Some(4), "{removed}");
     assert_eq!(known(&world).await, Vec::<String>::new());
     assert_eq!(names(second).await, Vec::<String>::new());
-    assert_eq!(mark(second).await, [""]);
+    assert_eq!(mark(second.postgres()).await, [""]);
 
     operator.get(SECOND).await.refused(Code::NotFound);
     remove(&world).await.refused(Code::NotFound);

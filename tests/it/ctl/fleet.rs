@@ -111,6 +111,42 @@ async fn a_roll_out_is_paused_resumed_and_aborted() {
 }
 
 #[tokio::test]
+async fn a_watch_on_a_terminal_draws_how_far_a_roll_out_is_and_takes_it_away_at_its_end() {
+    let fleet = Fleet::with(WorldOptions::default(), 3).await;
+    let ctl = Ctl::new(&fleet.world);
+    fleet.release().await;
+    let held = fleet.held_up(1).await;
+    let begun = ctl.run(&[
+        "rollouts",
+        "start",
+        "--at-once",
+        "1",
+        "--no-wait",
+        "-o",
+        "json",
+    ]);
+    let begun = begun.expect(0).json();
+    let id = begun["id"].as_str().unwrap();
+    world::until("one is done and the next held up", || async {
+        ctl.json(&["rollouts", "show", id])["tally"]["done"] == 1
+    })
+    .await;
+    let watch = ["rollouts", "watch", id, "--timeout", "2s"];
+    let drawn = ctl.on_terminal(&watch, "").expect(6).out;
+    assert!(drawn.contains("] 1/3 tenants"), "{drawn:?}");
+    assert!(drawn.contains("wave 0, 0 failed"), "{drawn:?}");
+    // Its line is cleared, and what follows stands on one of its own.
+    let (_, after) = drawn.rsplit_once("0 failed").unwrap();
+    assert!(after.contains("\u{1b}[2K"), "{drawn:?}");
+    assert!(
+        after.contains(&format!("tenantctl rollouts watch {id}")),
+        "{drawn:?}"
+    );
+    held.commit().await;
+    ctl.on_terminal(&["rollouts", "watch", id], "").expect(0);
+}
+
+#[tokio::test]
 async fn what_differs_is_shown_and_rights_are_mended() {
     let world = world::World::start().await;
     let ctl = Ctl::new(&world);

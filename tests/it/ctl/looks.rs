@@ -1,5 +1,6 @@
 //! Looks into tenants' data: queries and psql.
 
+use postgres_server::Binaries;
 use serde_json::Value;
 use world::World;
 
@@ -129,4 +130,29 @@ async fn psql_gets_its_password_in_a_file_that_ends_with_it() {
         !std::path::Path::new(line("PGPASSFILE=")).exists(),
         "the file is still there"
     );
+}
+
+#[tokio::test]
+async fn psql_itself_is_opened_in_the_tenant_s_database() {
+    let world = World::shared().await;
+    let ctl = Ctl::new(&world);
+    let tenant = world.tenant("opened").await;
+    let (id, programs) = (tenant.id().as_str(), Binaries::find(None).unwrap().bin_dir);
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let ask = |access: &[&str], sql: &str| -> Ran {
+        let words = [
+            &["psql", id, "--reason", "a test"],
+            access,
+            &["--", "-Atc", sql],
+        ];
+        let mut command = ctl.command(&words.concat());
+        Ran::from(command.env("PATH", &path).output().unwrap())
+    };
+    assert_eq!(ask(&[], "select 1").expect(0).out, "1\n");
+    let place = "select current_database() || ' ' || count(*) from entries.entry";
+    assert_eq!(ask(&[], place).expect(0).out, format!("{id} 0\n"));
+    let write = "insert into entries.entry (title) values ('by hand')";
+    ask(&[], write).expect(1).says("read-only transaction");
+    // A statement that fails is psql's to say, and the command's failure.
+    ask(&[], "select nothing").expect(1).says("psql failed");
 }

@@ -29,6 +29,20 @@ use world::OperationKind;
 
 use self::harness::Case;
 
+/// Works, and looks meanwhile without a pause: the most that was seen.
+async fn most_during<T>(
+    work: impl Future<Output = T>,
+    look: impl AsyncFn() -> usize,
+) -> (usize, T) {
+    let (mut work, mut most) = (std::pin::pin!(work), 0);
+    loop {
+        tokio::select! {
+            done = &mut work => return (most, done),
+            seen = look() => most = most.max(seen),
+        }
+    }
+}
+
 /// The cases of all kinds, one line per theme.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use world::{Answer, World, WorldOptions};
 
+use super::most_during;
 use crate::support::entry;
 
 async fn ask(world: &World, body: Value) -> Answer {
@@ -216,4 +217,32 @@ async fn a_query_marks_partial_results_and_cannot_write() {
         "select count(*) from pg_roles where (rolname = 'tn_query' or rolname like 'psql:%')
         and (rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls)";
     assert_eq!(world.postgres().number("postgres", attributes).await, 0);
+}
+
+#[tokio::test]
+async fn no_more_tenants_are_asked_at_once_than_was_said() {
+    const AT_ONCE: usize = 2;
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let (mut ids, mut locks) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        let id = world.tenant("asked").await.id().to_string();
+        locks.push(world.postgres().lock(&id, "entries.entry").await);
+        ids.push(id);
+    }
+    let body = json!({
+        "sql": "select title from entries.entry", "filter": { "ids": ids }, "at_once": AT_ONCE,
+    });
+    // Each waits for its lock for a second.
+    let asked = async { ask(&world, body).await.expect(200) };
+    let look = async || {
+        let sql = "select count(*) from pg_stat_activity
+             where usename = 'tn_query' and wait_event_type = 'Lock'";
+        usize::try_from(world.postgres().number("postgres", sql).await).unwrap()
+    };
+    let (most, answer) = most_during(asked, look).await;
+    assert_eq!(most, AT_ONCE);
+    let Some(QueryLine::End { end }) = lines(&answer).pop() else {
+        panic!("{answer}")
+    };
+    assert_eq!((end.tenants, end.failed), (6, 6), "{answer}");
 }

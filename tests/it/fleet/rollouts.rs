@@ -21,6 +21,7 @@ mod failing;
 mod faults;
 mod load;
 mod moving;
+mod places;
 
 pub(super) use faults::case;
 

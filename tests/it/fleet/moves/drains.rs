@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use world::{OperationKind, Step, World, WorldOptions, until};
 
 use super::super::harness::{self, Case, operation_of, reaches};
+use super::super::most_during;
 use super::{cluster_of, moved, prepared, stayed, works};
 
 pub(super) fn draining() -> Case {
@@ -261,4 +262,26 @@ async fn every_step_of_a_drain_fails_runs_twice_and_is_killed() {
     drop(world);
     let world = World::with(harness::impatient()).await;
     harness::every_instruction_killed(&world, &draining()).await;
+}
+
+#[tokio::test]
+async fn no_more_tenants_of_a_drain_move_at_once_than_was_said() {
+    const AT_ONCE: usize = 2;
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    join_all((0..6).map(|_| world.tenant("leaver"))).await;
+    world.second_cluster().await;
+    let work = async {
+        let path = "/v1/clusters/main/drain?wait=none";
+        let body = json!({ "at_once": AT_ONCE });
+        let id = operation_of(&world.operator().post(path, body).await.expect(202));
+        drained(&world, &id).await
+    };
+    let look = async || {
+        let sql = "select count(*) from registry.operation
+             where kind = 'move' and state not in ('done', 'undone')";
+        usize::try_from(world.postgres().number("registry", sql).await).unwrap()
+    };
+    let (most, result) = most_during(work, look).await;
+    assert_eq!(most, AT_ONCE);
+    assert_eq!(result["moved"], 6, "{result:#}");
 }

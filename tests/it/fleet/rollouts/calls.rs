@@ -7,7 +7,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use world::{World, WorldOptions};
+use world::{World, WorldOptions, until};
 
 use super::super::drift::other_lives;
 use super::super::harness::reaches;
@@ -124,4 +124,35 @@ async fn a_service_that_knows_of_one_database_a_call_is_called_for_each() {
 #[tokio::test]
 async fn who_is_left_out_of_a_call_is_next_and_was_not_tried() {
     rolled_out(2).await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_killed_in_a_call_for_several_fails_nobody() {
+    const ALL: usize = 24;
+    const HELD: usize = 20;
+    let fleet = Fleet::with(WorldOptions::default(), ALL).await;
+    fleet.release().await;
+    let lock = fleet.held_up(HELD).await;
+    let id = fleet.start(json!({ "concurrency": 1 })).await;
+    let held = fleet.tenants[HELD].id().to_string();
+    until("a call is held up", || async {
+        let sql = format!(
+            "select count(*) from pg_stat_activity
+             where usename = 'tn_schema' and datname = '{held}' and wait_event_type = 'Lock'"
+        );
+        fleet.world.postgres().number("postgres", &sql).await == 1
+    })
+    .await;
+    let rollout = fleet.rollout(&id).await;
+    let running = rollout["tally"]["running"].as_u64();
+    assert!(running > Some(1), "the call is for several: {rollout}");
+    // Killed, and then there is another one.
+    drop(fleet.world.take_app_replica(0));
+    lock.commit().await;
+    fleet.world.add_app_replica().await;
+    let rollout = fleet.ends(&id, "done").await;
+    assert_eq!(rollout["tally"]["done"], ALL, "{rollout}");
+    for tenant in 0..ALL {
+        assert_eq!(fleet.versions(tenant).await, ["1", "2"]);
+    }
 }
