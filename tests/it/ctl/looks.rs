@@ -137,7 +137,10 @@ async fn psql_itself_is_opened_in_the_tenant_s_database() {
     let world = World::shared().await;
     let ctl = Ctl::new(&world);
     let tenant = world.tenant("opened").await;
-    let (id, programs) = (tenant.id().as_str(), Binaries::find(None).unwrap().bin_dir);
+    let (id, programs) = (
+        tenant.id().as_str(),
+        Binaries::of_workspace().await.unwrap().bin_dir,
+    );
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let ask = |access: &[&str], sql: &str| -> Ran {
         let words = [
