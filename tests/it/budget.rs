@@ -10,6 +10,8 @@ use contract::Code;
 use futures::future::join_all;
 use world::{Faults, TenantHandle, World, WorldOptions, until};
 
+use crate::support::{server_lines, server_logged};
+
 /// Sessions of tenants' roles, whatever they do.
 const SESSIONS: &str = "select count(*) from pg_stat_activity where usename like 't\\_%'";
 
@@ -62,14 +64,16 @@ async fn tenants(world: &World, count: usize) -> Vec<TenantHandle> {
 }
 
 #[tokio::test]
-async fn two_replicas_and_more_tenants_than_connections_stay_within_the_budget() {
-    const BUDGET: u32 = 9;
+async fn three_replicas_and_more_tenants_than_connections_stay_within_the_budget() {
+    const REPLICAS: usize = 3;
+    const BUDGET: u32 = 12;
     let options = WorldOptions::default()
-        .app_replicas(2)
+        .app_replicas(REPLICAS)
         .budget(BUDGET)
         .app_setting("connections.queue_wait", "20s");
     let world = World::with(options).await;
     let tenants = tenants(&world, 16).await;
+    let logged = server_logged(&world).await;
     let watch = Watch::start(&world).await;
     let clients = (0..16).map(|client| {
         let (world, tenants) = (world.clone(), tenants.clone());
@@ -77,7 +81,7 @@ async fn two_replicas_and_more_tenants_than_connections_stay_within_the_budget()
             let mut failures = Vec::new();
             for n in 0..40_usize {
                 let tenant = &tenants[(client * 7 + n * 5) % tenants.len()];
-                let owner = tenant.owner().at(&world.app_url((client + n) % 2));
+                let owner = tenant.owner().at(&world.app_url((client + n) % REPLICAS));
                 let answer = owner.get("/v1/entries").await;
                 if answer.status() != 200 {
                     failures.push(answer.to_string());
@@ -95,6 +99,10 @@ async fn two_replicas_and_more_tenants_than_connections_stay_within_the_budget()
         "{most} connections at once, {BUDGET} are allowed"
     );
     assert!(most >= 4, "the budget was used: {most}");
+    // Each sample might have missed it; the server would not.
+    let refusals = "too many|remaining connection slots|53300";
+    let refused = server_lines(&world, logged, refusals).await;
+    assert_eq!(refused, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -7,8 +7,13 @@ use futures::StreamExt;
 use futures::future::join_all;
 use http::Method;
 use serde_json::json;
-use world::{Answer, DEADLINE, Mode, PASSWORD, World, WorldOptions, eventually, until};
+use tokio::task::JoinHandle;
+use world::{
+    Answer, DEADLINE, FaultProxy, Mode, PASSWORD, TenantHandle, World, WorldOptions, eventually,
+    until,
+};
 
+use crate::limits::unlimited;
 use crate::support::entry;
 
 /// Takes the newest migration of `entries` back, as if the tenant came from an older release.
@@ -76,6 +81,80 @@ async fn concurrent_first_requests_from_three_replicas_migrate_once() {
     assert!(world.postgres().number("registry", &news).await > before);
 }
 
+/// What asks for a tenant's entries at a replica, each time over a connection of its own while others are open,
+/// and what counts these.
+async fn counted(
+    world: &World,
+    tenant: &TenantHandle,
+    replica: usize,
+) -> (FaultProxy, impl Fn() -> JoinHandle<Answer> + use<>) {
+    let address = world.app_url(replica);
+    let address = address.strip_prefix("http://").unwrap().parse().unwrap();
+    let door = FaultProxy::start(address).await;
+    let owner = tenant.owner().at(&format!("http://{}", door.address()));
+    let ask = move || {
+        let owner = owner.clone();
+        tokio::spawn(async move { owner.get("/v1/entries").await })
+    };
+    (door, ask)
+}
+
+#[tokio::test]
+async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away() {
+    const CROWD: usize = 500;
+    let world = World::start().await;
+    let acme = world.tenant("crowd").await;
+    let id = acme.id().as_str();
+    unlimited(&world, &acme).await;
+    count_look_ups(&world).await;
+    let platform = FaultProxy::start(world.platform_link().address()).await;
+    let [first, second] = [
+        world.add_app_replica_over(&platform).await,
+        world.add_app_replica().await,
+    ];
+
+    // While the platform is asked.
+    let (door, ask) = counted(&world, &acme, first).await;
+    let before = look_ups(&world).await;
+    platform.set(Mode::Blackhole);
+    let leader = ask();
+    until("it has come", || async { door.accepted() == 1 }).await;
+    let crowd: Vec<_> = (1..CROWD).map(|_| ask()).collect();
+    until("all have come", || async { door.accepted() >= CROWD }).await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    platform.set(Mode::Pass);
+    for answer in join_all(crowd).await {
+        answer.unwrap().expect(200);
+    }
+    assert_eq!(look_ups(&world).await - before, 1.0);
+
+    // While the tenant is migrated.
+    set_back(&world, id).await;
+    let (door, ask) = counted(&world, &acme, second).await;
+    let before = look_ups(&world).await;
+    let lock = world.postgres().lock(id, "entries.entry").await;
+    let migrating = "select count(*) from pg_stat_activity
+         where usename = 'tn_schema' and wait_event_type = 'Lock'";
+    let leader = ask();
+    until("the migration runs", || async {
+        world.postgres().number("postgres", migrating).await == 1
+    })
+    .await;
+    let crowd: Vec<_> = (1..CROWD).map(|_| ask()).collect();
+    until("all have come", || async { door.accepted() >= CROWD }).await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    lock.commit().await;
+    for answer in join_all(crowd).await {
+        answer.unwrap().expect(200);
+    }
+    // One, and one again for the news that the tenant has a new version.
+    let asked = look_ups(&world).await - before;
+    assert!((1.0..=2.0).contains(&asked), "{asked}");
+    assert_eq!(history(&world, id).await, ["1 1", "2 1"]);
+}
+
 /// The promise is a second; a loaded machine gets some more, but far less than the 20 s after which a replica
 /// would ask by itself.
 const SOON: Duration = Duration::from_secs(5);
@@ -139,11 +218,7 @@ async fn with_the_platform_killed_known_tenants_are_served_without_a_failure() {
                 acme.id()
             );
             world.postgres().run("postgres", &end).await;
-            tokio::time::timeout(DEADLINE, async {
-                while owner.post("/v1/entries", entry("again")).await.status() != 201 {}
-            })
-            .await
-            .unwrap();
+            owner.post("/v1/entries", entry("again")).await.expect(201);
         }
     }
     let login = json!({ "email": acme.email(), "password": PASSWORD });

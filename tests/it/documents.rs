@@ -13,6 +13,7 @@ use http::Method;
 use serde_json::{Value, json};
 use world::{Answer, Speaker, World};
 
+use crate::bodies::answer_to_head;
 use crate::support::{entry, signup, unique};
 
 async fn document(speaker: &Speaker) -> Value {
@@ -379,14 +380,20 @@ async fn every_answer_is_safe_to_show_and_to_trace() {
     let acme = world.tenant("answers").await;
     let given = unique("request");
     let with_id = acme.owner().header("x-request-id", &given);
-    for answer in [
+    let traced = [
         with_id.get("/v1/me").await,
         with_id.get("/v1/nowhere").await,
         with_id.post("/v1/entries", json!({})).await,
+    ];
+    for answer in &traced {
+        assert_eq!(answer.header("x-request-id"), given, "{answer}");
+    }
+    let own = [
         acme.anonymous().get("/v1/me").await,
         world.visitor().get("/v1/tiers").await,
         world.visitor().get("/v1/tenants").await,
-    ] {
+    ];
+    for answer in traced.into_iter().chain(own) {
         assert!(!answer.header("x-request-id").is_empty(), "{answer}");
         assert_eq!(
             answer.header("x-content-type-options"),
@@ -403,14 +410,45 @@ async fn every_answer_is_safe_to_show_and_to_trace() {
             "no origin was set"
         );
     }
-    // An id from outside cannot write its own lines into the log.
-    let hostile = "a\u{1b}[2J".to_owned();
-    let request = acme.owner().request(Method::GET, "/v1/me");
-    let answer = request.header_bytes(
-        "x-request-id",
-        hostile.as_bytes().strip_suffix(b"\x1b[2J").unwrap(),
-    );
-    answer.send().await.expect(200);
+}
+
+#[tokio::test]
+async fn an_id_from_outside_is_kept_where_it_can_stand_in_a_log_and_replaced_elsewhere() {
+    let world = World::shared().await;
+    let acme = world.tenant("traced").await;
+    let asked = async |id: &[u8]| {
+        let request = acme.owner().request(Method::GET, "/v1/me");
+        let request = request.header_bytes("x-request-id", id);
+        let answer = request.send().await.expect(200);
+        answer.headers()["x-request-id"].as_bytes().to_vec()
+    };
+    for good in ["3f0e-aB_9.2", "x", &"a".repeat(64)] {
+        assert_eq!(asked(good.as_bytes()).await, good.as_bytes());
+    }
+    let mark = unique("hostile").replace('-', "");
+    for hostile in [
+        format!("{mark} {{\"level\":\"ERROR\"}}").as_bytes(),
+        format!("{mark}\tb").as_bytes(),
+        format!("{mark};b").as_bytes(),
+        format!("{mark}%0a").as_bytes(),
+        format!("{mark}\u{9b}2J").as_bytes(),
+        &[mark.as_bytes(), b"\xff"].concat(),
+        format!("{mark}{}", "a".repeat(65)).as_bytes(),
+        b"",
+    ] {
+        let given = asked(hostile).await;
+        assert_eq!(given.len(), 32, "{}", String::from_utf8_lossy(&given));
+        assert!(given.iter().all(u8::is_ascii_hexdigit));
+    }
+    // What can end a line, or move a cursor, is no header at all.
+    for bytes in ["\u{1b}[2J", "\u{7f}", "\u{8}"] {
+        let head = format!(
+            "GET /v1/me HTTP/1.1\r\nhost: x\r\nx-request-id: {mark}{bytes}\r\nconnection: close\r\n\r\n"
+        );
+        let answer = answer_to_head(acme.owner().base(), &head).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(world.logs().with(&mark), Vec::<String>::new());
 }
 
 /// The environment variables of a service's settings, without those that take a file.

@@ -13,8 +13,10 @@ use world::{
     DEADLINE, Mode, PASSWORD, StopMode, TenantHandle, World, WorldOptions, eventually, until,
 };
 
-use crate::limits::lay_over;
-use crate::support::entry;
+use crate::limits::unlimited;
+use crate::support::{entry, server_lines, server_logged};
+
+mod late;
 
 /// What became of requests while something happened.
 #[derive(Debug, Default)]
@@ -152,6 +154,52 @@ async fn forgotten_transactions(world: World, watching: Arc<AtomicBool>) -> i64 
     most
 }
 
+/// Looks for transactions that nobody ends.
+struct Watch {
+    watching: Arc<AtomicBool>,
+    most: tokio::task::JoinHandle<i64>,
+}
+
+impl Watch {
+    fn start(world: &World) -> Self {
+        let watching = Arc::new(AtomicBool::new(true));
+        let most = forgotten_transactions(world.clone(), Arc::clone(&watching));
+        let most = tokio::spawn(most);
+        Self { watching, most }
+    }
+
+    /// Nobody is left inside of a transaction, was there for long meanwhile, or had another's.
+    async fn nothing_is_left(self, world: &World) {
+        // The watch goes on as long as somebody is.
+        until("no session is left in a transaction", || async {
+            let stuck = "select count(*) from pg_stat_activity
+                 where usename like 't\\_%' and state <> 'idle'";
+            world.postgres().number("postgres", stuck).await == 0
+        })
+        .await;
+        self.watching.store(false, Ordering::SeqCst);
+        let most = self.most.await.unwrap();
+        assert_eq!(most, 0, "sessions sat in a transaction of nobody");
+        let poisoned = world.logs().with("already a transaction in progress");
+        assert_eq!(poisoned, Vec::<String>::new());
+    }
+}
+
+/// Every acknowledged entry is there for somebody else.
+async fn all_there(world: &World, tenant: &TenantHandle, acknowledged: &[String]) {
+    let mut connection = world.postgres().connect(tenant.id().as_str()).await;
+    for id in acknowledged {
+        let uuid = uuid::Uuid::try_parse(id.strip_prefix("ent_").unwrap()).unwrap();
+        let there: bool =
+            sqlx::query_scalar("select exists (select from entries.entry where id = $1)")
+                .bind(uuid)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        assert!(there, "{id} was acknowledged and is lost");
+    }
+}
+
 #[tokio::test]
 async fn clients_that_vanish_lose_no_acknowledged_write_and_poison_no_connection() {
     const VANISH: usize = 1_000;
@@ -159,13 +207,7 @@ async fn clients_that_vanish_lose_no_acknowledged_write_and_poison_no_connection
     let world = World::with(WorldOptions::default().behind_proxy().budget(24)).await;
     let acme = world.tenant("vanish").await;
     let owner = acme.owner();
-    let limits = json!({ "limits": { "requests_per_second": null } });
-    lay_over(&world, acme.id().as_str(), limits).await;
-    until("the limit is lifted", || async {
-        let me = owner.get("/v1/me").await.json();
-        me["limits"]["requests_per_second"].is_null()
-    })
-    .await;
+    unlimited(&world, &acme).await;
     world.database_link().set(Mode::Delay(1..=6));
     let [gone, written] = [0, 0].map(|none| Arc::new(AtomicUsize::new(none)));
     let clients = (0..8).map(|client| {
@@ -193,29 +235,10 @@ async fn clients_that_vanish_lose_no_acknowledged_write_and_poison_no_connection
             acknowledged
         }
     });
-    let watching = Arc::new(AtomicBool::new(true));
-    let watch = tokio::spawn(forgotten_transactions(world.clone(), Arc::clone(&watching)));
+    let watch = Watch::start(&world);
     let mut acknowledged = join_all(clients).await.concat();
     world.database_link().set(Mode::Pass);
-    // Nobody is left inside of a transaction, and the watch goes on as long as somebody is.
-    until("no session is left in a transaction", || async {
-        let stuck =
-            "select count(*) from pg_stat_activity where usename like 't\\_%' and state <> 'idle'";
-        world.postgres().number("postgres", stuck).await == 0
-    })
-    .await;
-    watching.store(false, Ordering::SeqCst);
-    assert_eq!(
-        watch.await.unwrap(),
-        0,
-        "sessions sat in a transaction of nobody"
-    );
-    let poisoned = world.logs().with("already a transaction in progress");
-    assert!(
-        poisoned.is_empty(),
-        "{} began inside of another's transaction",
-        poisoned.len()
-    );
+    watch.nothing_is_left(&world).await;
     // Every connection that goes on serving is clean: its writes are there for others at once.
     for n in 0..20 {
         let made = owner
@@ -224,17 +247,7 @@ async fn clients_that_vanish_lose_no_acknowledged_write_and_poison_no_connection
             .expect(201);
         acknowledged.push(made.json()["id"].as_str().unwrap().to_owned());
     }
-    let mut connection = world.postgres().connect(acme.id().as_str()).await;
-    for id in &acknowledged {
-        let uuid = uuid::Uuid::try_parse(id.strip_prefix("ent_").unwrap()).unwrap();
-        let there: bool =
-            sqlx::query_scalar("select exists (select from entries.entry where id = $1)")
-                .bind(uuid)
-                .fetch_one(&mut connection)
-                .await
-                .unwrap();
-        assert!(there, "{id} was acknowledged and is lost");
-    }
+    all_there(&world, &acme, &acknowledged).await;
     // The pool is as large as ever: all of the tenant's connections can be had at once.
     let lock = world
         .postgres()
@@ -477,12 +490,10 @@ async fn one_tenant_in_a_black_hole_one_in_a_lock_and_one_dropped_are_nobody_els
 
 #[tokio::test]
 async fn daily_work_leaves_no_warning_in_the_servers_log() {
-    const LOG: &str = "pg_read_file(current_setting('data_directory') || '/../server.log')";
     let world = World::start().await;
     // With the first tenant come the roles and the template.
     world.tenant("before").await;
-    let before = format!("select length({LOG})::bigint");
-    let before = world.postgres().number("postgres", &before).await;
+    let before = server_logged(&world).await;
     let acme = world.tenant("daily").await;
     let owner = acme.owner();
     for number in 0..5 {
@@ -490,11 +501,7 @@ async fn daily_work_leaves_no_warning_in_the_servers_log() {
         let request = owner.request(Method::POST, "/v1/entries");
         assert_eq!(request.json(entry(&title)).send().await.status(), 201);
     }
-    let warnings = format!(
-        "select line from regexp_split_to_table(substr({LOG}, {before}::int), E'\\n') line
-         where line ~ ' (WARNING|ERROR|FATAL|PANIC):'"
-    );
-    let warnings = world.postgres().texts("postgres", &warnings).await;
+    let warnings = server_lines(&world, before, " (WARNING|ERROR|FATAL|PANIC):").await;
     assert_eq!(warnings, Vec::<String>::new());
 }
 

@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use world::{Answer, PASSWORD, Request, Speaker, TenantHandle, World, until};
 
+use crate::bodies::undocumented;
 use crate::support::{Described, document, entry, operations};
 use crate::tokens::Forge;
 
@@ -195,6 +196,10 @@ async fn every_operation_in_a_tenant_is_walled() {
         // The owner.
         let answer = try_as(&acme.owner()).await;
         assert_eq!(answer.status(), row.success, "{name}: {answer}");
+        if !answer.body().is_empty() {
+            let beyond = undocumented(&document, &operation, &answer);
+            assert!(beyond.is_empty(), "{beyond:?}: {answer}");
+        }
     }
     assert!(tried >= 10, "the document has the operations: {tried}");
 

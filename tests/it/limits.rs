@@ -9,7 +9,7 @@ use contract::internal::{Heartbeat, OwnedSchema, ReplicaPhase};
 use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use world::{Speaker, World, WorldOptions, until};
+use world::{Speaker, TenantHandle, World, WorldOptions, until};
 
 use crate::directory::{count_look_ups, look_ups};
 use crate::support::{entry, signup, unique};
@@ -23,6 +23,17 @@ pub(crate) async fn lay_over(world: &World, tenant: &str, overrides: Value) {
     let request = request.header("if-match", &etag);
     let body = json!({ "overrides": overrides });
     request.json(body).send().await.expect(200);
+}
+
+/// Lifts a tenant's limit of requests, and waits until the first replica knows.
+pub(crate) async fn unlimited(world: &World, tenant: &TenantHandle) {
+    let limits = json!({ "limits": { "requests_per_second": null } });
+    lay_over(world, tenant.id().as_str(), limits).await;
+    until("the limit is lifted", || async {
+        let me = tenant.owner().get("/v1/me").await.json();
+        me["limits"]["requests_per_second"].is_null()
+    })
+    .await;
 }
 
 #[tokio::test]

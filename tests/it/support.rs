@@ -7,6 +7,8 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use world::{Mode, PASSWORD, Speaker, TenantHandle, World};
 
+const SERVER_LOG: &str = "pg_read_file(current_setting('data_directory') || '/../server.log')";
+
 /// A slug that nobody else has.
 pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{:08x}", rand::random::<u32>())
@@ -49,6 +51,21 @@ pub(crate) async fn silenced(world: &World) {
     world.postgres().run("registry", silent).await;
     let living = "select count(*) from registry.replica where live_until > now()";
     assert_eq!(world.postgres().number("registry", living).await, 0);
+}
+
+/// What the first server has logged so far, in bytes, for [`server_lines`].
+pub(crate) async fn server_logged(world: &World) -> i64 {
+    let length = format!("select length({SERVER_LOG})::bigint");
+    world.postgres().number("postgres", &length).await
+}
+
+/// Lines of the first server's log, from there on, that a pattern fits.
+pub(crate) async fn server_lines(world: &World, from: i64, pattern: &str) -> Vec<String> {
+    let lines = format!(
+        "select line from regexp_split_to_table(substr({SERVER_LOG}, {from}::int + 1), E'\\n') line
+         where line ~ '{pattern}'"
+    );
+    world.postgres().texts("postgres", &lines).await
 }
 
 /// Ends what [`silenced`] began.

@@ -125,8 +125,19 @@ impl Inner {
     }
 
     pub(crate) async fn start_app_over(&self, platform: SocketAddr) -> AppReplica {
+        self.start_app_by(self.app_settings_over(platform, &[]))
+            .await
+    }
+
+    pub(crate) async fn start_app_with(&self, own: &[(&str, &str)]) -> AppReplica {
+        let platform = self.platform_link.address();
+        self.start_app_by(self.app_settings_over(platform, own))
+            .await
+    }
+
+    async fn start_app_by(&self, settings: app_service::config::Settings) -> AppReplica {
         let app = (self.options.app)();
-        let replica = AppReplica::start(app, self.app_settings_over(platform)).await;
+        let replica = AppReplica::start(app, settings).await;
         replica.expect("app-service starts")
     }
 
@@ -189,10 +200,14 @@ impl Inner {
     }
 
     pub(crate) fn app_settings(&self) -> app_service::config::Settings {
-        self.app_settings_over(self.platform_link.address())
+        self.app_settings_over(self.platform_link.address(), &[])
     }
 
-    fn app_settings_over(&self, platform: SocketAddr) -> app_service::config::Settings {
+    fn app_settings_over(
+        &self,
+        platform: SocketAddr,
+        own: &[(&str, &str)],
+    ) -> app_service::config::Settings {
         let keys = &self.keys;
         let platform = format!("http://{platform}");
         let given = [
@@ -207,7 +222,17 @@ impl Inner {
             // A crowd of requests waits for its turn on a slow machine too.
             ("connections.queue_wait", "20s"),
         ];
-        let environment = environment("APP", &given, &self.options.app_settings);
+        let own = own
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let options: Vec<_> = self
+            .options
+            .app_settings
+            .iter()
+            .cloned()
+            .chain(own)
+            .collect();
+        let environment = environment("APP", &given, &options);
         let mut settings: app_service::config::Settings =
             kit::config::load_with(&app_service::config::SPEC, None, environment)
                 .expect("settings of app-service");

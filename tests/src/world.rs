@@ -227,6 +227,12 @@ impl World {
         self.add(app).await
     }
 
+    /// The same with settings of its own, by their names.
+    pub async fn add_app_replica_with(&self, settings: &[(&str, &str)]) -> usize {
+        let app = self.inner.start_app_with(settings).await;
+        self.add(app).await
+    }
+
     async fn add(&self, app: AppReplica) -> usize {
         let number = {
             let mut apps = self.inner.apps();

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::gate::{Claim, Entry, Gate, PATIENCE, Reviewer, ToClose, Turn, Usage};
 use super::hold::Holds;
+use super::lease::tidied;
 use super::open::{OpenError, Opener, ServerMode};
 pub(crate) use signs::Look;
 use signs::Signs;
@@ -569,11 +570,11 @@ impl Drop for Held {
 
 /// Rolls back whatever is open, and asks in the same message whether the server takes writes.
 async fn roll_back(postgres: &mut PgConnection) -> Result<ServerMode, sqlx::Error> {
-    let both = format!("rollback; {}", ServerMode::QUESTION);
-    let row = sqlx::raw_sql(AssertSqlSafe(both))
-        .fetch_one(postgres)
+    let all = format!("{}; {}", tidied!("rollback"), ServerMode::QUESTION);
+    let rows = sqlx::raw_sql(AssertSqlSafe(all))
+        .fetch_all(postgres)
         .await?;
-    ServerMode::of(&row)
+    ServerMode::of(rows.last().ok_or(sqlx::Error::RowNotFound)?)
 }
 
 async fn recover(cluster: Arc<ClusterConnections>, tenant: TenantId, mut session: Session) {

@@ -3,7 +3,9 @@
 //!
 //! Deliberately without sqlx's own transactions: a future that is dropped between BEGIN and its
 //! answer would leave sqlx believing that none is open. Invariants: a connection goes back only after
-//! its last statement, COMMIT or ROLLBACK was answered; any other way out goes through a rollback.
+//! its last statement, COMMIT or ROLLBACK was answered; any other way out goes through a rollback; after
+//! a transaction its session is as it was opened. A read pays for no such thing: what it sets, which no
+//! module may, stays in the session for the tenant's next request.
 //! Only what the server cannot have acted on is tried a second time: BEGIN, and reads.
 
 use std::marker::PhantomData;
@@ -24,6 +26,19 @@ use super::refusal::Refusal;
 /// Holds in a row, each begun while a connection was made ready after the one before, that a request
 /// waits for.
 const MOST_HOLDS: u32 = 4;
+
+/// Statements that bring a session back to how it was opened, for the message that ends a transaction: they
+/// cost no round trip there. Prepared statements stay, unlike with `discard all`; temporary tables are not
+/// for tenants' roles.
+macro_rules! tidied {
+    ($end:literal) => {
+        concat!(
+            $end,
+            "; close all; unlisten *; reset role; reset all; select pg_advisory_unlock_all()"
+        )
+    };
+}
+pub(super) use tidied;
 
 /// A transaction.
 ///
@@ -63,7 +78,7 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<(), Problem> {
         // A COMMIT of a transaction in which a statement failed rolls back and reports success. The
         // statement before it makes that an error, in the same round trip.
-        sqlx::raw_sql("select 1; commit")
+        sqlx::raw_sql(tidied!("select 1; commit"))
             .execute(&mut *self.0.held)
             .await?;
         self.0.give_back();
@@ -75,7 +90,9 @@ impl Transaction {
     /// # Errors
     /// When the server did not confirm; the changes are gone nevertheless.
     pub async fn rollback(mut self) -> Result<(), Problem> {
-        sqlx::raw_sql("rollback").execute(&mut *self.0.held).await?;
+        sqlx::raw_sql(tidied!("rollback"))
+            .execute(&mut *self.0.held)
+            .await?;
         self.0.give_back();
         Ok(())
     }

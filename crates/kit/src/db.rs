@@ -131,6 +131,10 @@ pub async fn may_idle(
 /// A request that is dropped between BEGIN and its answer leaves an open transaction that sqlx does
 /// not know of, and the next borrower's writes would be lost. So every connection is rolled back on
 /// its way back to the pool, off the request's path.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one pool of sqlx, for what is not tenants'"
+)]
 pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
     let options = options.options([("client_min_messages", "error")]);
     PgPoolOptions::new()

@@ -48,6 +48,34 @@ fn a_wrong_kind_of_id_says_so() {
     ));
 }
 
+#[test]
+fn what_nearly_is_a_tenant_id_is_one_or_refused() {
+    let letters: Vec<char> = "abcxyz0189__AZ-.'\"; \\\0ü".chars().collect();
+    let mut rng = rand::rng();
+    let mut taken = 0;
+    for _ in 0..100_000 {
+        let length = rng.random_range(0..44);
+        // Mostly what an id may hold.
+        let most = [letters.len(), 12][rng.random_range(0..2)];
+        let rest: String = (0..length)
+            .map(|_| letters[rng.random_range(0..most)])
+            .collect();
+        let fits = (2..=40).contains(&rest.len())
+            && rest.starts_with(|first: char| first.is_ascii_lowercase())
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let id = format!("t_{rest}").parse::<TenantId>();
+        assert_eq!(id.is_ok(), fits, "{rest:?}");
+        taken += usize::from(fits);
+        assert!(
+            rest.parse::<TenantId>().is_err() || rest.starts_with("t_"),
+            "{rest:?}"
+        );
+    }
+    assert!(taken > 1_000, "{taken}");
+}
+
 proptest! {
     #[test]
     fn whatever_parses_as_a_tenant_id_is_a_safe_name(text in "\\PC{0,60}") {

@@ -1,5 +1,7 @@
 //! The edges of an e-mail address.
 
+use rand::RngExt as _;
+
 use super::{Email, EmailKey};
 
 #[test]
@@ -65,4 +67,36 @@ fn an_account_has_one_key_however_its_address_is_typed() {
     ] {
         assert_ne!(EmailKey::of(other), key, "{other:?}");
     }
+}
+
+#[test]
+fn whatever_is_an_address_can_stand_in_a_header_and_in_a_log() {
+    let letters: Vec<char> = "abcz.ü+-019@ \t\r\n\0<>;:,\"\\\u{a0}\u{2028}"
+        .chars()
+        .collect();
+    let mut rng = rand::rng();
+    let mut taken = 0;
+    for _ in 0..100_000 {
+        let mut part = |longest: usize| -> String {
+            let length = rng.random_range(0..longest);
+            // Mostly what an address may hold.
+            let most = [letters.len(), 11][usize::from(rng.random_range(0..4) > 0)];
+            (0..length)
+                .map(|_| letters[rng.random_range(0..most)])
+                .collect()
+        };
+        let text = format!("{}@{}.{}", part(70), part(70), part(10));
+        let Ok(email) = text.parse::<Email>() else {
+            continue;
+        };
+        taken += 1;
+        let email = email.as_str();
+        assert!(email.len() <= Email::MAX_BYTES, "{text:?}");
+        assert_eq!(email, text.trim());
+        assert_eq!(email.matches('@').count(), 1, "{text:?}");
+        let unfit = |c: char| c.is_whitespace() || c.is_control() || r#"()<>[]:;\,""#.contains(c);
+        assert!(!email.contains(unfit), "{text:?}");
+        assert_eq!(EmailKey::of(email), EmailKey::of(&text));
+    }
+    assert!(taken > 100, "{taken}");
 }

@@ -244,6 +244,31 @@ fn common_passwords_are_refused_with_advice() {
     }
 }
 
+/// The 3,000 most common passwords, the most common first, of the frequency list of zxcvbn 3.1.1 (MIT).
+const COMMON: &str = include_str!("common.txt");
+
+#[test]
+fn the_three_thousand_most_common_passwords_are_refused() {
+    assert_eq!(COMMON.lines().count(), 3_000);
+    let mut guessable = 0;
+    for common in COMMON.lines() {
+        match refusal(common, &[]) {
+            PasswordRefusal::TooShort => assert!(common.chars().count() < 8, "{common}"),
+            refused => {
+                assert!(
+                    matches!(refused, PasswordRefusal::Guessable { .. }),
+                    "{common}"
+                );
+                guessable += 1;
+            }
+        }
+        // Nor is it any better twice.
+        let twice = Password::parse(secret(&common.repeat(2)), &[]);
+        assert!(twice.is_err(), "{common}");
+    }
+    assert!(guessable > 100, "{guessable}");
+}
+
 #[test]
 fn what_is_known_of_the_person_is_refused() {
     let about = ["annabel.quist@zimbolla.example", "Zimbolla Machines"];

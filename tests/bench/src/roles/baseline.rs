@@ -112,6 +112,10 @@ async fn from_pool(setup: &Setup, connections: u32) -> anyhow::Result<Router> {
         .logins
         .first()
         .ok_or_else(|| anyhow::anyhow!("a baseline needs a login"))?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the baseline is a pool without a budget"
+    )]
     let pool = PgPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
