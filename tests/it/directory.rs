@@ -127,7 +127,9 @@ async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away(
     for answer in join_all(crowd).await {
         answer.unwrap().expect(200);
     }
-    assert_eq!(look_ups(&world).await - before, 1.0);
+    // One, and one again where news of the tenant came meanwhile.
+    let asked = look_ups(&world).await - before;
+    assert!((1.0..=2.0).contains(&asked), "{asked}");
 
     // While the tenant is migrated.
     set_back(&world, id).await;
