@@ -16,6 +16,7 @@ use axum::extract::State;
 use contract::internal::{Heartbeat, HeartbeatAnswer, OwnedSchema, ReplicaPhase};
 use contract::{ClusterName, Code, SchemaVersions, ServiceName};
 use kit::auth::service::ServiceCaller;
+use kit::db::OnConstraint;
 use kit::error::{Problem, Result};
 use kit::extract::Json;
 use sqlx::PgConnection;
@@ -256,7 +257,12 @@ async fn share(
     store::lock_shares(connection).await?;
     for (cluster, budget) in store::budgets(connection).await? {
         let held = heartbeat.shares.get(&cluster).copied().unwrap_or(0);
-        store::confirm(connection, heartbeat.replica, &cluster, held).await?;
+        // Its goodbye may have come since it was registered.
+        store::confirm(connection, heartbeat.replica, &cluster, held)
+            .await
+            .on_constraint("replica_share_replica_fk", || {
+                Problem::new(Code::Conflict).detail("The replica has said that it is gone.")
+            })?;
         let shares = store::shares(connection, &cluster).await?;
         let (live, silent): (Vec<_>, Vec<_>) = shares
             .into_iter()
