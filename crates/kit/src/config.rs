@@ -68,7 +68,9 @@ where
     let merged: serde_json::Value = config.try_deserialize().map_err(ConfigError::library)?;
     serde_path_to_error::deserialize(merged).map_err(|error| {
         let key = error.path().to_string();
-        let origin = match origins.get(&key) {
+        // `list[0]` was written by who wrote `list`.
+        let setting = key.split_once('[').map_or(&*key, |(list, _)| list);
+        let origin = match origins.get(setting) {
             Some(variable) => Origin::Variable(variable.clone()),
             None => file.map_or(Origin::Defaults, |path| Origin::File(path.to_owned())),
         };

@@ -23,6 +23,7 @@ manner = "warmly"
 listen = "127.0.0.1:8080"
 # Origins that may call.
 origins = []
+trusted = []
 header_timeout = "10s"
 workers = 2
 share = 0.5
@@ -61,6 +62,7 @@ enum Manner {
 struct Public {
     listen: std::net::SocketAddr,
     origins: Vec<String>,
+    trusted: Vec<std::net::IpAddr>,
     header_timeout: Period,
     workers: u8,
     share: f64,
@@ -240,6 +242,18 @@ fn value_out_of_range_names_key_and_source_and_hides_the_value() {
         words.contains("`public.header_timeout` is not a length of time"),
         "{words}"
     );
+}
+
+#[test]
+fn a_refused_entry_of_a_list_names_who_wrote_the_list() {
+    let settings = from("", &[("GREETER__PUBLIC__TRUSTED", "127.0.0.1,::1")]);
+    assert_eq!(settings.unwrap().public.trusted.len(), 2);
+    let words = refusal("", &[("GREETER__PUBLIC__TRUSTED", "127.0.0.1,hunter2")]);
+    assert!(
+        words.starts_with("environment variable GREETER__PUBLIC__TRUSTED: `public.trusted[1]`"),
+        "{words}"
+    );
+    assert!(!words.contains("hunter2"), "{words}");
 }
 
 #[test]
