@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A request that can be sent many times.
 #[derive(Debug, Clone)]
@@ -37,7 +38,15 @@ impl Prepared {
     }
 
     pub(crate) fn post(path: &str, body: &Value) -> anyhow::Result<Self> {
-        let mut request = Self::new(Method::POST, path, body.to_string().into())?;
+        Self::with_body(Method::POST, path, body)
+    }
+
+    pub(crate) fn patch(path: &str, body: &Value) -> anyhow::Result<Self> {
+        Self::with_body(Method::PATCH, path, body)
+    }
+
+    fn with_body(method: Method, path: &str, body: &Value) -> anyhow::Result<Self> {
+        let mut request = Self::new(method, path, body.to_string().into())?;
         let json = HeaderValue::from_static("application/json");
         request.headers.insert(CONTENT_TYPE, json);
         Ok(request)
@@ -63,6 +72,20 @@ impl Prepared {
     pub(crate) fn tenant(mut self, id: &str) -> anyhow::Result<Self> {
         self.headers
             .insert(TENANT_HEADER, HeaderValue::from_str(id)?);
+        Ok(self)
+    }
+
+    /// Of what was read in this generation.
+    pub(crate) fn if_match(mut self, generation: u64) -> anyhow::Result<Self> {
+        let tag = HeaderValue::from_str(&format!("\"{generation}\""))?;
+        self.headers.insert(IF_MATCH, tag);
+        Ok(self)
+    }
+
+    /// As a trusted proxy sends it on.
+    pub(crate) fn forwarded_for(mut self, address: &str) -> anyhow::Result<Self> {
+        self.headers
+            .insert(FORWARDED_FOR, HeaderValue::from_str(address)?);
         Ok(self)
     }
 

@@ -1,11 +1,12 @@
-//! A link between app-service and the platform that lets many ids share one database, or loses the
-//! change feed.
+//! A link between app-service and the platform that lets many ids share one database, loses the change
+//! feed, or counts the look-ups of tenants.
 //!
 //! Deliberately nothing else. Invariant: what it is not told to change passes unchanged; it changes the
 //! name of the database only in the routes of ids that start with [`SHARING`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -17,6 +18,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 const CHANGES: &str = "/internal/changes";
+/// What the path of a look-up starts with.
+const LOOK_UP: &str = "/internal/tenants/";
 /// What ids start with that share a database.
 pub(crate) const SHARING: &str = "t_idle_";
 
@@ -43,7 +46,21 @@ struct Link {
     platform: SocketAddr,
     database: String,
     feed: Feed,
+    looked_up: Arc<AtomicU64>,
     http: reqwest::Client,
+}
+
+/// A link that counts.
+pub(crate) struct Counting {
+    pub(crate) address: SocketAddr,
+    looked_up: Arc<AtomicU64>,
+}
+
+impl Counting {
+    /// Look-ups so far.
+    pub(crate) fn looked_up(&self) -> u64 {
+        self.looked_up.load(Ordering::Relaxed)
+    }
 }
 
 /// Starts a link to the platform's internal listener; it ends with this process.
@@ -52,10 +69,21 @@ pub(crate) async fn start(
     database: &str,
     feed: Feed,
 ) -> anyhow::Result<SocketAddr> {
+    Ok(open(platform, database, feed).await?.address)
+}
+
+/// The same, through which everything passes and look-ups are counted.
+pub(crate) async fn counting(platform: SocketAddr) -> anyhow::Result<Counting> {
+    open(platform, "", Feed::Passes).await
+}
+
+async fn open(platform: SocketAddr, database: &str, feed: Feed) -> anyhow::Result<Counting> {
+    let looked_up = Arc::default();
     let link = Arc::new(Link {
         platform,
         database: database.to_owned(),
         feed,
+        looked_up: Arc::clone(&looked_up),
         http: reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
@@ -65,12 +93,15 @@ pub(crate) async fn start(
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(address)
+    Ok(Counting { address, looked_up })
 }
 
 async fn pass(State(link): State<Arc<Link>>, parts: request::Parts, body: Bytes) -> Response {
     if link.feed == Feed::Cut && parts.uri.path() == CHANGES {
         return std::future::pending().await;
+    }
+    if parts.uri.path().starts_with(LOOK_UP) {
+        link.looked_up.fetch_add(1, Ordering::Relaxed);
     }
     let shares = parts.uri.path().contains(SHARING);
     match link.ask(parts, body).await {

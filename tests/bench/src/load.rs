@@ -21,6 +21,8 @@ pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     pub(crate) clients: usize,
     pub(crate) lasts: Duration,
+    /// Of each client, between an answer and its next request.
+    pub(crate) pause: Duration,
     /// Picked from at random.
     pub(crate) requests: Arc<[Prepared]>,
 }
@@ -74,6 +76,7 @@ impl Load {
                 tokio::spawn(one_client(
                     self.address,
                     Arc::clone(&self.requests),
+                    self.pause,
                     start,
                     over,
                 ))
@@ -97,6 +100,7 @@ impl Load {
 async fn one_client(
     address: SocketAddr,
     requests: Arc<[Prepared]>,
+    pause: Duration,
     start: Arc<Barrier>,
     over: Arc<AtomicBool>,
 ) -> Measured {
@@ -114,6 +118,11 @@ async fn one_client(
         let Some(request) = requests.get(number) else {
             break;
         };
+        if !pause.is_zero() {
+            // Not all at the same moment.
+            let about = rand::rng().random_range(0.5..1.5);
+            tokio::time::sleep(pause.mul_f64(about)).await;
+        }
         let sent = Instant::now();
         let error = match client.send(request).await {
             Ok(answer) if answer.status.is_success() => {

@@ -2,6 +2,7 @@
 //!
 //! Deliberately little: what changes figures. Invariant: what cannot be found out is empty.
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::stage::Stage;
@@ -45,6 +46,14 @@ pub(crate) fn memory_mib() -> Option<u64> {
     let total = value(&read("/proc/meminfo"), "MemTotal");
     let kib: u64 = total.split(' ').next()?.parse().ok()?;
     Some(kib / 1024)
+}
+
+/// The resident memory of a process.
+pub(crate) fn resident_kib(process: u32) -> anyhow::Result<u64> {
+    let size = value(&read(&format!("/proc/{process}/status")), "VmRSS");
+    let kib = size.split(' ').next().unwrap_or_default();
+    kib.parse()
+        .context("a resident size, for which this row needs Linux")
 }
 
 fn read(path: &str) -> String {

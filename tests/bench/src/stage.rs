@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use adapters::secret_store::{KeyRing, SealedStore, SecretStore};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::Secret;
@@ -25,7 +25,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tempfile::TempDir;
 
-pub(crate) use self::tenants::{Tenant, add_entries, log_in};
+pub(crate) use self::tenants::{Tenant, add_entries, log_in, log_in_as};
 use crate::cli::{Options, Role};
 use crate::client::{Client, Prepared};
 use crate::machine;
@@ -34,6 +34,8 @@ use crate::roles::baseline::{Setup, Way};
 
 /// In the environment of an app-service: how many migrations it has besides the reference schema's.
 pub(crate) const RELEASES: &str = "BENCH_RELEASES";
+/// In the environment of an app-service: what hashing a password costs, by its [name](PasswordCosts::name).
+pub(crate) const PASSWORDS: &str = "BENCH_PASSWORDS";
 const REGISTRY: &str = "registry";
 /// The first cluster.
 pub(crate) const CLUSTER: &str = "main";
@@ -58,6 +60,25 @@ struct Keys {
     registry: Secret,
 }
 
+/// What hashing a password costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PasswordCosts {
+    /// Next to nothing: rows that are about something else.
+    Nothing,
+    /// What it does in production.
+    AsDelivered,
+}
+
+impl PasswordCosts {
+    /// Of an environment variable.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::AsDelivered => "as-delivered",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -78,6 +99,8 @@ pub(crate) struct Stage {
     signed_up: u32,
     /// Migrations that the app-service has besides those of the reference schema.
     releases: u32,
+    /// Of the next app-service that is started.
+    pub(crate) password_costs: PasswordCosts,
 }
 
 impl Stage {
@@ -109,6 +132,7 @@ impl Stage {
             tenants: Vec::new(),
             signed_up: 0,
             releases: 0,
+            password_costs: PasswordCosts::Nothing,
         };
         stage.make_registry().await?;
         stage.platform(0).await?;
@@ -233,6 +257,25 @@ impl Stage {
         Ok(())
     }
 
+    /// Restarts platform-service; gives how long it took from its start until it was ready.
+    pub(crate) async fn platform_ready_again(&mut self) -> anyhow::Result<Duration> {
+        if let Some(platform) = self.platform.take() {
+            platform.stop().await?;
+        }
+        let started = Instant::now();
+        self.platform(0).await?;
+        let request = Prepared::get("/readyz")?;
+        let mut client = Client::new(self.platform_address()?);
+        while !client.send(&request).await?.status.is_success() {
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "platform-service is not ready"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(started.elapsed())
+    }
+
     /// The tier without limits may be chosen at the sign-up.
     async fn open_tiers(&self) -> anyhow::Result<()> {
         sqlx::query("update registry.tier set self_service = true")
@@ -313,6 +356,7 @@ impl Stage {
         );
         environment.extend(settings("APP", more));
         environment.push((RELEASES.to_owned(), self.releases.to_string()));
+        environment.push((PASSWORDS.to_owned(), self.password_costs.name().to_owned()));
         let app = self.start(Role::App, environment, String::new()).await?;
         let request = Prepared::get("/readyz")?;
         let mut client = Client::new(app.address()?);
@@ -379,9 +423,19 @@ impl Stage {
         self.app.as_ref().context("app-service runs")?.address()
     }
 
-    /// The process id of app-service.
-    pub(crate) fn app_process(&self) -> anyhow::Result<u32> {
-        self.app.as_ref().context("app-service runs")?.id()
+    /// Resident memory of app-service.
+    pub(crate) fn app_memory_kib(&self) -> anyhow::Result<u64> {
+        machine::resident_kib(self.app.as_ref().context("app-service runs")?.id()?)
+    }
+
+    /// Resident memory of platform-service.
+    pub(crate) fn platform_memory_kib(&self) -> anyhow::Result<u64> {
+        machine::resident_kib(
+            self.platform
+                .as_ref()
+                .context("platform-service runs")?
+                .id()?,
+        )
     }
 
     /// Waits until so many databases are ready and nothing is being made.

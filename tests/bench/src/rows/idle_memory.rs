@@ -160,12 +160,5 @@ async fn use_once(
 async fn settled(stage: &Stage) -> anyhow::Result<u64> {
     stage.no_sessions().await?;
     tokio::time::sleep(SETTLE).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.app_process()?))
-        .context("this row needs Linux")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("a resident size")?;
-    let kib = line.trim().trim_end_matches("kB").trim();
-    Ok(kib.parse()?)
+    stage.app_memory_kib()
 }

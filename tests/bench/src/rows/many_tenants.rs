@@ -36,6 +36,7 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Figure> {
     let ours = Load {
         address: stage.app_address()?,
         clients: CLIENTS,
+        pause: Duration::ZERO,
         lasts: stage
             .options
             .sized(Duration::from_secs(5), Duration::from_secs(15)),

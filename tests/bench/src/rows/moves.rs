@@ -28,7 +28,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// The load goes on for so long before and after.
 const AROUND: Duration = Duration::from_millis(500);
 /// Rows that make a tenant of 100 MB, each with about 8 kB that do not compress.
-const BIG_ROWS: u32 = 12_500;
+pub(super) const BIG_ROWS: u32 = 12_500;
 const SMALL_TENANTS: usize = 50;
 const AT_ONCE: usize = 4;
 
@@ -39,7 +39,7 @@ pub(super) async fn one_big(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.only_placed_on(CLUSTER).await?;
     let tenant = newest(stage).await?;
     stage.placed_anywhere().await?;
-    fill(stage, &tenant).await?;
+    fill(stage, &tenant, BIG_ROWS).await?;
     let (mut held, mut failures, mut notes) = (Vec::new(), 0, Vec::new());
     for to in [SECOND, CLUSTER]
         .into_iter()
@@ -111,7 +111,7 @@ pub(super) async fn drain(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     stage.second_cluster().await?;
     let mut rounds = Vec::new();
-    for number in 0..stage.options.sized(1, 3) {
+    for number in 0..stage.options.sized(2, 4) {
         stage.only_placed_on(SECOND).await?;
         let tenants = stage.new_tenants(SMALL_TENANTS).await?;
         stage.placed_anywhere().await?;
@@ -128,6 +128,7 @@ pub(super) async fn drain(stage: &mut Stage) -> anyhow::Result<Figure> {
                 First::Baseline => {
                     copy_all(stage, &tenants).await?;
                     baseline = began.elapsed().as_secs_f64();
+                    drop_copies(stage, &tenants).await?;
                 }
             }
         }
@@ -144,19 +145,20 @@ pub(super) async fn drain(stage: &mut Stage) -> anyhow::Result<Figure> {
     Ok(Figure::compared(title, rounds, 0, notes))
 }
 
-async fn newest(stage: &mut Stage) -> anyhow::Result<Tenant> {
+pub(super) async fn newest(stage: &mut Stage) -> anyhow::Result<Tenant> {
     let mut made = stage.new_tenants(1).await?;
     made.pop().context("a tenant")
 }
 
-async fn fill(stage: &Stage, tenant: &Tenant) -> anyhow::Result<()> {
+/// Gives a tenant so many rows of about 8 kB.
+pub(super) async fn fill(stage: &Stage, tenant: &Tenant, rows: u32) -> anyhow::Result<()> {
     let mut admin = stage.connect(&tenant.id).await?;
     let statement = format!(
         "insert into entries.entry (id, title, body, created_by)
          select gen_random_uuid(), 'Big ' || number, jsonb_build_object('text', (
              select string_agg(md5(random()::text || number || part), '') from generate_series(1, 250) part
          )), 'usr_bench'
-         from generate_series(1, {BIG_ROWS}) number"
+         from generate_series(1, {rows}) number"
     );
     run(&mut admin, statement).await
 }
@@ -247,8 +249,11 @@ async fn copy_all(stage: &Stage, tenants: &[Tenant]) -> anyhow::Result<()> {
     stream::iter(tenants)
         .map(|tenant| copy(stage, bin, &tenant.id))
         .buffer_unordered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+        .try_collect()
+        .await
+}
+
+async fn drop_copies(stage: &Stage, tenants: &[Tenant]) -> anyhow::Result<()> {
     let mut admin = stage.connect("postgres").await?;
     for tenant in tenants {
         run(

@@ -75,6 +75,7 @@ pub(super) async fn against_pool(stage: &mut Stage) -> anyhow::Result<Figure> {
     let ours = Load {
         address: stage.app_address()?,
         clients: CLIENTS,
+        pause: Duration::ZERO,
         lasts,
         requests: all_reads(fifty)?,
     };
@@ -165,6 +166,7 @@ pub(super) async fn many_open(stage: &mut Stage) -> anyhow::Result<Figure> {
     let few = Load {
         address: stage.app_address()?,
         clients: CLIENTS,
+        pause: Duration::ZERO,
         lasts: stage
             .options
             .sized(Duration::from_secs(4), Duration::from_secs(10)),

@@ -30,6 +30,7 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Figure> {
     let load = Load {
         address,
         clients: CLIENTS,
+        pause: Duration::ZERO,
         lasts: AFTERWARDS,
         requests: all_reads(&tenants)?,
     };

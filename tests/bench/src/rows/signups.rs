@@ -19,6 +19,9 @@ use crate::stats::{median, percentile};
 
 const STOCK: u32 = 2;
 const AT_ONCE: usize = 32;
+const CLAIMS: u32 = 16;
+/// The step that takes a ready database.
+const CLAIM: &str = "database";
 /// Sign-ups before the first that counts: each of the platform's twenty connections prepares its statements
 /// once in its life, and they take turns.
 const WARM_UP: usize = 60;
@@ -102,6 +105,47 @@ pub(super) async fn from_template(stage: &mut Stage) -> anyhow::Result<Figure> {
         stage.step_times(i64::try_from(all.len())?).await?,
     ];
     Ok(Figure::compared(title, rounds, 0, notes))
+}
+
+/// Sixteen who take sixteen ready databases at once.
+pub(super) async fn claims(stage: &mut Stage) -> anyhow::Result<Figure> {
+    stage.app(BUDGET, &[]).await?;
+    stage.platform(CLAIMS).await?;
+    stage.tenants(1).await?;
+    stage.new_tenants(WARM_UP).await?;
+    let address = stage.platform_address()?;
+    let (mut slow, mut failures, mut notes) = (Vec::new(), 0, Vec::new());
+    for _ in 0..stage.options.rounds {
+        stage.stocked(CLAIMS).await?;
+        let signups = (0..CLAIMS)
+            .map(|_| stage.signup())
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let ended = join_all(signups.iter().map(|signup| async move {
+            let mut client = Client::new(address);
+            signup.send(&mut client).await
+        }))
+        .await;
+        failures += ended.iter().filter(|ended| ended.is_err()).count() as u64;
+        let times = stage.times_of_step(CLAIM, i64::from(CLAIMS)).await?;
+        ensure!(!times.is_empty(), "no database was claimed");
+        notes.push(format!(
+            "p50 {:.1} ms, slowest {:.1} ms of {}",
+            percentile(&times, 50),
+            percentile(&times, 100),
+            times.len()
+        ));
+        slow.push(percentile(&times, 99));
+    }
+    stage.platform(0).await?;
+    use_up_stock(stage).await?;
+    let title = Title {
+        row: Row::Claims.name(),
+        measure: "16 claims of ready databases at once, p99",
+        compared_with: "",
+        unit: "ms",
+        goal: Goal::OursAtMost(50.0),
+    };
+    Ok(Figure::alone(title, &slow, failures, notes))
 }
 
 /// 32 at once, with the stock of a small installation.
@@ -214,7 +258,7 @@ async fn drop_baselines(stage: &Stage, samples: u32) -> anyhow::Result<()> {
 
 /// Signs up until no ready database is left of an earlier row.
 async fn use_up_stock(stage: &mut Stage) -> anyhow::Result<()> {
-    for _ in 0..=STOCK * 2 {
+    for _ in 0..=CLAIMS * 2 {
         let left: i64 = sqlx::query_scalar("select count(*) from registry.stock")
             .fetch_one(&mut stage.registry().await?)
             .await?;

@@ -10,6 +10,8 @@ use adapters::secret_store::{ClusterRole, SecretSubject};
 use anyhow::{Context as _, ensure};
 use contract::secret::SecretRef;
 use contract::tenant::SCHEMA_ROLE;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use postgres_server::{Binaries, Superuser};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -65,6 +67,27 @@ impl Stage {
         let request = Prepared::post(path, body)?.bearer(self.keys.operator.expose())?;
         let answer = Client::new(self.platform_address()?).send(&request).await?;
         answer.expect(path)
+    }
+
+    /// An operator's change of a tenant; gives how long it took until every replica had heard of it, in
+    /// milliseconds.
+    pub(crate) async fn change(&self, tenant: &str, change: &Value) -> anyhow::Result<f64> {
+        let path = format!("/v1/tenants/{tenant}?wait=replicas");
+        let read: Value = self.look(&format!("/v1/tenants/{tenant}")).await?;
+        let generation = read["generation"].as_u64().context("a generation")?;
+        let request = Prepared::patch(&path, change)?
+            .bearer(self.keys.operator.expose())?
+            .if_match(generation)?;
+        let mut client = Client::new(self.platform_address()?);
+        let sent = Instant::now();
+        let answer = client.send(&request).await?;
+        let time = sent.elapsed().as_secs_f64() * 1e3;
+        ensure!(
+            answer.status == http::StatusCode::OK,
+            "a change that every replica hears of: {}",
+            answer.words()
+        );
+        Ok(time)
     }
 
     /// An operator's `GET`.
@@ -149,6 +172,30 @@ impl Stage {
         }
     }
 
+    /// Stops all of the second cluster's processes where they are: what is sent to it is swallowed.
+    pub(crate) async fn freeze_second(&self) -> anyhow::Result<Frozen> {
+        let second = self.second.as_ref().context("the second cluster runs")?;
+        let options = second.superuser().options("postgres");
+        #[expect(clippy::disallowed_methods, reason = "the superuser's, not a tenant's")]
+        let mut admin = options.connect().await?;
+        let folder: String = sqlx::query_scalar("show data_directory")
+            .fetch_one(&mut admin)
+            .await?;
+        let mut processes: Vec<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity
+             where backend_type = 'client backend' and pid <> pg_backend_pid()",
+        )
+        .fetch_all(&mut admin)
+        .await?;
+        drop(admin);
+        let postmaster = std::fs::read_to_string(Path::new(&folder).join("postmaster.pid"))?;
+        let postmaster = postmaster.lines().next().context("a process id")?;
+        processes.push(postmaster.trim().parse()?);
+        let frozen = Frozen(processes.into_iter().map(Pid::from_raw).collect());
+        frozen.signal(Signal::SIGSTOP);
+        Ok(frozen)
+    }
+
     /// New tenants go to this cluster alone.
     pub(crate) async fn only_placed_on(&self, cluster: &str) -> anyhow::Result<()> {
         self.statuses("case when name = $1 then 'active' else 'full' end", cluster)
@@ -196,6 +243,24 @@ impl Stage {
             _ => self.superuser(),
         };
         Ok((login(from), login(self.superuser())))
+    }
+}
+
+/// Processes that are stopped where they are; they go on when this ends.
+pub(crate) struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn signal(&self, signal: Signal) {
+        for process in &self.0 {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill(*process, signal);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
     }
 }
 

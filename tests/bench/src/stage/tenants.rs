@@ -202,6 +202,33 @@ impl Stage {
         Ok(logins)
     }
 
+    /// How long a step of each of the last `count` operations took, in milliseconds.
+    pub(crate) async fn times_of_step(&self, step: &str, count: i64) -> anyhow::Result<Vec<f64>> {
+        Ok(sqlx::query_scalar(
+            "select extract(epoch from done.at - started.at)::float8 * 1000
+             from (select id from registry.operation order by created_at desc limit $2) as last
+             join registry.operation_step as done
+                 on done.operation_id = last.id and done.event = 'done' and done.step = $1
+             join registry.operation_step as started
+                 on started.operation_id = last.id and started.event = 'started'
+                     and started.step = $1",
+        )
+        .bind(step)
+        .bind(count)
+        .fetch_all(&mut self.registry().await?)
+        .await?)
+    }
+
+    /// The e-mail address of a tenant's owner.
+    pub(crate) async fn owner_of(&self, tenant: &str) -> anyhow::Result<String> {
+        Ok(
+            sqlx::query_scalar("select contact_email from registry.tenant where id = $1")
+                .bind(tenant)
+                .fetch_one(&mut self.registry().await?)
+                .await?,
+        )
+    }
+
     /// How long each step of the last `count` operations took, in milliseconds, in words.
     pub(crate) async fn step_times(&self, count: i64) -> anyhow::Result<String> {
         let steps: Vec<(String, f64)> = sqlx::query_as(
@@ -259,7 +286,16 @@ async fn make(platform: SocketAddr, app: SocketAddr, signup: Signup) -> anyhow::
 
 /// Logs an owner in, who signed up with this slug; gives the token.
 pub(crate) async fn log_in(client: &mut Client, id: &str, slug: &str) -> anyhow::Result<String> {
-    let body = json!({ "email": email(slug), "password": PASSWORD });
+    log_in_as(client, id, &email(slug)).await
+}
+
+/// The same by the owner's e-mail address.
+pub(crate) async fn log_in_as(
+    client: &mut Client,
+    id: &str,
+    email: &str,
+) -> anyhow::Result<String> {
+    let body = json!({ "email": email, "password": PASSWORD });
     let request = Prepared::post("/v1/auth/login", &body)?.tenant(id)?;
     let logged_in: LoggedIn = client.send(&request).await?.expect("a log-in")?;
     Ok(logged_in.access_token)
