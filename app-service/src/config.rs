@@ -19,8 +19,8 @@ use serde::{Deserialize, Deserializer};
 use crate::auth::AuthSettings;
 use crate::tenancy::{ConnectionLimits, DirectorySettings, OnDemand};
 
-/// Of its deadline a request waits this share for the end of a hold: it is then told so, and who is let go on
-/// late has some time left.
+/// A request waits for the end of a hold for this share of its whole deadline: mostly it is then told so, and
+/// who is let go on late has some time left. What it spent before is not taken off.
 const HELD_SHARE: f64 = 0.9;
 
 /// The defaults, their documentation, and the prefix of environment variables.

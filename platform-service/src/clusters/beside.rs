@@ -16,7 +16,7 @@ const EACH_SERVICE: u64 = 4;
 pub(crate) struct Beside {
     /// Replicas of platform-service that run.
     pub(crate) platforms: u64,
-    /// Replicas of services that live.
+    /// Living replicas of services that own schemas.
     pub(crate) services: u64,
 }
 

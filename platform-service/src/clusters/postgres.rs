@@ -42,7 +42,7 @@ pub(crate) use name::Name;
 pub(crate) use server::{
     ServerConnections, can_replicate, connections, ensure_registry, used_bytes, version,
 };
-pub(crate) use sessions::{Presence, end_sessions, has_session, marker, presence_of};
+pub(crate) use sessions::{end_sessions, has_session, marker, presence_of};
 use sessions::{end_sessions_of, sessions_of};
 pub(crate) use swap::{Marked, is_empty, settle, swap};
 

@@ -143,9 +143,9 @@ fn files(row: &ClusterRow, server: &ServerFacts) -> Said {
         ),
         why: "Crash recovery, checkpoints and base backups take time per file, not per byte.",
         mend: format!(
-            "tenantctl clusters update {} --max-databases {} # it takes no more; then add a further server: \
+            "tenantctl clusters update {} --status full # it takes no more; then add a further server: \
              tenantctl clusters add",
-            row.name, server.databases
+            row.name
         ),
     }
 }

@@ -300,7 +300,7 @@ fn each_fault_of_a_server_has_its_command() {
             |s| s.databases = 2000,
             "files",
             Verdict::Bad,
-            "--max-databases 2000 # it takes no more; then add a further server: tenantctl clusters add",
+            "--status full # it takes no more; then add a further server: tenantctl clusters add",
         ),
         (
             |s| s.settings.oldest_transaction = 700_000_000,

@@ -4,6 +4,7 @@
 //! for the end where they would fail. Invariant: whoever sets a hold clears it, in the undo of the step
 //! that set it or with what comes after.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use contract::TenantId;
@@ -11,7 +12,8 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::Stop;
-use crate::clusters::postgres::{self, Name, Presence};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::{self, Name};
 use crate::config::HoldSettings;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
@@ -19,9 +21,11 @@ use crate::{feed, tenants};
 
 /// Pause between two looks at replicas and sessions.
 const LOOK: Duration = Duration::from_millis(10);
-/// Sessions that did nothing for so long do not hold a move up. A read of several statements is in no
-/// transaction between two of them.
-const QUIET: Duration = Duration::from_millis(300);
+/// The same once only slow transactions are left.
+const LATER_LOOK: Duration = Duration::from_millis(50);
+/// What is begun for so long is under way as well. A read of several statements is in no transaction between two
+/// of them.
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// Holds a tenant's requests for so long at most. The last write of its transaction; gives the number
 /// of the change.
@@ -59,29 +63,31 @@ pub(crate) async fn settled(
         sleep(LOOK).await;
     }
     let placed = Placed::find(platform, tenant).await?;
-    let name = Name::Tenant(tenant.clone());
-    drained(&mut *placed.server.acquire().await?, &name, settings).await
+    drained(&placed.server, &Name::Tenant(tenant.clone()), settings).await
 }
 
-/// Waits until no session of the tenant's role is left, or until those that are left have done nothing for a
-/// while: they are of a replica that has not heard of the hold.
-async fn drained(
-    server: &mut PgConnection,
-    name: &Name,
-    settings: &HoldSettings,
-) -> Result<(), Stop> {
+/// Waits until no session of the tenant's role is left, or until nothing is left of what was under way. What a
+/// replica that has not heard of the hold goes on to begin is not waited for.
+async fn drained(server: &Server, name: &Name, settings: &HoldSettings) -> Result<(), Stop> {
     let begun = Instant::now();
-    let mut last_busy = begun;
-    loop {
-        match postgres::presence_of(server, name).await? {
-            Presence::Gone => return Ok(()),
-            Presence::Busy => last_busy = Instant::now(),
-            Presence::Idle if last_busy.elapsed() >= QUIET => return Ok(()),
-            Presence::Idle => {}
-        }
-        if begun.elapsed() >= settings.drain.get() {
+    let mut under_way = HashSet::new();
+    while begun.elapsed() < settings.drain.get() {
+        // Given back between two looks: others wait for a connection as well.
+        let presence = postgres::presence_of(&mut *server.acquire().await?, name).await?;
+        if presence.sessions == 0 {
             return Ok(());
         }
-        sleep(LOOK).await;
+        let running: HashSet<String> = presence.transactions.into_iter().collect();
+        if begun.elapsed() < SETTLING {
+            under_way.extend(running);
+            sleep(LOOK).await;
+            continue;
+        }
+        under_way.retain(|transaction| running.contains(transaction));
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        sleep(LATER_LOOK).await;
     }
+    Ok(())
 }

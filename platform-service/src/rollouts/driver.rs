@@ -10,8 +10,8 @@
 mod calls;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contract::internal::Migrated;
@@ -85,7 +85,8 @@ struct Drive<'a> {
     platform: &'a Platform,
     head: &'a Head,
     rollout: RolloutView,
-    look: Look,
+    /// How it stands with all that has ended, written or not.
+    look: Mutex<Look>,
     wave: usize,
     /// No further turn begins.
     stopped: CancellationToken,
@@ -108,7 +109,7 @@ impl<'a> Drive<'a> {
             platform,
             head,
             rollout,
-            look,
+            look: Mutex::new(look),
             wave,
             stopped: CancellationToken::new(),
             taken: AtomicUsize::new(0),
@@ -214,11 +215,30 @@ impl<'a> Drive<'a> {
                 }
                 () = self.stopped.cancelled(), if !line.is_empty() => Vec::new(),
             };
+            self.count(&over);
             for end in over {
                 // The writer goes away with its error, which is told there.
                 drop(ended.send(end).await);
             }
         }
+    }
+
+    /// Counts turns that have ended, and stops where the rules say so: before anybody has written it, since the
+    /// next call would not wait for that.
+    fn count(&self, over: &[Ended]) {
+        let mut look = self.look();
+        count(&mut look.tallies[self.wave], over);
+        self.stop_by(&look);
+    }
+
+    fn stop_by(&self, look: &Look) {
+        if !matches!(decide(look), Decision::Work(_)) {
+            self.stopped.cancel();
+        }
+    }
+
+    fn look(&self) -> MutexGuard<'_, Look> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn give_back(&self, turns: Vec<Turn>) -> Result<(), Stop> {
@@ -249,14 +269,13 @@ impl<'a> Drive<'a> {
         })
     }
 
-    /// Writes what came of the turns, and stops when that is past the rules or an operator says so.
+    /// Writes what came of the turns, and stops when an operator says so.
     async fn write(&self, mut ends: mpsc::Receiver<Ended>) -> Result<(), Stop> {
-        let mut look = self.look.clone();
         let mut batch = Vec::with_capacity(WRITTEN_AT_ONCE);
         while let Some(end) = ends.recv().await {
             batch.push(end);
             let fill = async {
-                // A failure may halt the others: it is written at once.
+                // Who watches sees a failure at once.
                 while batch.len() < WRITTEN_AT_ONCE && batch.last().is_some_and(Ended::is_done) {
                     match ends.recv().await {
                         Some(end) => batch.push(end),
@@ -266,21 +285,19 @@ impl<'a> Drive<'a> {
             };
             // Full, over, or not full in time: all the same.
             let _ = tokio::time::timeout(WRITTEN_AFTER, fill).await;
-            look.state = self.write_batch(&mut look, &batch).await.inspect_err(|_| {
+            let state = self.write_batch(&batch).await.inspect_err(|_| {
                 self.stopped.cancel();
             })?;
             batch.clear();
-            if !matches!(decide(&look), Decision::Work(_)) {
-                self.stopped.cancel();
-            }
+            let mut look = self.look();
+            look.state = state;
+            self.stop_by(&look);
         }
         Ok(())
     }
 
-    async fn write_batch(&self, look: &mut Look, batch: &[Ended]) -> Result<RolloutState, Stop> {
-        count(&mut look.tallies[self.wave], batch);
-        let tally = look.tally();
-        let progress = progress(&tally);
+    async fn write_batch(&self, batch: &[Ended]) -> Result<RolloutState, Stop> {
+        let progress = progress(&self.look().tally());
         let mut transaction = self.platform.registry.begin().await?;
         let held = (self.head.id, self.head.lease);
         crate::operations::store::note_progress(&mut transaction, held, &progress).await?;

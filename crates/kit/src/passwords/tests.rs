@@ -244,7 +244,8 @@ fn common_passwords_are_refused_with_advice() {
     }
 }
 
-/// The 3,000 most common passwords, the most common first, of the frequency list of zxcvbn 3.1.1 (MIT).
+/// The 3,000 most common passwords, the most common first, of the frequency list of zxcvbn 3.1.1,
+/// whose licence lies beside it.
 const COMMON: &str = include_str!("common.txt");
 
 #[test]

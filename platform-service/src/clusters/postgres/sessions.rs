@@ -88,12 +88,12 @@ pub(crate) async fn marker(connection: &mut PgConnection) -> Result<Option<Strin
 }
 
 /// What a role does in the database of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
-    Gone,
-    /// It has sessions, and none is in a statement or a transaction.
-    Idle,
-    Busy,
+#[derive(Debug)]
+pub(crate) struct Presence {
+    /// How many it has.
+    pub(crate) sessions: i64,
+    /// The transactions that they are in, a single statement's among them.
+    pub(crate) transactions: Vec<String>,
 }
 
 /// What the role of this name does in the database of the same name. A session's state is shown to few logins;
@@ -102,18 +102,20 @@ pub(crate) async fn presence_of(
     connection: &mut PgConnection,
     name: &Name,
 ) -> Result<Presence, sqlx::Error> {
-    let (open, busy): (i64, i64) = sqlx::query_as(
-        "select count(*), count(*) filter (
-             where pid in (select pid from pg_locks where locktype = 'virtualxid'))
-         from pg_stat_activity
-         where datname = $1::text::name and usename = $1::text::name",
+    let (sessions, transactions) = sqlx::query_as(
+        "select count(distinct activity.pid),
+             coalesce(array_agg(lock.virtualxid) filter (where lock.virtualxid is not null), '{}')
+         from pg_stat_activity activity
+         left join pg_locks lock
+             on lock.pid = activity.pid and lock.locktype = 'virtualxid'
+                 and lock.virtualxid = lock.virtualtransaction
+         where activity.datname = $1::text::name and activity.usename = $1::text::name",
     )
     .bind(name.to_string())
     .fetch_one(connection)
     .await?;
-    Ok(match (open, busy) {
-        (0, _) => Presence::Gone,
-        (_, 0) => Presence::Idle,
-        _ => Presence::Busy,
+    Ok(Presence {
+        sessions,
+        transactions,
     })
 }

@@ -8,7 +8,7 @@ use crate::clusters::beside::Beside;
 use crate::feed;
 use crate::registry::number;
 
-/// Counts replicas of services by their heartbeats, and those of this one by their listeners: each has one
+/// Counts replicas of services that own schemas by their heartbeats, and those of this one by their listeners: each has one
 /// for the others' news.
 pub(crate) async fn count(connection: &mut PgConnection) -> Result<Beside, sqlx::Error> {
     let row = sqlx::query!(
@@ -16,7 +16,7 @@ pub(crate) async fn count(connection: &mut PgConnection) -> Result<Beside, sqlx:
         select
             (select count(*) from pg_stat_activity
              where application_name = $1 and datname = current_database()) as "platforms!",
-            (select count(*) from registry.replica where live_until > now()) as "services!"
+            (select count(*) from registry.replica where live_until > now() and owns <> '[]') as "services!"
         "#,
         feed::LISTENER,
     )

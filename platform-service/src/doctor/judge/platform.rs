@@ -136,7 +136,7 @@ fn operator_keys(facts: &PlatformFacts) -> Said {
               nobody uses is of use to a thief alone.",
         mend: match replaced {
             true => "tenantctl keys list # then, for each: tenantctl keys revoke KEY_ID",
-            false => "tenantctl keys list # then, for each: tenantctl keys create NAME; tenantctl keys revoke KEY_ID",
+            false => "tenantctl keys list # then, for each: tenantctl keys create NAME --scope SCOPE; tenantctl keys revoke KEY_ID",
         }
         .to_owned(),
     }
