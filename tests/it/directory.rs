@@ -101,7 +101,7 @@ async fn counted(
 
 #[tokio::test]
 async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away() {
-    const CROWD: usize = 500;
+    const CROWD: usize = 100;
     let world = World::start().await;
     let acme = world.tenant("crowd").await;
     let id = acme.id().as_str();
@@ -123,6 +123,7 @@ async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away(
     until("all have come", || async { door.accepted() >= CROWD }).await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
+    until("the leader has gone", || async { door.open() == CROWD - 1 }).await;
     platform.set(Mode::Pass);
     for answer in join_all(crowd).await {
         answer.unwrap().expect(200);
@@ -147,6 +148,7 @@ async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away(
     until("all have come", || async { door.accepted() >= CROWD }).await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
+    until("the leader has gone", || async { door.open() == CROWD - 1 }).await;
     lock.commit().await;
     for answer in join_all(crowd).await {
         answer.unwrap().expect(200);
@@ -159,7 +161,7 @@ async fn a_crowd_at_a_cold_tenant_is_served_although_its_first_client_goes_away(
 
 /// The promise is a second; a loaded machine gets some more, but far less than the 20 s after which a replica
 /// would ask by itself.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(12);
 
 #[tokio::test]
 async fn a_change_reaches_every_replica_soon() {

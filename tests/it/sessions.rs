@@ -114,6 +114,11 @@ fn module() -> Module {
     Module::new("litter", vec![]).routes(operations!(read, write, litter, table))
 }
 
+/// What was found besides the server's process.
+fn left(found: &str) -> &str {
+    found.split_once(' ').expect("a process").1
+}
+
 #[tokio::test]
 async fn what_a_transaction_leaves_in_its_session_is_gone_for_the_next_borrower() {
     let app = || {
@@ -128,7 +133,7 @@ async fn what_a_transaction_leaves_in_its_session_is_gone_for_the_next_borrower(
         let reads = said(owner.get("/v1/litter").await.expect(200).json());
         let writes = owner.post("/v1/litter/looks", json!({})).await;
         let writes = said(writes.expect(200).json());
-        assert_eq!(reads, writes);
+        assert_eq!(left(&reads), left(&writes));
         reads
     };
     // A setting that was never set reads otherwise than one that was set back.
@@ -143,9 +148,13 @@ async fn what_a_transaction_leaves_in_its_session_is_gone_for_the_next_borrower(
             "fail" => assert_eq!(littered.status(), 500, "{littered}"),
             _ => assert_ne!(said(littered.expect(200).json()), clean, "{end}"),
         }
-        assert_eq!(find().await, clean, "{end}");
+        // A rollback behind an answer may be met by the next request, which gets another session then.
+        match end {
+            "commit" | "rollback" => assert_eq!(find().await, clean, "{end}"),
+            _ => assert_eq!(left(&find().await), left(&clean), "{end}"),
+        }
     }
     // And these are not to be had.
     owner.post("/v1/litter/tables", json!({})).await.expect(200);
-    assert_eq!(find().await, clean);
+    assert_eq!(left(&find().await), left(&clean));
 }

@@ -4,12 +4,14 @@
 //! test and names what was waited for.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 /// Generous: a loaded machine with two cores needs it, and a passing test never uses it up.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(15);
+/// Between two looks: a share of what was waited so far, within limits. Looks cost the machine that is waited for.
+const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(80);
+const PAUSE_SHARE: u32 = 10;
 
 /// Looks until there is something, for `deadline` at most.
 ///
@@ -29,7 +31,8 @@ where
             started.elapsed() < deadline,
             "{what}: not within {deadline:?}"
         );
-        tokio::time::sleep(PAUSE).await;
+        let pause = started.elapsed() / PAUSE_SHARE;
+        tokio::time::sleep(pause.clamp(*PAUSE.start(), *PAUSE.end())).await;
     }
 }
 

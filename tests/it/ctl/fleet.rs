@@ -131,7 +131,7 @@ async fn a_watch_on_a_terminal_draws_how_far_a_roll_out_is_and_takes_it_away_at_
         ctl.json(&["rollouts", "show", id])["tally"]["done"] == 1
     })
     .await;
-    let watch = ["rollouts", "watch", id, "--timeout", "2s"];
+    let watch = ["rollouts", "watch", id, "--timeout", "4s"];
     let drawn = ctl.on_terminal(&watch, "").expect(6).out;
     assert!(drawn.contains("] 1/3 tenants"), "{drawn:?}");
     assert!(drawn.contains("wave 0, 0 failed"), "{drawn:?}");

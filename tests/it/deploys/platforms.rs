@@ -16,8 +16,8 @@ use crate::support::{signup, unique};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_world-platform");
 const DEPLOYS: usize = 3;
-/// From the signal to the end: the notice, and what is open meanwhile.
-const GONE: Duration = Duration::from_secs(30);
+/// From the signal to the end: the notice, and what is open meanwhile; the settings allow half of it.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Whom to ask, and what came of it.
 #[derive(Debug, Default)]
@@ -94,7 +94,9 @@ async fn deploy(world: &World, desk: &Desk, before: Option<PlatformProcess>) -> 
 
 #[tokio::test]
 async fn platforms_are_replaced_under_sign_ups_and_operations_and_nobody_is_refused() {
-    let world = World::with(WorldOptions::default()).await;
+    // So long does who has just picked it still find it.
+    let options = WorldOptions::default().platform_setting("drain.notice", "1s");
+    let world = World::with(options).await;
     let (visitor, operator) = (world.visitor(), world.operator());
     let mut tenants = Vec::new();
     for _ in 0..2 {

@@ -4,8 +4,6 @@
 //! healthy and shares the work. Deliberately one case after the other: replicas with other faults would
 //! take part in the work. A tenant whose operation was undone has the next one: it is as before.
 
-use std::time::Duration;
-
 use futures::future::BoxFuture;
 use serde_json::Value;
 use world::{
@@ -70,10 +68,6 @@ pub(crate) fn patient() -> WorldOptions {
 pub(crate) fn impatient() -> WorldOptions {
     roomy().platform_setting("operations.lease", "3s")
 }
-
-/// From the end of a dead runner's lease to that of its operation. With the lease of the settings as they come
-/// this is within half a minute of the kill.
-const TAKEN_OVER: Duration = Duration::from_secs(25);
 
 /// A tenant that an undone operation left as it was.
 type Spare = Option<TenantHandle>;
@@ -174,7 +168,7 @@ async fn killed(
 ) {
     let (tenant, id) = halted(world, case, faults, spare).await;
     run_out(world, &id).await;
-    reaches_within(world, &id, end, here, TAKEN_OVER).await;
+    reaches(world, &id, end, here).await;
     match end {
         "done" => (case.after_done)(world, &tenant).await,
         _ => {
@@ -271,11 +265,7 @@ pub(crate) async fn operation_at(world: &World, id: &str) -> Value {
 
 /// Waits until an operation has this state; says what happened to it where it ends otherwise.
 pub(crate) async fn reaches(world: &World, id: &str, wanted: &str, here: &str) {
-    reaches_within(world, id, wanted, here, DEADLINE * 4).await;
-}
-
-async fn reaches_within(world: &World, id: &str, wanted: &str, here: &str, within: Duration) {
-    eventually(within, &format!("{here} is {wanted}"), || async {
+    eventually(DEADLINE * 4, &format!("{here} is {wanted}"), || async {
         let operation = operation_at(world, id).await;
         let now = operation["state"].as_str().unwrap_or_default();
         if now == wanted {

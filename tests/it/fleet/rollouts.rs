@@ -232,6 +232,12 @@ async fn failures_past_the_share_halt_and_nobody_else_is_hurt() {
         fleet.on(sick, POISON).await;
     }
     fleet.release().await;
+    // Whoever writes down what came of a turn, the next one does not wait for it.
+    let slow = "create function public.slow() returns trigger language plpgsql as $$
+         begin perform pg_sleep(0.5); return new; end $$;
+         create trigger slow before update on registry.rollout_tenant for each row
+             when (new.state = 'failed') execute function public.slow()";
+    fleet.world.postgres().run("registry", slow).await;
     let request = json!({ "concurrency": 1, "halt_share": 0.3 });
     let id = fleet.start(request).await;
     let rollout = fleet.ends(&id, "halted").await;

@@ -3,6 +3,8 @@
 //! Deliberately what the API says with `wait=replicas`: a replica has heard when it says so, and serves by it from then
 //! on. Suspension has a row of its own. Invariant: both replicas serve the tenant while it is changed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,20 +22,26 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Figure> {
     stage.app(BUDGET, &[]).await?;
     let tenant = stage.new_tenants(1).await?.remove(0);
     let other = stage.another_app(stage.platform_internal()?).await?;
-    let samples = stage.options.sized(3, 10);
+    let samples = stage.options.sized(4, 10);
     let (mut tiers, mut names, mut passwords, mut failures) = (vec![], vec![], vec![], 0);
     for _ in 0..stage.options.rounds {
+        let over = Arc::new(AtomicBool::new(false));
         let loads = [stage.app_address()?, other.address()?].map(|address| {
             let requests = all_reads(std::slice::from_ref(&tenant));
+            let over = Arc::clone(&over);
             tokio::spawn(async move {
                 let load = Load {
                     address,
                     clients: CLIENTS,
                     pause: Duration::from_millis(10),
-                    lasts: Duration::from_secs(2),
+                    lasts: Duration::from_millis(200),
                     requests: requests?,
                 };
-                load.run().await
+                let mut errors = 0;
+                while !over.load(Ordering::Relaxed) {
+                    errors += load.run().await?.errors;
+                }
+                anyhow::Ok(errors)
             })
         });
         for sample in 0..samples {
@@ -50,8 +58,9 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Figure> {
             let _: Value = stage.operation(&path, &json!({})).await?;
             passwords.push(began.elapsed().as_secs_f64() * 1e3);
         }
+        over.store(true, Ordering::Relaxed);
         for load in loads {
-            failures += load.await??.errors;
+            failures += load.await??;
         }
     }
     other.stop().await?;

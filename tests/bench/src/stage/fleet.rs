@@ -23,7 +23,7 @@ use crate::client::{Client, Prepared};
 use crate::roles::baseline::Login;
 
 /// The longest that an operation is followed.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(900);
 
 impl Stage {
     /// The next app-service that is started has one more migration.

@@ -132,6 +132,12 @@ async fn a_write_that_is_slow_before_a_hold_is_waited_for_and_kept() {
     let acme = world.tenant("acme").await;
     let (here, _) = servers(&world, acme.id()).await;
     let id = acme.id().as_str();
+    // As long as a copy and a hold may take here.
+    let patient = format!(
+        "alter role {id} set lock_timeout = '60s';
+         select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{id}'"
+    );
+    here.run("postgres", &patient).await;
     let lock = "lock table entries.entry in share mode";
     let mut other = here.begin(id, lock).await;
     let owner = acme.owner();
@@ -161,7 +167,7 @@ async fn a_write_that_is_slow_before_a_hold_is_waited_for_and_kept() {
 async fn a_request_waits_for_a_hold_nearly_as_long_as_it_may_take() {
     let options = WorldOptions::default()
         .stock_level(1)
-        .app_setting("public.deadline", "2s");
+        .app_setting("public.deadline", "6s");
     let world = World::with(options).await;
     let acme = world.tenant("acme").await;
     set_hold(&world, acme.id(), "now() + interval '60 s'").await;
