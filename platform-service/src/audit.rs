@@ -126,7 +126,7 @@ actions! {
     OperationCancelled = "operation.cancelled";
     /// An operator changed a cluster.
     ClusterUpdated = "cluster.updated";
-    /// An operator changed a tier's schedule of backups.
+    /// An operator changed a tier or its schedule of backups.
     TierUpdated = "tier.updated";
     /// An operator got a login to a tenant's database.
     PsqlIssued = "psql.issued";

@@ -331,7 +331,7 @@ impl Settings {
             ),
             (
                 "registry.max_connections",
-                "must be at least 2: one of them listens",
+                "must be at least 2; the one that listens comes on top",
                 self.registry.max_connections > 1,
             ),
             (

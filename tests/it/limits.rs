@@ -259,6 +259,33 @@ async fn a_replica_knows_no_more_tenants_than_it_may_and_serves_all() {
 }
 
 #[tokio::test]
+async fn what_a_tier_does_not_name_is_not_granted() {
+    let world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let change = async |change: Value| {
+        let path = "/v1/tiers/standard?wait=replicas";
+        world.operator().patch(path, &change).await.expect(200);
+    };
+    acme.owner().get("/v1/entries").await.expect(200);
+    for (limit, usual) in [("connections", 4), ("requests_per_second", 200)] {
+        for none in [
+            json!({ "dropped_limits": [limit] }),
+            json!({ "limits": { limit: 0 } }),
+        ] {
+            change(none).await;
+            let refused = acme.owner().get("/v1/entries").await.expect(403);
+            refused.refused(Code::LimitReached);
+            let detail = format!("The tier standard grants no {limit}.");
+            assert_eq!(refused.json()["detail"], detail);
+        }
+        // What the platform does in a tenant goes on.
+        world.sign_up(signup(&unique("beta"))).await;
+        change(json!({ "limits": { limit: usual } })).await;
+        acme.owner().get("/v1/entries").await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn a_tier_that_is_changed_reaches_its_tenants_and_nobody_else() {
     let world = World::start().await;
     let operator = world.operator();

@@ -10,6 +10,8 @@ use http::Method;
 use kit::error::Problem;
 use time::UtcOffset;
 
+use super::known::{CONNECTIONS_LIMIT, not_granted};
+
 /// What a caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {
@@ -39,24 +41,30 @@ impl Intent {
     ///
     /// # Errors
     /// `tenant-read-only`, `tenant-suspended` with the operator's reason; `tenant-provisioning`,
-    /// `tenant-deleted`; for [`Intent::SignIn`] always `credentials-wrong`.
+    /// `tenant-deleted`; `limit-reached` where its tier grants no connections; for [`Intent::SignIn`]
+    /// always `credentials-wrong`.
     pub(super) fn admit(self, route: &TenantRoute) -> Result<(), Problem> {
         let code = match (route.status, self) {
-            (TenantStatus::Active, _) | (_, Self::Platform) => return Ok(()),
-            (TenantStatus::Suspended, _) if !reads(route) => Code::TenantSuspended,
-            (TenantStatus::Suspended, Self::Read | Self::SignIn | Self::SignOut) => return Ok(()),
-            (TenantStatus::Suspended, Self::Write) => Code::TenantReadOnly,
-            (TenantStatus::Provisioning, _) => Code::TenantProvisioning,
-            (TenantStatus::Deleted, _) => Code::TenantDeleted,
+            (_, Self::Platform) => return Ok(()),
+            (TenantStatus::Suspended, _) if !reads(route) => Some(Code::TenantSuspended),
+            (TenantStatus::Suspended, Self::Write) => Some(Code::TenantReadOnly),
+            (TenantStatus::Active | TenantStatus::Suspended, _) => None,
+            (TenantStatus::Provisioning, _) => Some(Code::TenantProvisioning),
+            (TenantStatus::Deleted, _) => Some(Code::TenantDeleted),
         };
-        if self == Self::SignIn {
-            return Err(Problem::new(Code::CredentialsWrong));
+        let problem = match (code, &route.suspension) {
+            // Nobody waits for a connection that does not come.
+            (None, _) if route.tier.limit(CONNECTIONS_LIMIT).is_none() => {
+                not_granted(&route.tier, CONNECTIONS_LIMIT)
+            }
+            (None, _) => return Ok(()),
+            (Some(code), Some(suspension)) => Problem::new(code).detail(told(suspension)),
+            (Some(code), None) => Problem::new(code),
+        };
+        match self {
+            Self::SignIn => Err(Problem::new(Code::CredentialsWrong)),
+            _ => Err(problem),
         }
-        let problem = Problem::new(code);
-        Err(match &route.suspension {
-            Some(suspension) => problem.detail(told(suspension)),
-            None => problem,
-        })
     }
 
     /// A problem as its caller may see it: who has no token does not learn how a tenant fares.

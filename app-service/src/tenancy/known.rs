@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use contract::tenant::Limit;
 use contract::{Code, TenantRoute, TenantStatus, TierGrant};
 use kit::error::Problem;
 use kit::limit::{GlobalLimiter, Rate};
@@ -15,8 +16,10 @@ use super::connections::{AcquireError, ClusterConnections, Held};
 use super::gate::Claim;
 use super::open::Opener;
 
-/// Connections of a tenant whose tier names no limit.
-const DEFAULT_CONNECTIONS: usize = 4;
+/// Connections that a tenant may hold on one replica.
+pub(super) const CONNECTIONS_LIMIT: &str = "connections";
+/// Requests of a tenant that one replica takes in a second.
+const REQUESTS_LIMIT: &str = "requests_per_second";
 
 /// See the module.
 pub(crate) struct Known {
@@ -54,22 +57,24 @@ impl Known {
 
     /// Counts a request against the tenant's rate.
     pub(super) fn admit(&self) -> Result<(), Problem> {
-        let limited =
-            || Problem::new(Code::RateLimited).detail("The tier's requests_per_second is used up.");
         match &self.rate {
             RequestRate::Unlimited => Ok(()),
-            RequestRate::None => Err(limited()),
-            RequestRate::PerSecond(rate) => {
-                rate.check().map_err(|wait| limited().retry_after(wait.0))
-            }
+            RequestRate::None => Err(not_granted(&self.route.tier, REQUESTS_LIMIT)),
+            RequestRate::PerSecond(rate) => rate.check().map_err(|wait| {
+                let detail = format!("The tier's {REQUESTS_LIMIT} is used up.");
+                Problem::new(Code::RateLimited)
+                    .detail(detail)
+                    .retry_after(wait.0)
+            }),
         }
     }
 
     pub(super) async fn acquire(&self) -> Result<Held, AcquireError> {
-        let limit = match self.route.tier.limits.get("connections") {
-            Some(Some(number)) => usize::try_from(*number).unwrap_or(1).max(1),
-            Some(None) => usize::MAX,
-            None => DEFAULT_CONNECTIONS,
+        let limit = match self.route.tier.limit(CONNECTIONS_LIMIT) {
+            // The platform's own work needs one even where the tenant's people are granted none: they are
+            // refused before they come here.
+            Limit::AtMost(number) => usize::try_from(number).unwrap_or(1).max(1),
+            Limit::Unlimited => usize::MAX,
         };
         let claim = Claim {
             limit,
@@ -83,21 +88,27 @@ impl Known {
     }
 }
 
+/// What is said where a tier grants nothing of what everything needs: waiting does not help.
+pub(super) fn not_granted(tier: &TierGrant, limit: &str) -> Problem {
+    let name = &tier.name;
+    Problem::new(Code::LimitReached).detail(format!("The tier {name} grants no {limit}."))
+}
+
 /// Requests of a tenant that one replica takes.
 pub(super) enum RequestRate {
-    /// Its tier names no limit.
+    /// Its tier bounds them not.
     Unlimited,
     /// So many.
     PerSecond(GlobalLimiter),
-    /// Its limit is zero.
+    /// Its tier grants none.
     None,
 }
 
 impl RequestRate {
     pub(super) fn of(tier: &TierGrant) -> Self {
-        match tier.limits.get("requests_per_second") {
-            None | Some(None) => Self::Unlimited,
-            Some(Some(number)) => u32::try_from((*number).min(i64::from(u32::MAX)))
+        match tier.limit(REQUESTS_LIMIT) {
+            Limit::Unlimited => Self::Unlimited,
+            Limit::AtMost(number) => u32::try_from(number.min(i64::from(u32::MAX)))
                 .ok()
                 .and_then(|number| Rate::new(number, Duration::from_secs(1)).ok())
                 .map_or(Self::None, |rate| Self::PerSecond(GlobalLimiter::new(rate))),

@@ -146,7 +146,7 @@ pub struct TierGrant {
     pub name: String,
     /// Share of a contended resource relative to other tiers; at least 1.
     pub weight: u32,
-    /// Limit by name; `null` means unlimited.
+    /// Limit by name; `null` means unlimited, one that is not named is not granted.
     pub limits: BTreeMap<String, Option<i64>>,
     /// Names of what is switched on.
     pub features: BTreeSet<String>,
@@ -159,6 +159,13 @@ pub enum Limit {
     AtMost(i64),
     /// No limit.
     Unlimited,
+}
+
+impl Limit {
+    /// Whether not even one is granted.
+    pub fn is_none(self) -> bool {
+        matches!(self, Self::AtMost(..=0))
+    }
 }
 
 impl TierGrant {

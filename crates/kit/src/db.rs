@@ -237,19 +237,6 @@ impl Fault {
             _ => Self::Other,
         }
     }
-
-    /// Whether the connection that met it is of no more use.
-    pub fn breaks_connection(self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable
-                | Self::Closed
-                | Self::LoginRefused
-                | Self::DatabaseGone
-                | Self::ReadOnly
-                | Self::RightsLost
-        )
-    }
 }
 
 impl From<sqlx::Error> for Problem {

@@ -134,18 +134,22 @@ pub fn complete(mut document: OpenApi, title: Title) -> OpenApi {
 }
 
 /// Serves the document and its page.
-pub fn router(document: &OpenApi) -> Router {
-    let document = Documentation::of(document);
+///
+/// # Errors
+/// The document cannot be written.
+pub fn router(document: &OpenApi) -> serde_json::Result<Router> {
+    let document = Documentation::of(document)?;
     let page = document.clone();
     let page = get(async move |uri: Uri, headers: HeaderMap| page.page(uri.path(), &headers).await);
-    Router::new()
+    let router = Router::new()
         .route(
             OPENAPI_PATH,
             get(async move |headers: HeaderMap| document.document(&headers).await),
         )
         .route("/docs", get(async || Redirect::to(PAGE_PATH)))
         .route(PAGE_PATH, page.clone())
-        .route("/docs/{*file}", page)
+        .route("/docs/{*file}", page);
+    Ok(router)
 }
 
 /// What is served of a document; clones share it.
@@ -157,13 +161,13 @@ struct Documentation {
 }
 
 impl Documentation {
-    fn of(document: &OpenApi) -> Self {
-        Self {
-            text: document.to_json().unwrap_or_default().into(),
+    fn of(document: &OpenApi) -> serde_json::Result<Self> {
+        Ok(Self {
+            text: document.to_json()?.into(),
             // The page's own validator is another host, which would be told our addresses.
             config: Arc::new(Config::from(OPENAPI_PATH).validator_url("none")),
             shelf: Shelf::default(),
-        }
+        })
     }
 
     async fn document(&self, headers: &HeaderMap) -> Result<Response> {

@@ -53,6 +53,17 @@ pub struct CorsSettings {
     pub allowed_origins: Vec<String>,
 }
 
+/// Why a listener cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Undressed {
+    /// By what the settings say.
+    #[error(transparent)]
+    Origin(#[from] InvalidOrigin),
+    /// Its API's document cannot be written.
+    #[error("the API's document cannot be written")]
+    Document(#[from] serde_json::Error),
+}
+
 /// An origin in the settings that cannot stand in a header.
 #[derive(Debug, thiserror::Error)]
 #[error("cors.allowed_origins: {0:?} is not an origin like https://app.example.com")]
@@ -109,8 +120,8 @@ impl CorsSettings {
 /// Dresses a router: documentation, fallbacks, limits, CORS, observation, compression.
 ///
 /// # Errors
-/// Names an origin of the settings that is none.
-pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Router, InvalidOrigin> {
+/// Names an origin of the settings that is none; the document cannot be written.
+pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Router, Undressed> {
     let observed = Observed {
         listener: layers.listener,
         deadline: layers.deadline,
@@ -118,7 +129,7 @@ pub fn dress(router: Router, document: &OpenApi, layers: &Layers) -> Result<Rout
     };
     let proxies = layers.trusted_proxies.clone();
     let mut router = router
-        .merge(docs::router(document))
+        .merge(docs::router(document)?)
         .fallback(async |request: Request| unknown_path(request.uri().path()))
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(layers.body_bytes))

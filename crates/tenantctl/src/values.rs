@@ -96,7 +96,7 @@ pub(crate) fn new_slug(text: &str) -> Result<Slug, String> {
         .map_err(|error| format!("a slug is {}", error.rule()))
 }
 
-/// A time as the platform reads it. Of no year that has no such form.
+/// A time as the platform reads it. Years beyond 9999 have no RFC 3339 form; no caller can give one.
 pub(crate) fn written(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }

@@ -187,15 +187,6 @@ impl Saga for BulkCreatePlan {
         }
     }
 
-    async fn record(
-        &self,
-        _connection: &mut PgConnection,
-        _head: &Head,
-        _step: Step,
-    ) -> Result<(), Stop> {
-        Ok(())
-    }
-
     async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
         Ok(())
     }

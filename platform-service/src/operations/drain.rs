@@ -129,10 +129,6 @@ impl Saga for DrainPlan {
         Ok(())
     }
 
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
-
     fn result(&self) -> Option<Value> {
         Some(json!({
             "tenants": self.total,

@@ -8,7 +8,6 @@
 use contract::operator::rollout::{DriftReport, DriftRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
@@ -76,21 +75,8 @@ impl Saga for DriftPlan {
         }
     }
 
-    async fn record(
-        &self,
-        _connection: &mut PgConnection,
-        _head: &Head,
-        _step: Step,
-    ) -> Result<(), Stop> {
-        Ok(())
-    }
-
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         drop_references(platform, head).await
-    }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
     }
 
     fn result(&self) -> Option<Value> {

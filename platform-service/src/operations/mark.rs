@@ -51,12 +51,17 @@ pub(crate) async fn left(
     server: &Server,
     tenant: &TenantId,
 ) -> Result<Option<String>, Stop> {
-    let name = Name::Tenant(tenant.clone());
-    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-    match found.role.and_then(|role| role.mark) {
+    match under(server, tenant).await? {
         Some(left) if is_of_undone(platform, &left).await? => Ok(Some(left)),
         _ => Ok(None),
     }
+}
+
+/// The mark of what is under a tenant's name on a server, whoever needs it: the server alone is asked.
+pub(crate) async fn under(server: &Server, tenant: &TenantId) -> Result<Option<String>, Stop> {
+    let name = Name::Tenant(tenant.clone());
+    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+    Ok(found.role.and_then(|role| role.mark))
 }
 
 /// Drops what a move has left under a tenant's name on a server.

@@ -158,7 +158,7 @@ impl Saga for PurgePlan {
             }
             Step::Condemn => {
                 self.take_stock(platform, tenant).await?;
-                let left = left(platform, &self.databases).await?;
+                let left = left(platform, &self.databases, Away::Fails).await?;
                 self.databases.extend(left);
                 self.missing = missing(platform, &self.databases).await?;
                 self.store(platform).map(drop)
@@ -215,10 +215,6 @@ impl Saga for PurgePlan {
             Step::FinalBackup => last::remove(platform, head).await,
             _ => Ok(()),
         }
-    }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
     }
 
     fn result(&self) -> Option<Value> {
@@ -298,8 +294,19 @@ impl PurgePlan {
     }
 }
 
+/// What becomes of what is on a server that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    Fails,
+    LeftOut,
+}
+
 /// What moves have left under the tenant's own name beside their copies.
-async fn left(platform: &Platform, databases: &[Doomed]) -> Result<Vec<Doomed>, Stop> {
+async fn left(
+    platform: &Platform,
+    databases: &[Doomed],
+    away: Away,
+) -> Result<Vec<Doomed>, Stop> {
     let mut all = Vec::new();
     for beside in databases {
         let (server, name) = place(platform, beside).await?;
@@ -310,7 +317,16 @@ async fn left(platform: &Platform, databases: &[Doomed]) -> Result<Vec<Doomed>, 
             cluster: beside.cluster.clone(),
             name: tenant.to_string(),
         };
-        if !all.contains(&doomed) && mark::left(platform, &server, &tenant).await?.is_some() {
+        if all.contains(&doomed) {
+            continue;
+        }
+        let mark = match mark::under(&server, &tenant).await {
+            Err(stop) if away == Away::LeftOut && stop.is_unusable() => continue,
+            mark => mark?,
+        };
+        if let Some(mark) = mark
+            && mark::is_of_undone(platform, &mark).await?
+        {
             all.push(doomed);
         }
     }
@@ -363,8 +379,9 @@ pub(crate) async fn preview(
 ) -> Result<PurgePreview, Stop> {
     let mut plan = PurgePlan::new(FinalBackup::None);
     plan.take_stock(platform, &row.id).await?;
-    plan.databases
-        .extend(left(platform, &plan.databases).await.unwrap_or_default());
+    // A server that is away is told by the copy beside which something is left: that one has no size.
+    let left = left(platform, &plan.databases, Away::LeftOut).await?;
+    plan.databases.extend(left);
     let mut databases = Vec::with_capacity(plan.databases.len());
     for doomed in plan.databases {
         let size_bytes = size_of(platform, &doomed).await;

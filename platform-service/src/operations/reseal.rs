@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
 use super::saga::{Progress, Saga, Traits};
 use super::{Head, Step, Stop};
@@ -52,21 +51,8 @@ impl Saga for ResealPlan {
         }
     }
 
-    async fn record(
-        &self,
-        _connection: &mut PgConnection,
-        _head: &Head,
-        _step: Step,
-    ) -> Result<(), Stop> {
-        Ok(())
-    }
-
     // What is sealed anew is as good as before.
     async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
         Ok(())
     }
 

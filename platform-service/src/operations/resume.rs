@@ -63,8 +63,4 @@ impl Saga for ResumePlan {
         }
         Ok(())
     }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
 }

@@ -99,21 +99,8 @@ impl Saga for RotateFleetPlan {
         Ok(())
     }
 
-    async fn record(
-        &self,
-        _connection: &mut PgConnection,
-        _head: &Head,
-        _step: Step,
-    ) -> Result<(), Stop> {
-        Ok(())
-    }
-
     // Each rotation stands for itself.
     async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
         Ok(())
     }
 

@@ -264,7 +264,9 @@ impl Runner {
         };
         match found.await {
             Ok(Some(row)) => row.state,
-            _ => head.state,
+            // Its row is gone, or the registry does not say: as it was last known, which is under way.
+            // Who waits for it is told so, and asks again.
+            Ok(None) | Err(_) => head.state,
         }
     }
 

@@ -6,7 +6,7 @@
 //! dropped at any `await`, so it holds nothing that a drop would leave behind.
 
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 pub(crate) use contract::operator::operation::Progress;
@@ -61,12 +61,15 @@ pub(crate) trait Saga: Serialize + DeserializeOwned + Debug + Send + Sync + 'sta
     /// current one, or one that [needs no act](Self::needs_no_act) and follows it.
     fn record(
         &self,
-        connection: &mut PgConnection,
-        head: &Head,
-        step: Step,
-    ) -> impl Future<Output = Result<(), Stop>> + Send;
+        _connection: &mut PgConnection,
+        _head: &Head,
+        _step: Step,
+    ) -> impl Future<Output = Result<(), Stop>> + Send {
+        ready(Ok(()))
+    }
 
-    /// Undoes outside of the registry what the current step may have done. May run twice.
+    /// Undoes outside of the registry what the current step may have done. May run twice. Deliberately
+    /// without a default: that there is nothing to undo is for each kind to say.
     fn undo(
         &mut self,
         platform: &Platform,
@@ -77,9 +80,11 @@ pub(crate) trait Saga: Serialize + DeserializeOwned + Debug + Send + Sync + 'sta
     /// undone.
     fn forget(
         &self,
-        connection: &mut PgConnection,
-        head: &Head,
-    ) -> impl Future<Output = Result<(), Stop>> + Send;
+        _connection: &mut PgConnection,
+        _head: &Head,
+    ) -> impl Future<Output = Result<(), Stop>> + Send {
+        ready(Ok(()))
+    }
 
     /// What is kept when the plan is erased: ids, sizes, checksums; never a secret.
     fn result(&self) -> Option<Value> {

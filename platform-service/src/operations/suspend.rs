@@ -67,8 +67,4 @@ impl Saga for SuspendPlan {
     async fn undo(&mut self, _platform: &Platform, _head: &Head) -> Result<(), Stop> {
         Ok(())
     }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
 }

@@ -76,10 +76,6 @@ impl Saga for TransferPlan {
         // Its people are gone with a database that somebody has dropped.
         Ok(())
     }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
 }
 
 async fn ask(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), Stop> {

@@ -12,7 +12,6 @@ use contract::{ClusterName, SchemaVersions};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop};
@@ -111,24 +110,11 @@ impl Saga for TrialPlan {
         }
     }
 
-    async fn record(
-        &self,
-        _connection: &mut PgConnection,
-        _head: &Head,
-        _step: Step,
-    ) -> Result<(), Stop> {
-        Ok(())
-    }
-
     async fn undo(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         match head.step {
             Step::Scratch => self.drop_copy(platform, head).await,
             _ => Ok(()),
         }
-    }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
     }
 
     fn result(&self) -> Option<Value> {

@@ -83,8 +83,4 @@ impl Saga for UndeletePlan {
             _ => Ok(()),
         }
     }
-
-    async fn forget(&self, _connection: &mut PgConnection, _head: &Head) -> Result<(), Stop> {
-        Ok(())
-    }
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(
     history: &str,
     migration: &Migration,
 ) -> Result<(), MigrateError> {
-    let sql = migration.sql().unwrap_or_default();
+    let sql = statements_of(migration)?;
     let noted = note(history, migration)?;
     let in_transaction = !sql.starts_with(NO_TRANSACTION);
     let (before, message) = if in_transaction {
@@ -89,6 +89,18 @@ pub(super) fn note(history: &str, migration: &Migration) -> Result<String, sqlx:
     ))
 }
 
+/// The statements of a migration. Without them it would be noted as applied, and never run.
+fn statements_of(migration: &Migration) -> Result<&str, MigrateError> {
+    const NONE: &str = "it comes without its statements";
+    migration.sql().ok_or_else(|| MigrateError::Failed {
+        migration: migration.to_string(),
+        sqlstate: None,
+        message: NONE.to_owned(),
+        statement: None,
+        source: NONE.into(),
+    })
+}
+
 fn failed(migration: &Migration, statement: Option<&str>, error: sqlx::Error) -> MigrateError {
     if MigrateError::is_the_servers(&error) {
         return MigrateError::Database(error);
@@ -107,3 +119,6 @@ fn failed(migration: &Migration, statement: Option<&str>, error: sqlx::Error) ->
         source: error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,12 +76,10 @@ impl Api {
     pub(crate) async fn tagged(&self, path: &str) -> Result<(Value, String), Failure> {
         let request = self.request(Method::GET, path);
         let response = self.send(&Route::get(path), request, Repeat::Safe).await?;
-        let etag = response
-            .headers()
-            .get(header::ETAG)
-            .and_then(|etag| etag.to_str().ok())
-            .unwrap_or("*")
-            .to_owned();
+        let etag = response.headers().get(header::ETAG);
+        let etag = etag.and_then(|etag| etag.to_str().ok());
+        let etag = etag.ok_or_else(|| self.strange(response.status()))?;
+        let etag = etag.to_owned();
         Ok((self.json(response).await?, etag))
     }
 

@@ -1,7 +1,7 @@
 //! What a move leaves on a server that is away when it is undone.
 
-use serde_json::Value;
-use world::{Fault, Postgres, StopMode, TenantHandle, World};
+use serde_json::{Value, json};
+use world::{Cluster, Fault, Postgres, StopMode, TenantHandle, World};
 
 use super::super::harness::{self, halted, reaches, run_out};
 use super::super::life;
@@ -54,6 +54,9 @@ async fn a_copy_that_was_left_goes_with_its_tenant() {
     let operator = world.operator();
     let removed = life::remove(&operator, &tenant).await;
     harness::done(&operator, removed).await;
+    // Its name comes first, so it is asked first.
+    let away = world.cluster_behind_proxy("away").await;
+    is_shown_beside(&away, &world, &tenant).await;
     harness::done(&operator, life::purged(&operator, &tenant, "none").await).await;
     assert_eq!(databases(there, &tenant).await, 0);
     let path = format!("/v1/tenants/{}/certificate", tenant.id());
@@ -66,4 +69,25 @@ async fn a_copy_that_was_left_goes_with_its_tenant() {
         "{certificate:#}"
     );
     harness::no_leftovers(&world).await;
+}
+
+/// A purge shows what it would destroy although something else of the tenant is where nobody answers.
+async fn is_shown_beside(away: &Cluster, world: &World, tenant: &TenantHandle) {
+    let (id, copy) = (tenant.id(), format!("side:{}:9", tenant.id()));
+    let kept = format!(
+        "insert into registry.kept_database (cluster, name, tenant_id, operation_id)
+         values ('away', '{copy}', '{id}', gen_random_uuid())"
+    );
+    world.postgres().run("registry", &kept).await;
+    away.postgres().stop(StopMode::Immediate).await;
+    let purge = format!("/v1/tenants/{id}/purge");
+    let preview = world.operator().post(&purge, json!({ "dry_run": true }));
+    let preview: Value = preview.await.expect(200).json();
+    away.postgres().start_again().await;
+    let doomed = |name: &str| {
+        let mut databases = preview["databases"].as_array().unwrap().iter();
+        databases.find(|one| one["name"] == name)
+    };
+    assert!(doomed(id.as_str()).is_some(), "{preview:#}");
+    assert!(doomed(&copy).unwrap()["size_bytes"].is_null(), "{preview:#}");
 }
