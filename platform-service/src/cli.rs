@@ -40,7 +40,9 @@ pub async fn main() -> ExitCode {
     let CommandLine { command, config } = CommandLine::parse();
     let done = match command {
         Command::Serve => serve(config.as_deref()).await,
-        Command::Migrate { restored } => migrate(config.as_deref(), restored.into()).await,
+        Command::Migrate { restored } => {
+            migrate(config.as_deref(), Origin::backup_if(restored)).await
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,7 +43,7 @@ pub(crate) async fn keep(platform: Platform) {
             () = platform.stopping.cancelled() => return,
         };
         if let Err(error) = done {
-            tracing::warn!(error = %error, "the registry could not be kept");
+            tracing::warn!(cause = %error, "the registry could not be kept");
         }
     }
 }

@@ -94,8 +94,9 @@ pub enum Origin {
     Backup,
 }
 
-impl From<bool> for Origin {
-    fn from(restored: bool) -> Self {
+impl Origin {
+    /// Of a registry that somebody says was restored.
+    pub(crate) const fn backup_if(restored: bool) -> Self {
         if restored { Self::Backup } else { Self::Kept }
     }
 }

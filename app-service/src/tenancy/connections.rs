@@ -193,7 +193,7 @@ impl ClusterConnections {
     ) -> Result<Held, AcquireError> {
         let tenant = opener.tenant();
         loop {
-            if self.holds.hold(tenant) {
+            if self.holds.is_held(tenant) {
                 return Err(AcquireError::TenantHeld);
             }
             let (entry, close) = self.gate.enter(tenant, claim);
@@ -264,7 +264,7 @@ impl ClusterConnections {
             cluster: Arc::clone(self),
             tenant: Some(opener.tenant().clone()),
         };
-        if self.holds.hold(opener.tenant()) {
+        if self.holds.is_held(opener.tenant()) {
             return Err(AcquireError::TenantHeld);
         }
         // Opened in a task of its own: a caller that goes away in the middle would leave a server
@@ -317,7 +317,7 @@ impl ClusterConnections {
         let close = self.gate.give_back(tenant, session);
         self.close(close);
         // Looked at afterwards: a hold that begins meanwhile finds it idle.
-        if self.holds.hold(tenant) {
+        if self.holds.is_held(tenant) {
             self.close_idle_of(tenant);
         }
     }
@@ -485,7 +485,7 @@ impl Held {
     /// Itself, unless a hold of its tenant began while it was made ready. Looked at last: what was given
     /// out before is seen on the server by whoever waits for its end.
     fn unless_held(self) -> Result<Self, AcquireError> {
-        if self.cluster.holds.hold(&self.tenant) {
+        if self.cluster.holds.is_held(&self.tenant) {
             self.close();
             return Err(AcquireError::TenantHeld);
         }

@@ -80,7 +80,7 @@ impl Holds {
     }
 
     /// Whether a tenant is held.
-    pub(super) fn hold(&self, tenant: &TenantId) -> bool {
+    pub(super) fn is_held(&self, tenant: &TenantId) -> bool {
         self.0.count.load(Ordering::SeqCst) > 0 && self.tenants().contains_key(tenant)
     }
 

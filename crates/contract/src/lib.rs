@@ -9,6 +9,7 @@ pub mod credential;
 pub mod ids;
 pub mod internal;
 pub mod labels;
+pub mod letters;
 pub mod operator;
 pub mod problem;
 pub mod secret;

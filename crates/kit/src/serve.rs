@@ -179,7 +179,7 @@ async fn pause_after(error: &io::Error) {
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset
     ) {
-        tracing::error!(error = %error, "a connection could not be accepted");
+        tracing::error!(cause = %error, "a connection could not be accepted");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -188,6 +188,6 @@ fn report_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(error = %error, "a connection's task panicked");
+        tracing::error!(cause = %error, "a connection's task panicked");
     }
 }

@@ -89,8 +89,9 @@ pub(crate) enum Stdin {
     NotAsked,
 }
 
-impl From<bool> for Stdin {
-    fn from(flag: bool) -> Self {
+impl Stdin {
+    /// As a flag says.
+    pub(crate) const fn asked_if(flag: bool) -> Self {
         if flag { Self::Asked } else { Self::NotAsked }
     }
 }

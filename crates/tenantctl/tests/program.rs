@@ -293,3 +293,25 @@ fn a_file_of_tenants_whose_answer_is_lost_is_sent_again_under_the_same_key() {
     let look = "tenantctl operations list --kind bulk_create";
     assert!(said(&output).contains(look), "{}", said(&output));
 }
+
+#[test]
+fn a_version_that_nobody_told_is_not_made_up() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let platform = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        key_of(&mut stream).unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+    });
+    let output = program(home.path())
+        .args(["tenants", "update", "t_acme", "--tier", "premium"])
+        .env("TENANTCTL_URL", &server)
+        .env("TENANTCTL_KEY", KEY)
+        .output()
+        .unwrap();
+    platform.join().unwrap();
+    let words = said(&output);
+    assert!(words.contains("not like a platform-service"), "{words}");
+}

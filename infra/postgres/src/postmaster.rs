@@ -81,7 +81,7 @@ pub(crate) fn signal(pid: i32, mode: StopMode) {
         StopMode::Immediate => Signal::SIGQUIT,
     };
     if let Err(error) = kill(Pid::from_raw(pid), signal) {
-        tracing::debug!(pid, %error, "postmaster not signalled");
+        tracing::debug!(pid, cause = %error, "postmaster not signalled");
     }
 }
 

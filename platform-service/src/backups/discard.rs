@@ -26,8 +26,8 @@ pub(crate) async fn discard(platform: &Platform, head: &Head, object: &str) -> R
         Judged::Gone => Ok(()),
         Judged::Again(stop) => Err(stop),
         Judged::Left(stop) => {
-            let (operation, error) = (head.id, chain(&stop.into_problem()));
-            tracing::warn!(%operation, object, error, "an object is left to be swept");
+            let (operation, cause) = (head.id, chain(&stop.into_problem()));
+            tracing::warn!(operation.id = %operation, object, cause, "an object is left to be swept");
             Ok(())
         }
     }

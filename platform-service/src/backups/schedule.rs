@@ -39,12 +39,12 @@ pub(crate) async fn keep(platform: Platform) {
             continue;
         }
         if let Err(problem) = look(&platform).await {
-            let error = problem
+            let cause = problem
                 .cause()
                 .map_or_else(String::new, |cause| chain(cause));
             tracing::warn!(
                 code = problem.code().as_str(),
-                error,
+                cause,
                 "due backups were not begun"
             );
         }

@@ -36,7 +36,7 @@ pub(crate) async fn keep(platform: Platform) {
         }
         tools::sweep(&archive::work_dir(&platform.settings));
         if let Err(problem) = look(&platform).await {
-            tracing::warn!(error = chain(&problem), "the object store is not tidied");
+            tracing::warn!(cause = chain(&problem), "the object store is not tidied");
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn keep(platform: Platform) {
                     rounds.begin(&platform, cluster);
                 }
             }
-            Err(error) => tracing::warn!(error = %error, "clusters cannot be listed"),
+            Err(error) => tracing::warn!(cause = %error, "clusters cannot be listed"),
         }
     }
 }
@@ -104,8 +104,8 @@ async fn round(platform: Platform, cluster: ClusterName) -> ClusterName {
     match keep_one(&platform, &cluster).await {
         Ok(()) => {}
         Err(Stop::Retry(problem) | Stop::Fail(problem)) => {
-            let error = kit::error::chain(&problem);
-            tracing::warn!(cluster = %cluster, error, "the cluster's stock cannot be kept");
+            let cause = kit::error::chain(&problem);
+            tracing::warn!(cluster = %cluster, cause, "the cluster's stock cannot be kept");
         }
         Err(Stop::Later { reason, .. }) => {
             tracing::debug!(cluster = %cluster, reason = reason.as_ref())

@@ -29,7 +29,7 @@ pub(crate) async fn keep_measured(platform: Platform) {
         let began = Instant::now();
         if let Err(error) = round(&platform).await {
             tracing::warn!(
-                error = kit::error::chain(&error),
+                cause = kit::error::chain(&error),
                 "clusters cannot be measured"
             );
         }
@@ -50,8 +50,8 @@ async fn round(platform: &Platform) -> Result<(), sqlx::Error> {
         match measure(platform, &cluster).await {
             Ok(()) => {}
             Err(Stop::Fail(problem) | Stop::Retry(problem)) => {
-                let error = kit::error::chain(&problem);
-                tracing::warn!(cluster = %cluster, error, "a cluster cannot be measured");
+                let cause = kit::error::chain(&problem);
+                tracing::warn!(cluster = %cluster, cause, "a cluster cannot be measured");
             }
             Err(Stop::Later { reason, .. }) => {
                 tracing::debug!(cluster = %cluster, reason = reason.as_ref());

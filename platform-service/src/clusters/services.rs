@@ -304,8 +304,8 @@ pub(crate) async fn bring_to_serve(
             if !serve(&services, &there) {
                 return Err(Stop::Retry(problem));
             }
-            let (database, error) = (&database.name, kit::error::chain(&problem));
-            tracing::warn!(%database, error, "served with an older schema: a migration fails");
+            let (database, cause) = (&database.name, kit::error::chain(&problem));
+            tracing::warn!(%database, cause, "served with an older schema: a migration fails");
             Ok(there)
         }
         other => other,

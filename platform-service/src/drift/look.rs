@@ -110,8 +110,8 @@ async fn visit(
                 report.not_compared.extend(named);
             }
             Err(Without::Stop(stop)) if stop.is_unusable() => {
-                let (cluster, error) = (first.cluster.as_str(), stop.words());
-                tracing::warn!(cluster, error, "a cluster's schemas cannot be looked at");
+                let (cluster, cause) = (first.cluster.as_str(), stop.words());
+                tracing::warn!(cluster, cause, "a cluster's schemas cannot be looked at");
                 let left = group.into_iter().chain(groups.into_iter().flatten());
                 let left = left.chain(others).map(|one| one.tenant);
                 report.unreachable.extend(left);
@@ -159,8 +159,8 @@ async fn look_at(
                 report.not_compared.push(named);
             }
             (Err(stop), _) => {
-                let (tenant, error) = (&one.tenant, stop.words());
-                tracing::warn!(tenant.id = %tenant, error, "a tenant's schema cannot be looked at");
+                let (tenant, cause) = (&one.tenant, stop.words());
+                tracing::warn!(tenant.id = %tenant, cause, "a tenant's schema cannot be looked at");
                 report.unreachable.push(tenant.clone());
             }
         }
@@ -271,8 +271,8 @@ async fn mend(
             if let Err(error) = run(connection, statement).await {
                 let said = kit::db::said(&error).unwrap_or_else(|| "it broke off".to_owned());
                 refused.insert(one.object.clone(), said);
-                let (object, error) = (&one.object, chain(&error));
-                tracing::warn!(object, error, "something that differs is not mended");
+                let (object, cause) = (&one.object, chain(&error));
+                tracing::warn!(object, cause, "something that differs is not mended");
             }
         }
         let after = store::catalog(connection, &expected.owners).await?;

@@ -146,7 +146,7 @@ pub(crate) async fn listen(platform: Platform) {
     let heard = async {
         loop {
             if let Err(error) = hear(&platform).await {
-                tracing::warn!(error = %error, "the registry's news cannot be heard");
+                tracing::warn!(cause = %error, "the registry's news cannot be heard");
             }
             // What was said while nobody listened is found by looking.
             platform.feed.ring();

@@ -338,8 +338,8 @@ async fn claim_copy(
             Err(stop) if stop.is_unusable() => return Err(stop),
             // What stands in the way is found out by looking.
             Err(stop) => {
-                let error = kit::error::chain(&stop.into_problem());
-                tracing::debug!(%name, error, "a ready copy could not be claimed at once");
+                let cause = kit::error::chain(&stop.into_problem());
+                tracing::debug!(%name, cause, "a ready copy could not be claimed at once");
             }
         }
     }

@@ -282,8 +282,8 @@ async fn measured(
         match measure(platform, tenant).await {
             Ok(measured) => ready.push((tenant.clone(), measured)),
             Err(Stop::Fail(problem)) => {
-                let error = kit::error::chain(&problem);
-                tracing::warn!(tenant.id = %tenant, error, "a tenant cannot be looked at");
+                let cause = kit::error::chain(&problem);
+                tracing::warn!(tenant.id = %tenant, cause, "a tenant cannot be looked at");
                 refuse(refused, tenant, &problem);
             }
             Err(stop) => return Err(stop),

@@ -302,11 +302,7 @@ enum Away {
 }
 
 /// What moves have left under the tenant's own name beside their copies.
-async fn left(
-    platform: &Platform,
-    databases: &[Doomed],
-    away: Away,
-) -> Result<Vec<Doomed>, Stop> {
+async fn left(platform: &Platform, databases: &[Doomed], away: Away) -> Result<Vec<Doomed>, Stop> {
     let mut all = Vec::new();
     for beside in databases {
         let (server, name) = place(platform, beside).await?;

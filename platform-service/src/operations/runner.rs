@@ -180,7 +180,7 @@ impl Runner {
                 Ok(Some(Due::Unreadable(held, error))) => self.lay_aside(held, &error).await,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "due operations cannot be leased");
+                    tracing::warn!(cause = chain(&error), "due operations cannot be leased");
                     return;
                 }
             }
@@ -204,8 +204,8 @@ impl Runner {
             }
             Ok(false) => tracing::warn!(operation.id = %id, cause, "an operation cannot be read"),
             Err(error) => {
-                let error = chain(&error);
-                tracing::warn!(operation.id = %id, error, "an operation cannot be laid aside");
+                let cause = chain(&error);
+                tracing::warn!(operation.id = %id, cause, "an operation cannot be laid aside");
             }
         }
     }
@@ -277,7 +277,7 @@ impl Runner {
         };
         if let Err(error) = given.await {
             // Its lease ends by itself.
-            tracing::warn!(operation = %operation.head.id, error = chain(&error), "not given back");
+            tracing::warn!(operation.id = %operation.head.id, cause = chain(&error), "not given back");
         }
     }
 
@@ -388,7 +388,7 @@ impl Runner {
                     outcome = Err(stop);
                 }
                 Err(Unwritten::Unreachable(error)) => {
-                    tracing::warn!(operation = %operation.head.id, error = chain(&error), "not written");
+                    tracing::warn!(operation.id = %operation.head.id, cause = chain(&error), "not written");
                     if began.elapsed() >= self.lease() {
                         return Next::Never;
                     }
@@ -451,7 +451,7 @@ impl Runner {
         }
         if head.state == OperationState::Stuck {
             tracing::error!(
-                operation = %head.id, tenant.id = head.subject.tenant().map(TenantId::as_str),
+                operation.id = %head.id, tenant.id = head.subject.tenant().map(TenantId::as_str),
                 kind = plan.kind().as_str(), step = head.step.as_str(),
                 "an operation is stuck and needs somebody to look"
             );
@@ -491,11 +491,11 @@ fn report(operation: &Operation, stop: &Stop) {
     let (kind, step) = (operation.plan.kind().as_str(), head.step.as_str());
     match stop {
         Stop::Retry(problem) | Stop::Fail(problem) => {
-            let error = chain(problem);
-            tracing::warn!(operation = %id, tenant.id = tenant, kind, step, error, "a step did not succeed");
+            let cause = chain(problem);
+            tracing::warn!(operation.id = %id, tenant.id = tenant, kind, step, cause, "a step did not succeed");
         }
         Stop::Later { reason, .. } => {
-            tracing::debug!(operation = %id, tenant.id = tenant, kind, step, reason = reason.as_ref(), "a step waits");
+            tracing::debug!(operation.id = %id, tenant.id = tenant, kind, step, reason = reason.as_ref(), "a step waits");
         }
     }
 }

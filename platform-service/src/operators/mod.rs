@@ -228,8 +228,8 @@ impl Noting {
         let mut connection = connection.apart();
         tokio::spawn(async move {
             if let Err(error) = store::note_use(&mut connection, id).await {
-                let error = chain(&error);
-                tracing::warn!(user.id = %id, error, "the use of an operator key was not noted");
+                let cause = chain(&error);
+                tracing::warn!(user.id = %id, cause, "the use of an operator key was not noted");
             }
             drop(permit);
         });

@@ -249,7 +249,7 @@ pub(crate) async fn keep(platform: Platform) {
             () = platform.stopping.cancelled() => return,
         }
         if let Err(error) = end_due(&platform).await {
-            tracing::warn!(error = %error, "logins cannot be listed");
+            tracing::warn!(cause = %error, "logins cannot be listed");
         }
     }
 }
@@ -261,10 +261,10 @@ async fn end_due(platform: &Platform) -> Result<(), sqlx::Error> {
     for login in due {
         let ended = away.unless(&login.cluster, end(platform, &login)).await;
         if let Err(stop) = ended {
-            let (login, error) = (login.id.simple().to_string(), stop.words());
+            let (login, cause) = (login.id.simple().to_string(), stop.words());
             tracing::warn!(
                 login,
-                error,
+                cause,
                 "a login could not be ended; it is tried again"
             );
         }

@@ -229,8 +229,8 @@ impl Asked {
             }
             Err(problem) => {
                 // The answer has no last line, which says that it broke off.
-                let error = kit::error::chain(&problem);
-                tracing::error!(error, "a question to the fleet could not be recorded");
+                let cause = kit::error::chain(&problem);
+                tracing::error!(cause, "a question to the fleet could not be recorded");
             }
         }
     }
@@ -331,7 +331,7 @@ impl Asked {
         .map_err(refused)?;
         // The transaction ends with its session; the rows are here already.
         if let Err(error) = connection.close().await {
-            tracing::debug!(error = %error, "a session was not closed in order");
+            tracing::debug!(cause = %error, "a session was not closed in order");
         }
         Ok(extent)
     }

@@ -110,7 +110,7 @@ pub(crate) async fn reap(platform: Platform) {
         }
         if let Err(problem) = reap_once(&platform, lease, &mut absences).await {
             tracing::warn!(
-                error = chain(&problem),
+                cause = chain(&problem),
                 "silent replicas cannot be looked at"
             );
         }

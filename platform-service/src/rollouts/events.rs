@@ -107,7 +107,7 @@ impl Follower {
                 }
             }
             if let Err(error) = self.look().await {
-                tracing::warn!(rollout = %self.id, error = chain(&error), "a roll-out cannot be followed");
+                tracing::warn!(rollout = %self.id, cause = chain(&error), "a roll-out cannot be followed");
                 return None;
             }
         }

@@ -168,7 +168,7 @@ pub(crate) async fn rotate(platform: Platform) {
         }
         if let Err(error) = ensure(&platform).await {
             tracing::error!(
-                error = format!("{error:#}"),
+                cause = format!("{error:#}"),
                 "the signing keys could not be looked at"
             );
         }

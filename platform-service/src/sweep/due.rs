@@ -22,9 +22,9 @@ pub(super) async fn drop_due(platform: &Platform) -> Result<(), sqlx::Error> {
     for kept in due {
         let dropped = away.unless(&kept.cluster, drop_one(platform, &kept)).await;
         if let Err(stop) = dropped {
-            let error = stop.words();
+            let cause = stop.words();
             tracing::warn!(
-                cluster = %kept.cluster, name = %kept.name, error,
+                cluster = %kept.cluster, name = %kept.name, cause,
                 "a kept database could not be dropped; it is tried again"
             );
         }

@@ -91,7 +91,7 @@ pub(crate) async fn keep(platform: Platform) {
         tokio::select! {
             ended = round => {
                 if let Err(error) = ended {
-                    tracing::warn!(error = %error, "the sweep failed");
+                    tracing::warn!(cause = %error, "the sweep failed");
                 }
             }
             // A drop goes on in the server; what is left of a round is found by the next one.

@@ -37,10 +37,10 @@ pub(crate) async fn keep(platform: Platform) {
             () = platform.stopping.cancelled() => return,
         }
         if let Err(error) = end_suspensions(&platform).await {
-            tracing::warn!(error = chain(&error), "suspensions could not be ended");
+            tracing::warn!(cause = chain(&error), "suspensions could not be ended");
         }
         if let Err(error) = purge(&platform).await {
-            tracing::warn!(error = chain(&error), "deleted tenants could not be purged");
+            tracing::warn!(cause = chain(&error), "deleted tenants could not be purged");
         }
     }
 }
@@ -96,7 +96,7 @@ async fn purge_one(platform: &Platform, tenant: &TenantId) -> Result<()> {
 /// One tenant's trouble is not that of those who come after it.
 fn report(tenant: &TenantId, outcome: Result<()>, what: &str) {
     if let Err(error) = outcome {
-        tracing::warn!(tenant.id = %tenant, error = chain(&error), "{what}");
+        tracing::warn!(tenant.id = %tenant, cause = chain(&error), "{what}");
     }
 }
 

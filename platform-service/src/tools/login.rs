@@ -99,7 +99,7 @@ pub(crate) fn sweep(folder: &Path) {
             && let Err(error) = remove_forgotten(&entry.path())
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(error = %error, "a forgotten password file cannot be removed");
+            tracing::warn!(cause = %error, "a forgotten password file cannot be removed");
         }
     }
 }

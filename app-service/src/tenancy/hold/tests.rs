@@ -18,7 +18,7 @@ fn tenant(name: &str) -> TenantId {
 async fn the_end_wakes_everybody() {
     let (holds, acme) = (Holds::default(), tenant("t_acme"));
     holds.begin(&acme, 4);
-    assert!(holds.hold(&acme));
+    assert!(holds.is_held(&acme));
     let waiting = join_all((0..10).map(|_| holds.wait(&acme, LONG)));
     let ending = async {
         tokio::task::yield_now().await;
@@ -26,7 +26,7 @@ async fn the_end_wakes_everybody() {
     };
     let (waited, ()) = tokio::join!(waiting, ending);
     assert!(waited.iter().all(Result::is_ok));
-    assert!(!holds.hold(&acme));
+    assert!(!holds.is_held(&acme));
     assert_eq!(holds.0.waiting.load(Ordering::Relaxed), 0);
 }
 
@@ -43,12 +43,12 @@ async fn older_news_end_nothing() {
     holds.end(&acme, 3);
     holds.end(&acme, 4);
     holds.end(&tenant("t_beta"), 9);
-    assert!(holds.hold(&acme));
+    assert!(holds.is_held(&acme));
     holds.begin(&acme, 6);
     holds.end(&acme, 5);
-    assert!(holds.hold(&acme));
+    assert!(holds.is_held(&acme));
     holds.end_all();
-    assert!(!holds.hold(&acme));
+    assert!(!holds.is_held(&acme));
 }
 
 #[tokio::test]
@@ -61,5 +61,5 @@ async fn a_wait_is_bounded_in_time_and_number() {
     assert_eq!(crowded, 1);
     // All of them are gone.
     assert_eq!(holds.wait(&acme, MOMENT).await, Ok(()));
-    assert!(holds.hold(&acme));
+    assert!(holds.is_held(&acme));
 }

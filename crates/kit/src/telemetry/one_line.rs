@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use contract::letters::is_obeyed;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Writers whose every `write` is one event, cleaned.
@@ -30,10 +31,10 @@ impl<W: Write> Write for Cleaned<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(misleads) {
+        if line.contains(is_obeyed) {
             let mut clean = String::with_capacity(line.len() + 16);
             for character in line.chars() {
-                if misleads(character) {
+                if is_obeyed(character) {
                     let _ = write!(clean, "{}", character.escape_default());
                 } else {
                     clean.push(character);
@@ -50,10 +51,4 @@ impl<W: Write> Write for Cleaned<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// Control characters, line and paragraph separators, and what turns the reading direction.
-fn misleads(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -26,7 +26,7 @@ impl Written {
     }
 }
 
-const NASTY: &str = "a\r\nb\x1b[31mc\u{202e}d\u{2028}e\"}{\\";
+const NASTY: &str = "a\r\nb\x1b[31mc\u{202e}d\u{2028}\u{61c}e\"}{\\";
 
 fn logged(format: LogFormat) -> String {
     let written = Written::default();
@@ -48,12 +48,7 @@ fn readable_event_is_one_line_whatever_it_holds() {
     assert_eq!(text.lines().count(), 1, "{text:?}");
     assert!(text.ends_with('\n'));
     let line = text.trim_end_matches('\n');
-    assert!(
-        !line
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}')),
-        "{line:?}"
-    );
+    assert!(!line.chars().any(contract::letters::is_obeyed), "{line:?}");
     assert!(line.contains("a\\r\\nb"), "{line:?}");
 }
 

@@ -20,8 +20,9 @@ pub(crate) enum Existing {
     Replaced,
 }
 
-impl From<bool> for Existing {
-    fn from(force: bool) -> Self {
+impl Existing {
+    /// As `--force` says.
+    pub(crate) const fn replaced_if(force: bool) -> Self {
         if force { Self::Replaced } else { Self::Stays }
     }
 }

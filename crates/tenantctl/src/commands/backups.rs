@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::api::Query;
-use crate::commands::archive::Target;
+use crate::commands::archive::{Existing, Target};
 use crate::confirm;
 use crate::context::Context;
 use crate::failure::{Failure, text};
@@ -235,7 +235,7 @@ impl Fetch {
             .await?;
         let tenant = text(&backup, "/tenant");
         let to = self.to.unwrap_or_else(|| format!("{tenant}.tar").into());
-        let target = Target::of(&to, self.force.into())?;
+        let target = Target::of(&to, Existing::replaced_if(self.force))?;
         target.fetch(context, text(&backup, "/id")).await?;
         context.out.item(FIELDS, &backup)?;
         context

@@ -164,9 +164,17 @@ struct Answer {
     rows: Vec<Value>,
     failed: Vec<Value>,
     csv: CsvLines,
-    /// How it ended, in words; none as long as it has not.
-    end: Option<String>,
-    complete: bool,
+    /// How it ended; none as long as it has not.
+    end: Option<Ending>,
+}
+
+/// How an answer ended, in words.
+#[derive(Debug)]
+enum Ending {
+    /// With every row.
+    Complete(String),
+    /// Without those of some tenants.
+    Partial(String),
 }
 
 impl Answer {
@@ -185,12 +193,14 @@ impl Answer {
     fn ndjson(&mut self, context: &Context, line: &str) -> Result<(), Failure> {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         if let Some(end) = value.get("end") {
-            self.complete = end["complete"].as_bool().unwrap_or(false);
-            let mut words = format!("{} rows of {} tenants", end["rows"], end["tenants"]);
-            if !self.complete {
-                words.push_str(&format!("; rows of {} tenants are missing", end["failed"]));
-            }
-            self.end = Some(words);
+            let words = format!("{} rows of {} tenants", end["rows"], end["tenants"]);
+            self.end = Some(match end["complete"].as_bool() {
+                Some(true) => Ending::Complete(words),
+                _ => Ending::Partial(format!(
+                    "{words}; rows of {} tenants are missing",
+                    end["failed"]
+                )),
+            });
         } else if value.get("error").is_some() {
             self.failed.push(value.clone());
         }
@@ -210,9 +220,9 @@ impl Answer {
         match self.csv.next(line) {
             CsvLine::Row => {}
             CsvLine::Missing(words) => context.out.note(words),
-            CsvLine::Partial(words) => self.end = Some(words.to_owned()),
+            CsvLine::Partial(words) => self.end = Some(Ending::Partial(words.to_owned())),
             CsvLine::End(words) => {
-                (self.complete, self.end) = (true, Some(words.to_owned()));
+                self.end = Some(Ending::Complete(words.to_owned()));
                 return Ok(());
             }
         }
@@ -225,7 +235,7 @@ impl Answer {
     }
 
     fn csv_end(self, context: &Context) -> Result<(), Failure> {
-        ended(context, self.end, self.complete)
+        ended(context, self.end)
     }
 
     fn ndjson_end(self, context: &Context) -> Result<(), Failure> {
@@ -242,26 +252,24 @@ impl Answer {
                 text(failed, "/error/code"),
             ));
         }
-        ended(context, self.end, self.complete)
+        ended(context, self.end)
     }
 }
 
 /// How an answer ended; one that says nothing of it broke off.
-fn ended(context: &Context, end: Option<String>, complete: bool) -> Result<(), Failure> {
+fn ended(context: &Context, end: Option<Ending>) -> Result<(), Failure> {
     match end {
-        Some(end) if complete => {
-            context.out.note(&end);
+        Some(Ending::Complete(words)) => {
+            context.out.note(&words);
             Ok(())
         }
-        Some(end) => Err(partial(end)),
+        Some(Ending::Partial(what)) => Err(Failure::Found {
+            what,
+            next: vec![
+                "fix the errors above, or query those tenants again with --tenant".to_owned(),
+            ],
+        }),
         None => Err(broke_off()),
-    }
-}
-
-fn partial(end: String) -> Failure {
-    Failure::Found {
-        what: end,
-        next: vec!["fix the errors above, or query those tenants again with --tenant".to_owned()],
     }
 }
 

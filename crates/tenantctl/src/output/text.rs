@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use contract::letters::is_obeyed;
+
 /// A text on one line, with everything that a terminal would obey written out.
 pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
@@ -37,15 +39,6 @@ pub(super) fn document(json: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
-}
-
-/// Whether it is a command to a terminal, or to whatever lays out lines on it.
-fn is_obeyed(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' // marks of direction
-            | '\u{2028}' | '\u{2029}' // ends of lines
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

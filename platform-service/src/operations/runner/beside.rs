@@ -39,7 +39,7 @@ async fn note(platform: &Platform, held: (OperationId, Uuid), progress: &Progres
     };
     // Who has lost the lease learns it elsewhere; nothing depends on what is only shown.
     if let Err(error) = noted.await {
-        tracing::debug!(operation = %held.0, error = chain(&error), "progress not noted");
+        tracing::debug!(operation.id = %held.0, cause = chain(&error), "progress not noted");
     }
 }
 
@@ -58,11 +58,11 @@ pub(super) async fn hold(platform: &Platform, held: (OperationId, Uuid), lease: 
             Ok(Ok(Hold::Held)) => renewed = began,
             Ok(Ok(Hold::Lost)) => return,
             Err(_) => {
-                tracing::warn!(operation = %held.0, "lease not renewed in time");
+                tracing::warn!(operation.id = %held.0, "lease not renewed in time");
                 return;
             }
             Ok(Err(error)) => {
-                tracing::warn!(operation = %held.0, error = chain(&error), "lease not renewed");
+                tracing::warn!(operation.id = %held.0, cause = chain(&error), "lease not renewed");
                 if renewed.elapsed() >= lease {
                     return;
                 }

@@ -89,5 +89,8 @@ async fn is_shown_beside(away: &Cluster, world: &World, tenant: &TenantHandle) {
         databases.find(|one| one["name"] == name)
     };
     assert!(doomed(id.as_str()).is_some(), "{preview:#}");
-    assert!(doomed(&copy).unwrap()["size_bytes"].is_null(), "{preview:#}");
+    assert!(
+        doomed(&copy).unwrap()["size_bytes"].is_null(),
+        "{preview:#}"
+    );
 }

@@ -10,6 +10,9 @@ fn a_migration_without_its_statements_is_not_noted_as_applied() {
     let noted = Migration::applied(file.version(), file.name().to_owned(), now, file.checksum());
     assert!(matches!(
         statements_of(&noted),
-        Err(MigrateError::Failed { statement: None, .. })
+        Err(MigrateError::Failed {
+            statement: None,
+            ..
+        })
     ));
 }

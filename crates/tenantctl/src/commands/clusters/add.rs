@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::FIELDS;
-use crate::confirm::{Source, secret};
+use crate::confirm::{Source, Stdin, secret};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{columns, plain};
@@ -131,7 +131,7 @@ impl Administrator {
             what: "administrator's password",
             variable: "TENANTCTL_ADMIN_PASSWORD",
             file: self.admin_password_file.as_deref(),
-            stdin: self.admin_password_stdin.into(),
+            stdin: Stdin::asked_if(self.admin_password_stdin),
             flag: "--admin-password-stdin",
         })?;
         Ok(json!({ "admin_user": self.admin_user, "admin_password": password.expose() }))

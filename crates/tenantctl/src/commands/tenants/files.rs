@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::data::given;
 use super::{Named, path};
 use crate::cli::Until;
-use crate::commands::archive::Target;
+use crate::commands::archive::{Existing, Target};
 use crate::commands::operations;
 use crate::context::Context;
 use crate::failure::{Failure, text};
@@ -77,7 +77,7 @@ impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let id = context.tenant(self.tenant.id.as_ref())?;
         let to = self.to.unwrap_or_else(|| format!("{id}.tar").into());
-        let target = Target::of(&to, self.force.into())?;
+        let target = Target::of(&to, Existing::replaced_if(self.force))?;
         let view = match self.operation {
             Some(operation) => {
                 let begun = context.api()?.operation(operation).await?;

@@ -9,7 +9,7 @@ use clap::Args;
 use contract::{Code, Secret};
 use serde_json::Value;
 
-use crate::confirm::{Source, secret};
+use crate::confirm::{Source, Stdin, secret};
 use crate::context::Context;
 use crate::failure::{Failure, text};
 use crate::output::{Column, plain};
@@ -55,7 +55,7 @@ impl OwnerPassword {
             what: "owner's password",
             variable: "TENANTCTL_OWNER_PASSWORD",
             file: self.password_file.as_deref(),
-            stdin: self.password_stdin.into(),
+            stdin: Stdin::asked_if(self.password_stdin),
             flag: "--password-stdin",
         })
         .map(Chosen::Given)
