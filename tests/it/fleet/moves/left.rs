@@ -81,8 +81,9 @@ async fn is_shown_beside(away: &Cluster, world: &World, tenant: &TenantHandle) {
     world.postgres().run("registry", &kept).await;
     away.postgres().stop(StopMode::Immediate).await;
     let purge = format!("/v1/tenants/{id}/purge");
-    let preview = world.operator().post(&purge, json!({ "dry_run": true }));
-    let preview: Value = preview.await.expect(200).json();
+    let operator = world.operator();
+    let preview = operator.post(&purge, json!({ "dry_run": true })).await;
+    let preview: Value = preview.expect(200).json();
     away.postgres().start_again().await;
     let doomed = |name: &str| {
         let mut databases = preview["databases"].as_array().unwrap().iter();
