@@ -74,6 +74,7 @@ impl App {
     }
 
     async fn serve(self, config: Option<PathBuf>) -> anyhow::Result<()> {
+        kit::core_dumps::forbid()?;
         let settings = Settings::load(config.as_deref())?;
         let _telemetry = kit::telemetry::init(&settings.log)?;
         let service = self.build(settings).await?;

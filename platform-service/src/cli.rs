@@ -54,6 +54,7 @@ pub async fn main() -> ExitCode {
 }
 
 async fn serve(config: Option<&Path>) -> anyhow::Result<()> {
+    kit::core_dumps::forbid()?;
     let settings = Settings::load(config)?;
     let _telemetry = kit::telemetry::init(&settings.log)?;
     let service = Service::build(settings).await?;
@@ -68,6 +69,7 @@ async fn serve(config: Option<&Path>) -> anyhow::Result<()> {
 }
 
 async fn migrate(config: Option<&Path>, origin: Origin) -> anyhow::Result<()> {
+    kit::core_dumps::forbid()?;
     let settings = Settings::load(config)?;
     let _telemetry = kit::telemetry::init(&settings.log)?;
     let version = Service::migrate(&settings, origin).await?;

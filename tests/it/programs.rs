@@ -1,7 +1,9 @@
 //! The services as operators start them: their commands, their help, and what they say when they cannot serve.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use tokio::process::Command;
-use world::{DEADLINE, World};
+use world::{DEADLINE, World, until};
 
 use crate::support::unique;
 
@@ -86,4 +88,41 @@ async fn a_registry_that_is_left_to_a_command_is_migrated_by_that_alone() {
     assert_eq!(usize::try_from(ran).unwrap(), newest - 1);
     let drop = format!("drop database \"{database}\" with (force)");
     world.postgres().run("postgres", &drop).await;
+}
+
+/// Started where cores are wanted, and stopped before it has read its settings.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_service_that_crashes_leaves_no_copy_of_its_memory() {
+    for program in [PROGRAM, APP_PROGRAM] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("settings.toml");
+        let made = Command::new("mkfifo").arg(&settings).status().await;
+        assert!(made.unwrap().success());
+        let wanting = r#"ulimit -S -c "$(ulimit -H -c)" && exec "$0" serve --config "$1""#;
+        let mut crashing = Command::new("sh")
+            .args(["-c", wanting, program])
+            .arg(&settings)
+            .current_dir(folder.path())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let id = crashing.id().unwrap();
+        until("it allows no cores", || async {
+            let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+            let cores = limits.lines().find(|line| line.starts_with("Max core"));
+            let words: Vec<&str> = cores.unwrap().split_whitespace().collect();
+            words.ends_with(&["0", "0", "bytes"])
+        })
+        .await;
+        let sent = Command::new("kill")
+            .args(["-ABRT", &id.to_string()])
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+        let ended = crashing.wait().await.unwrap();
+        assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 1, "the settings alone");
+    }
 }

@@ -9,9 +9,8 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use contract::secret::Secret;
 use contract::tenant::Limit as Granted;
-use contract::{Code, TenantId};
+use contract::{Code, TenantId, TierGrant};
 use http::StatusCode;
-use kit::db::OnConstraint;
 use kit::email::Email;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Query};
@@ -23,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::store::{self, Account, AccountStatus, Audited, NewAccount};
+use super::store::{self, Account, AccountStatus, Admission, Audited, NewAccount};
 use super::{Auth, UserId, user_of};
 use crate::state::AppState;
 use crate::tenancy::{InTenant, Permission, SignedIn, Tenant};
@@ -232,9 +231,12 @@ async fn create(
     Json(new): Json<NewUser>,
 ) -> Result<impl IntoResponse> {
     let actor = user_of(&principal)?;
-    let about = [new.email.as_str(), &new.name.0, &tenant.route().company];
-    let password = Password::parse(new.password, &about)
-        .map_err(|refusal| Problem::field("/password", refusal.to_string()))?;
+    // Before its password costs anything: all tenants' are hashed by the same few.
+    let admission = tenant
+        .read(|db, _| Box::pin(store::admission(db, new.email.as_str(), &new.role)))
+        .await?;
+    admit(&admission, tenant.grant())?;
+    let password = strong_enough(&new, &tenant.route().company).await?;
     let password_hash = auth.0.hasher.hash(&password).await?;
     let account = NewAccount {
         id: UserId::new(),
@@ -244,24 +246,13 @@ async fn create(
     };
     let mut transaction = tenant.begin().await?;
     store::lock_accounts(&mut transaction).await?;
-    if let Granted::AtMost(most) = tenant.grant().limit(USERS_LIMIT)
-        && store::count_active(&mut transaction).await? >= most
-    {
+    let admission = store::admission(&mut transaction, account.email, &new.role).await?;
+    if let Err(problem) = admit(&admission, tenant.grant()) {
         transaction.rollback().await?;
-        let tier = &tenant.grant().name;
-        return Err(Problem::new(Code::LimitReached)
-            .detail(format!("The tier {tier} allows {most} active users.")));
+        return Err(problem);
     }
-    store::insert(&mut transaction, &account)
-        .await
-        .on_constraint("account_email_key", || {
-            Problem::new(Code::Conflict).and_field("/email", "a user has this address already")
-        })?;
-    store::ensure_role(&mut transaction, account.id, &new.role)
-        .await
-        .on_constraint("membership_role_fk", || {
-            Problem::field("/role", "there is no role of this name")
-        })?;
+    store::insert(&mut transaction, &account).await?;
+    store::ensure_role(&mut transaction, account.id, &new.role).await?;
     store::audit(
         &mut transaction,
         actor,
@@ -273,6 +264,36 @@ async fn create(
     transaction.commit().await?;
     let added = added.ok_or_else(|| Problem::internal("a user that was just added is gone"))?;
     Ok((StatusCode::CREATED, Json(UserView::from(&added))))
+}
+
+/// Refuses who may not be added.
+fn admit(admission: &Admission, tier: &TierGrant) -> Result<()> {
+    if let Granted::AtMost(most) = tier.limit(USERS_LIMIT)
+        && admission.active >= most
+    {
+        let detail = format!("The tier {} allows {most} active users.", tier.name);
+        return Err(Problem::new(Code::LimitReached).detail(detail));
+    }
+    if admission.is_taken {
+        let taken = "a user has this address already";
+        return Err(Problem::new(Code::Conflict).and_field("/email", taken));
+    }
+    if !admission.has_role {
+        return Err(Problem::field("/role", "there is no role of this name"));
+    }
+    Ok(())
+}
+
+async fn strong_enough(new: &NewUser, company: &str) -> Result<Password> {
+    let about = [new.email.as_str(), &new.name.0, company].map(str::to_owned);
+    let text = new.password.clone();
+    // Guessing how hard it is to guess takes some milliseconds.
+    tokio::task::spawn_blocking(move || {
+        Password::parse(text, &about.each_ref().map(String::as_str))
+    })
+    .await
+    .map_err(Problem::internal)?
+    .map_err(|refusal| Problem::field("/password", refusal.to_string()))
 }
 
 /// The operations on users.

@@ -134,14 +134,38 @@ pub(super) async fn lock_accounts(db: &mut PgConnection) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// How many may sign in.
-pub(super) async fn count_active(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from auth.account where status = 'active'"#)
-        .fetch_one(db)
-        .await
+/// What says whether an account may be added.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// How many may sign in.
+    pub(super) active: i64,
+    /// Whether somebody has its address.
+    pub(super) is_taken: bool,
+    /// Whether there is a role of its name.
+    pub(super) has_role: bool,
 }
 
-/// Adds an account; breaks `account_email_key` where the address is taken.
+/// Looks at it; true for as long as accounts are locked.
+pub(super) async fn admission(
+    db: &mut PgConnection,
+    email: &str,
+    role: &str,
+) -> Result<Admission, sqlx::Error> {
+    sqlx::query_as!(
+        Admission,
+        r#"
+        select (select count(*) from auth.account where status = 'active') as "active!",
+            exists (select from auth.account where lower(email) = lower($1)) as "is_taken!",
+            exists (select from auth.role where name = $2) as "has_role!"
+        "#,
+        email,
+        role
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Adds an account.
 pub(super) async fn insert(db: &mut PgConnection, new: &NewAccount<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into auth.account (id, email, name, password_hash) values ($1, $2, $3, $4)",

@@ -60,6 +60,9 @@ pub struct Login<'a> {
     pub application: &'a str,
 }
 
+/// Any role may make this its own default, and one that names a library which is not there lets it in nowhere.
+pub const NO_LIBRARIES: (&str, &str) = ("local_preload_libraries", "");
+
 /// The options of a connection.
 pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions {
     let tls = match server.tls {
@@ -74,7 +77,8 @@ pub fn connect_options(server: Server<'_>, login: Login<'_>) -> PgConnectOptions
         .username(login.role)
         .password(login.password.expose())
         .database(login.database)
-        .application_name(login.application);
+        .application_name(login.application)
+        .options([NO_LIBRARIES]);
     kept_alive(options)
 }
 

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod auth;
 pub mod config;
+pub mod core_dumps;
 pub mod db;
 pub mod docs;
 pub mod email;

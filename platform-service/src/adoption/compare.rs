@@ -11,8 +11,8 @@ use sqlx::Connection as _;
 
 use super::judge::Schemas;
 use crate::clusters::connections::{As, Server};
-use crate::clusters::postgres::Name;
 use crate::clusters::postgres::foreign::Found;
+use crate::clusters::postgres::{Name, contents};
 use crate::clusters::{services, spare};
 use crate::drift::diff::{Drifted, Kind, diff};
 use crate::drift::store;
@@ -142,6 +142,7 @@ pub(crate) async fn compare(
     let mut expected = server.connect_as(platform, As::Schema, &reference).await?;
     let place = (found.oid, found.name.as_str());
     let mut inside = server.connect_foreign(platform, As::Schema, place).await?;
+    contents::only_read(&mut inside).await?;
     for owner in schemas.there.keys() {
         let one = [owner.to_string()];
         let expected = store::catalog(&mut expected, &one).await?;

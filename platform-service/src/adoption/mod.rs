@@ -286,6 +286,7 @@ async fn inside(
     let connected = server.connect_foreign(platform, As::Schema, place).await;
     let mut connection = connected.map_err(Stop::into_problem)?;
     let owners: Vec<String> = newest.keys().map(ToString::to_string).collect();
+    contents::only_read(&mut connection).await?;
     let inside = contents::look(&mut connection, &owners).await?;
     connection.close().await?;
     Ok(inside)

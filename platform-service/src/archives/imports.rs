@@ -113,7 +113,10 @@ pub(crate) async fn remove(
 /// Make a tenant of an uploaded archive.
 ///
 /// Every checksum is looked at first, and every row afterwards; then its schemas are brought up to date
-/// and it is served, with the people and passwords that it has.
+/// and it is served, with the people, passwords and sessions that it has.
+///
+/// Whatever the archive says of the tenant is taken over where the request says nothing else, its tier and
+/// limits of its own among it: the audit has them.
 #[utoipa::path(
     post,
     path = "/v1/imports",
@@ -145,6 +148,7 @@ pub(crate) async fn import(
     let head = format::unpack_head(&mut reader).await;
     let unreadable = |problem| archive::unreadable(problem).into_problem();
     let (manifest, registry) = head.map_err(unreadable)?;
+    registry.overrides.check()?;
     let request = Begin {
         actor: operator.actor(),
         key,
@@ -164,7 +168,10 @@ pub(crate) async fn import(
                 labels: new.labels.as_ref().unwrap_or(&registry.labels),
             };
             let tenant = admit(db, wanted).await?;
-            let detail = json!({ "archive": new.archive, "archive_of": manifest.tenant });
+            let detail = json!({
+                "archive": new.archive, "archive_of": manifest.tenant,
+                "tier": tenant.tier, "overrides": registry.overrides,
+            });
             let archive = (object, manifest, &registry);
             let plan = ImportPlan::record(db, &shared, id, &tenant, archive).await?;
             Ok(Planned {

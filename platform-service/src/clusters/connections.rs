@@ -205,7 +205,14 @@ impl Server {
         database: &DatabaseRef,
     ) -> Result<PgConnection, Stop> {
         let password = self.password(platform, role).await?;
-        self.proven(role.as_str(), &password, database).await
+        let mut connection = self.proven(role.as_str(), &password, database).await?;
+        if role != As::Platform {
+            // What is there may need names of `public`: operators of extensions, an operator's question.
+            sqlx::raw_sql("set search_path = \"$user\", public")
+                .execute(&mut connection)
+                .await?;
+        }
+        Ok(connection)
     }
 
     /// A connection of its own to a database that is not ours, as one of our roles; proven to be the one
@@ -367,7 +374,8 @@ fn options(row: &ClusterRow, password: &Secret, database: &str) -> PgConnectOpti
     login_options(&row.host, row.port, row.tls, login)
 }
 
-/// Options of a connection of ours to a cluster's server.
+/// Options of a connection of ours to a cluster's server. Names without a schema are the server's own: who fills a
+/// database may make functions and operators there that fit our statements better than those that are meant.
 pub(super) fn login_options(
     host: &str,
     port: u16,
@@ -375,6 +383,10 @@ pub(super) fn login_options(
     login: Login<'_>,
 ) -> PgConnectOptions {
     kit::db::connect_options(kit::db::Server { host, port, tls }, login)
-        .options([("statement_timeout", "5min"), ("lock_timeout", "10s")])
+        .options([
+            ("statement_timeout", "5min"),
+            ("lock_timeout", "10s"),
+            ("search_path", "pg_catalog"),
+        ])
         .disable_statement_logging()
 }

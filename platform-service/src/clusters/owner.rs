@@ -17,8 +17,9 @@ use sqlx::Connection as _;
 use super::address::Address;
 use super::connections::{As, Server};
 use super::postgres::defaults::{self, Defaults, PutBack};
-use super::postgres::server;
+use super::postgres::{self, server};
 use super::scram::Verifier;
+use super::store;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -36,25 +37,56 @@ pub(crate) enum Login {
     Changed,
 }
 
-/// The defaults that the role has, to be kept before statements of somebody else run as it.
-pub(crate) async fn look(server: &Server) -> Result<Defaults, Stop> {
-    Ok(defaults::of(&mut *server.acquire().await?, SCHEMA_ROLE).await?)
+/// How the login was before statements of somebody else ran as it, as far as that was noted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before<'a> {
+    pub(crate) defaults: Option<&'a Defaults>,
+    /// How often it had been set again.
+    pub(crate) resets: Option<i32>,
 }
 
-/// Puts the login back as it was; its defaults only where it is known what they were.
+/// The defaults that the role has and how often its login was set again, to be noted before statements of
+/// somebody else run as it.
+pub(crate) async fn look(platform: &Platform, server: &Server) -> Result<(Defaults, i32), Stop> {
+    let resets = resets(platform, server).await?;
+    let defaults = defaults::of(&mut *server.acquire().await?, SCHEMA_ROLE).await?;
+    Ok((defaults, resets))
+}
+
+async fn resets(platform: &Platform, server: &Server) -> Result<i32, Stop> {
+    let mut registry = platform.registry.acquire().await?;
+    Ok(store::schema_login_resets(&mut registry, server.name()).await?)
+}
+
+/// Puts the login back as it was. Where it had been changed, all of its sessions end: whoever knew what it was
+/// changed to may be in by now, in any tenant's database.
 pub(crate) async fn reclaim(
     platform: &Platform,
     server: &Server,
-    before: Option<&Defaults>,
+    before: Before<'_>,
 ) -> Result<Login, Stop> {
-    let login = let_in(platform, server).await?;
-    let Some(before) = before else {
-        return Ok(login);
-    };
+    let mut changed = false;
+    if let Some(defaults) = before.defaults {
+        // Before it is tried: some defaults let it in nowhere.
+        changed |= put_back(server, defaults).await? == Login::Changed;
+    }
+    changed |= let_in(platform, server).await? == Login::Changed;
+    if let Some(resets_before) = before.resets {
+        // Another replica may have been faster, or this one's keeper.
+        changed |= resets(platform, server).await? != resets_before;
+    }
+    if !changed {
+        return Ok(Login::AsItWas);
+    }
+    postgres::end_sessions_everywhere(&mut *server.acquire().await?, SCHEMA_ROLE).await?;
+    Ok(Login::Changed)
+}
+
+async fn put_back(server: &Server, before: &Defaults) -> Result<Login, Stop> {
     let mut connection = server.acquire().await?;
     let cluster = server.name();
     match defaults::put_back(&mut connection, SCHEMA_ROLE, before).await? {
-        PutBack::Nothing => Ok(login),
+        PutBack::Nothing => Ok(Login::AsItWas),
         PutBack::But(left) if left.is_empty() => {
             tracing::error!(%cluster, "the defaults of tn_schema had been changed, and are as they were");
             Ok(Login::Changed)
@@ -75,8 +107,8 @@ pub(super) async fn keep(platform: &Platform, server: &Server) {
         return;
     }
     if let Err(stop) = let_in(platform, server).await {
-        let (cluster, error) = (server.name(), stop.words());
-        tracing::warn!(%cluster, error, "it is not known whether tn_schema is let in");
+        let (cluster, cause) = (server.name(), stop.words());
+        tracing::warn!(%cluster, cause, "it is not known whether tn_schema is let in");
     }
 }
 
@@ -98,11 +130,13 @@ async fn let_in(platform: &Platform, server: &Server) -> Result<Login, Stop> {
     match server::ensure_login(&mut connection, ClusterRole::Schema, &verifier).await {
         Ok(()) => {
             tracing::error!(%cluster, "tn_schema was refused with its password, which is set again");
+            let mut registry = platform.registry.acquire().await?;
+            store::count_schema_login_reset(&mut registry, cluster).await?;
         }
         Err(error) if Fault::of(&error) == Fault::RightsLost => {
-            let error = chain(&error);
+            let cause = chain(&error);
             tracing::error!(
-                %cluster, error, remedy = LET_PUT_BACK,
+                %cluster, cause, remedy = LET_PUT_BACK,
                 "tn_schema is refused with its password, and an administrator has to set it again"
             );
         }

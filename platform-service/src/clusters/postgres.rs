@@ -13,7 +13,6 @@ pub(crate) mod contents;
 pub(crate) mod defaults;
 mod fence;
 pub(crate) mod foreign;
-pub(crate) mod history;
 pub(crate) mod inventory;
 mod keep;
 pub(super) mod limits;
@@ -26,6 +25,7 @@ pub(crate) mod question;
 pub(super) mod server;
 mod sessions;
 mod swap;
+pub(crate) mod unattended;
 pub(crate) mod wall;
 
 use std::fmt;
@@ -42,7 +42,9 @@ pub(crate) use name::Name;
 pub(crate) use server::{
     ServerConnections, can_replicate, connections, ensure_registry, used_bytes, version,
 };
-pub(crate) use sessions::{end_sessions, has_session, marker, presence_of};
+pub(crate) use sessions::{
+    end_sessions, end_sessions_everywhere, has_session, marker, presence_of,
+};
 use sessions::{end_sessions_of, sessions_of};
 pub(crate) use swap::{Marked, is_empty, settle, swap};
 

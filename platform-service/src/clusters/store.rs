@@ -239,6 +239,34 @@ pub(crate) async fn find_for_update(
     find(connection, name).await
 }
 
+/// How often the login of the schemas was set again there.
+pub(crate) async fn schema_login_resets(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+) -> Result<i32, sqlx::Error> {
+    let row = sqlx::query!(
+        "select schema_login_resets from registry.cluster where name = $1",
+        name.as_str(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.schema_login_resets)
+}
+
+/// Notes that it was set again.
+pub(crate) async fn count_schema_login_reset(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set schema_login_resets = schema_login_resets + 1 where name = $1",
+        name.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores what an operator may change of a cluster. The row must be locked.
 pub(crate) async fn update(
     connection: &mut PgConnection,

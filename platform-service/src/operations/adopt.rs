@@ -86,10 +86,11 @@ impl AdoptPlan {
 
     /// Holds what is there against what migrations make.
     async fn compare(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
+        let server = platform.server(&self.cluster).await?;
+        self.arrival.survey(platform, &server).await?;
         if self.schemas.there.is_empty() {
             return Ok(());
         }
-        let server = platform.server(&self.cluster).await?;
         let scratch = Name::Scratch(head.id.uuid());
         spare::make_empty(platform, &server, &scratch, (head.tenant()?, head.id)).await?;
         let place = (server.as_ref(), &scratch);

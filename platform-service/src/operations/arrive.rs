@@ -22,7 +22,8 @@ use super::{Head, Step, Stop, lease, mark};
 use crate::clusters::connections::{Database, Server};
 use crate::clusters::placement::{self, Candidate, Needs};
 use crate::clusters::postgres::defaults::Defaults;
-use crate::clusters::postgres::{self, Claim, Name, history};
+use crate::clusters::postgres::unattended::unattended;
+use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::store::{self as clusters, kept};
 use crate::clusters::{owner, services, spare};
@@ -54,6 +55,9 @@ pub(super) struct Arrival {
     /// Of the owner's role, before anything that is not ours ran as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     defaults: Option<Defaults>,
+    /// How often its login had been set again by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login_resets: Option<i32>,
 }
 
 impl Arrival {
@@ -90,6 +94,7 @@ impl Arrival {
             silent: None,
             schema_versions: SchemaVersions::new(),
             defaults: None,
+            login_resets: None,
         })
     }
 
@@ -132,13 +137,31 @@ impl Arrival {
         Ok(side)
     }
 
+    /// Notes how the owner's login is.
+    pub(super) async fn survey(
+        &mut self,
+        platform: &Platform,
+        server: &Server,
+    ) -> Result<(), Stop> {
+        let (defaults, resets) = owner::look(platform, server).await?;
+        (self.defaults, self.login_resets) = (Some(defaults), Some(resets));
+        Ok(())
+    }
+
+    fn login_before(&self) -> owner::Before<'_> {
+        owner::Before {
+            defaults: self.defaults.as_ref(),
+            resets: self.login_resets,
+        }
+    }
+
     /// Takes the owner's login back from what ran as it and is not ours.
     ///
     /// # Errors
     /// It had been changed: whoever does that wants more than one tenant's data.
     pub(super) async fn reclaim(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = Self::server(platform, head).await?;
-        match owner::reclaim(platform, &server, self.defaults.as_ref()).await? {
+        match owner::reclaim(platform, &server, self.login_before()).await? {
             owner::Login::AsItWas => Ok(()),
             owner::Login::Changed => Err(refused(
                 "The statements change the role that runs them: leave `alter role` out.".to_owned(),
@@ -146,30 +169,60 @@ impl Arrival {
         }
     }
 
-    /// What is tied to the histories of the loaded database.
-    pub(super) async fn tied(platform: &Platform, head: &Head) -> Result<BTreeSet<String>, Stop> {
+    /// What runs by itself in the loaded database.
+    pub(super) async fn unattended(
+        platform: &Platform,
+        head: &Head,
+    ) -> Result<BTreeSet<String>, Stop> {
         let server = Self::server(platform, head).await?;
         let side = Self::side(head.tenant()?);
         let mut inside = server.connect(Database::Ours(&side)).await?;
-        let tied = history::tied(&mut inside).await?;
+        let found = unattended(&mut inside).await?;
         inside.close().await?;
-        Ok(tied)
+        Ok(found)
     }
 
-    /// Refuses what is not ours and would run with the next migration.
-    ///
-    /// # Errors
-    /// Something was tied to a history that was not there before.
-    pub(super) async fn untied(
+    /// What runs by itself in a database that migrations make, at these versions; nothing where the services
+    /// that live do not make exactly these.
+    pub(super) async fn unattended_of_migrations(
         platform: &Platform,
         head: &Head,
-        before: &BTreeSet<String>,
+        versions: &SchemaVersions,
+    ) -> Result<BTreeSet<String>, Stop> {
+        let server = Self::server(platform, head).await?;
+        let scratch = Self::scratch(head);
+        spare::make_empty(platform, &server, &scratch, (head.tenant()?, head.id)).await?;
+        let database = server.database(&scratch, spare::copy_of(&scratch));
+        let services = services::living(platform).await?;
+        let made = services::make_at(platform, &services, &database, versions).await?;
+        let mut inside = server.connect(Database::Ours(&scratch)).await?;
+        let found = unattended(&mut inside).await?;
+        inside.close().await?;
+        spare::drop_now(platform, &server, &scratch).await?;
+        Ok(if made == *versions {
+            found
+        } else {
+            BTreeSet::new()
+        })
+    }
+
+    fn scratch(head: &Head) -> Name {
+        Name::Scratch(head.id.uuid())
+    }
+
+    /// Refuses what runs by itself in the loaded database and is not expected there.
+    ///
+    /// # Errors
+    /// There is such a thing.
+    pub(super) fn as_expected(
+        found: &BTreeSet<String>,
+        expected: &BTreeSet<String>,
     ) -> Result<(), Stop> {
-        let now = Self::tied(platform, head).await?;
-        match now.difference(before).next() {
+        match found.difference(expected).next() {
             None => Ok(()),
-            Some(tied) => Err(refused(format!(
-                "Nothing may be tied to a history of migrations, with which it would run: leave out {tied}."
+            Some(unexpected) => Err(refused(format!(
+                "Nothing may be added that runs by itself, as the owner of all tenants' schemas: leave out \
+                 {unexpected}."
             ))),
         }
     }
@@ -184,8 +237,7 @@ impl Arrival {
             }
             Step::Survey => {
                 let server = Self::server(platform, head).await?;
-                self.defaults = Some(owner::look(&server).await?);
-                Ok(())
+                self.survey(platform, &server).await
             }
             Step::Schema => self.migrate(platform, head).await,
             Step::Database => self.settle(platform, head).await,
@@ -222,7 +274,8 @@ impl Arrival {
                 Some(cluster) => {
                     let server = platform.server(&cluster).await?;
                     // Whoever ran what is not ours may have died right after it.
-                    owner::reclaim(platform, &server, self.defaults.as_ref()).await?;
+                    owner::reclaim(platform, &server, self.login_before()).await?;
+                    spare::drop_now(platform, &server, &Self::scratch(head)).await?;
                     spare::drop_now(platform, &server, &Self::side(head.tenant()?)).await
                 }
                 None => Ok(()),

@@ -131,10 +131,10 @@ impl ClonePlan {
         let opened = platform.seal.open(&subject, sealed).await;
         let sql = opened.map_err(|error| Stop::Fail(Problem::internal(error)))?;
         // The source's own stay.
-        let tied = Arrival::tied(platform, head).await?;
+        let expected = Arrival::unattended(platform, head).await?;
         self.run(platform, head, Some(&sql)).await?;
         self.arrival.reclaim(platform, head).await?;
-        Arrival::untied(platform, head, &tied).await
+        Arrival::as_expected(&Arrival::unattended(platform, head).await?, &expected)
     }
 
     /// Ends the sessions that were copied, and runs an operator's statements.
@@ -170,11 +170,9 @@ fn stop(error: AnonymiseError) -> Stop {
              and rollback."
                 .to_owned(),
         ),
-        AnonymiseError::Database(error) => match error.as_database_error() {
-            Some(refused) => failed(format!(
-                "The server refused the statements that anonymise: {} ({}).",
-                refused.message(),
-                refused.code().unwrap_or_default()
+        AnonymiseError::Database(error) => match kit::db::said(&error) {
+            Some(said) => failed(format!(
+                "The server refused the statements that anonymise: {said}."
             )),
             None => error.into(),
         },

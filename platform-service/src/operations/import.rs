@@ -4,8 +4,6 @@
 //! the tenant, every checksum of the archive was right and every row of it is loaded; the uploaded file is
 //! removed with the import, whatever became of it.
 
-use std::collections::BTreeSet;
-
 use contract::OperationId;
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
@@ -99,7 +97,12 @@ impl ImportPlan {
         meter::expect(size);
         archive::load_stream(platform, &server, &side, version, reader.take(size)).await?;
         self.arrival.reclaim(platform, head).await?;
-        Arrival::untied(platform, head, &BTreeSet::new()).await?;
+        let found = Arrival::unattended(platform, head).await?;
+        if !found.is_empty() {
+            let versions = &self.manifest.schema_versions;
+            let expected = Arrival::unattended_of_migrations(platform, head, versions).await?;
+            Arrival::as_expected(&found, &expected)?;
+        }
         archive::compare(platform, &server, &side, &self.manifest.tables).await?;
         Ok(())
     }

@@ -22,6 +22,9 @@ const MOST_TRIES: usize = 10;
 /// How long a program tries to connect, in seconds.
 const CONNECT_SECONDS: &str = "10";
 
+/// Nobody's default for the role is to let it in nowhere.
+const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=30s -c local_preload_libraries=";
+
 /// Who logs in to which server.
 #[derive(Debug, Clone)]
 pub(crate) struct ToolLogin {
@@ -65,7 +68,7 @@ impl Passfile {
             .env("PGSSLMODE", login.tls.as_str())
             .env("PGAPPNAME", "platform-service")
             .env("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
-            .env("PGOPTIONS", "-c statement_timeout=0 -c lock_timeout=30s");
+            .env("PGOPTIONS", OPTIONS);
         if let Some(roots) = login.tls.roots() {
             command.env("PGSSLROOTCERT", roots);
         }

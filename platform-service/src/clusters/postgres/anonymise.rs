@@ -55,7 +55,7 @@ pub(crate) async fn run(
 
 /// Which transaction this is.
 async fn transaction(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar("select pg_current_xact_id()::text")
+    sqlx::query_scalar("select pg_catalog.pg_current_xact_id()::text")
         .fetch_one(connection)
         .await
 }

@@ -88,6 +88,12 @@ pub(crate) async fn oid(connection: &mut PgConnection) -> Result<u32, sqlx::Erro
     u32::try_from(oid).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
+/// From here on nothing can be changed over this connection until it is closed: what is in a database of somebody
+/// else may run when it is looked at.
+pub(crate) async fn only_read(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    run(connection, "begin read only".to_owned()).await
+}
+
 /// Looks at a database that is not ours, for the schemas of these names.
 pub(crate) async fn look(
     connection: &mut PgConnection,
@@ -109,6 +115,7 @@ pub(crate) async fn look(
                  then format('%I.%I', space.nspname, history.relname) end
          from pg_namespace space left join pg_class history
              on history.relnamespace = space.oid and history.relname = 'refinery_schema_history'
+                 and history.relkind = 'r'
          where space.nspname = any($1) order by 1",
     )
     .bind(owners)

@@ -36,6 +36,21 @@ pub(crate) async fn has_session(
         .await
 }
 
+/// Ends every session of a role, in whatever database; needs its rights, or leave to end others' sessions.
+pub(crate) async fn end_sessions_everywhere(
+    connection: &mut PgConnection,
+    role: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where usename = $1::text::name and pid <> pg_backend_pid()",
+    )
+    .bind(role)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Ends these sessions in a database, but for superusers'; gives how many there were, theirs included.
 pub(super) async fn end_sessions_of(
     connection: &mut PgConnection,
@@ -80,8 +95,8 @@ pub(super) async fn sessions_of(
 /// The marker of the database that a connection is in.
 pub(crate) async fn marker(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select shobj_description(oid, 'pg_database') from pg_database
-         where datname = current_database()",
+        "select pg_catalog.shobj_description(oid, 'pg_database') from pg_catalog.pg_database
+         where datname = pg_catalog.current_database()",
     )
     .fetch_one(connection)
     .await
