@@ -380,10 +380,10 @@ pub(crate) async fn preview(
     plan.databases.extend(left);
     let mut databases = Vec::with_capacity(plan.databases.len());
     for doomed in plan.databases {
-        let size_bytes = size_of(platform, &doomed).await;
+        let (server, name) = place(platform, &doomed).await?;
         databases.push(DoomedDatabase {
-            // A server that is away does not keep the rest from being shown.
-            size_bytes: size_bytes.ok(),
+            // A server that is away does not keep the rest from being shown, nor does one that has it no more.
+            size_bytes: size_of(&server, &name).await.ok(),
             cluster: doomed.cluster,
             name: doomed.name,
         });
@@ -401,10 +401,9 @@ pub(crate) async fn preview(
     })
 }
 
-async fn size_of(platform: &Platform, doomed: &Doomed) -> Result<u64, Stop> {
-    let (server, name) = place(platform, doomed).await?;
+async fn size_of(server: &Server, name: &Name) -> Result<u64, sqlx::Error> {
     let mut connection = server.acquire().await?;
-    Ok(postgres::moving::bytes_of(&mut connection, &name).await?)
+    postgres::moving::bytes_of(&mut connection, name).await
 }
 
 async fn remove_secrets(platform: &Platform, tenant: &TenantId) -> Result<(), Stop> {
