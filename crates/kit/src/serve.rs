@@ -63,7 +63,7 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            header_timeout: Period::new(Duration::from_secs(10)),
+            header_timeout: Period::new(Duration::from_secs(8)),
             idle_timeout: Period::new(Duration::from_secs(90)),
             max_http2_streams: 256,
         }

@@ -34,8 +34,8 @@ const GRANTED_WITHIN: f64 = 0.05;
 const SICK_CLIENTS: usize = 4;
 const SICK_PAUSE: Duration = Duration::from_millis(50);
 const HALF_OPEN: usize = 1000;
-/// Within this, a connection without a complete head is closed: the setting, and a second for a busy machine.
-const CLOSED_WITHIN: Duration = Duration::from_secs(11);
+/// Within this, a connection without a complete head is closed: the setting, and two seconds for a busy machine.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// One tenant at ten times the rate of its tier.
 pub(super) async fn noisy(stage: &mut Stage) -> anyhow::Result<Figure> {
