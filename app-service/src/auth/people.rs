@@ -11,6 +11,7 @@ use contract::secret::Secret;
 use contract::tenant::Limit as Granted;
 use contract::{Code, TenantId, TierGrant};
 use http::StatusCode;
+use kit::db::OnConstraint;
 use kit::email::Email;
 use kit::error::{Problem, Result};
 use kit::extract::{Json, Query};
@@ -252,7 +253,9 @@ async fn create(
         return Err(problem);
     }
     store::insert(&mut transaction, &account).await?;
-    store::ensure_role(&mut transaction, account.id, &new.role).await?;
+    store::ensure_role(&mut transaction, account.id, &new.role)
+        .await
+        .on_constraint("membership_role_fk", no_such_role)?;
     store::audit(
         &mut transaction,
         actor,
@@ -279,9 +282,13 @@ fn admit(admission: &Admission, tier: &TierGrant) -> Result<()> {
         return Err(Problem::new(Code::Conflict).and_field("/email", taken));
     }
     if !admission.has_role {
-        return Err(Problem::field("/role", "there is no role of this name"));
+        return Err(no_such_role());
     }
     Ok(())
+}
+
+fn no_such_role() -> Problem {
+    Problem::field("/role", "there is no role of this name")
 }
 
 async fn strong_enough(new: &NewUser, company: &str) -> Result<Password> {

@@ -124,14 +124,14 @@ async fn let_in(platform: &Platform, server: &Server) -> Result<Login, Stop> {
         Err(error) if Fault::of(&error) == Fault::LoginRefused => {}
         Err(error) => return Err(error.into()),
     }
+    let cluster = server.name();
+    // Counted before: whoever finds it put back finds it counted.
+    store::count_schema_login_reset(&mut *platform.registry.acquire().await?, cluster).await?;
     let verifier = Verifier::of(&password);
     let mut connection = server.acquire().await?;
-    let cluster = server.name();
     match server::ensure_login(&mut connection, ClusterRole::Schema, &verifier).await {
         Ok(()) => {
             tracing::error!(%cluster, "tn_schema was refused with its password, which is set again");
-            let mut registry = platform.registry.acquire().await?;
-            store::count_schema_login_reset(&mut registry, cluster).await?;
         }
         Err(error) if Fault::of(&error) == Fault::RightsLost => {
             let cause = chain(&error);

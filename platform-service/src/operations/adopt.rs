@@ -28,7 +28,7 @@ use crate::clusters::postgres::foreign::{self, Found};
 use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::services::Occasion;
-use crate::clusters::{services, spare};
+use crate::clusters::{owner, services, spare};
 use crate::platform::Platform;
 use crate::tenants::overrides::Overrides;
 use crate::tenants::{self, NewTenant};
@@ -369,7 +369,12 @@ impl Saga for AdoptPlan {
                 let server = platform.server(&self.cluster).await?;
                 spare::drop_now(platform, &server, &Name::Scratch(head.id.uuid())).await
             }
-            // What migrations made stays, with its history.
+            Step::Schema => {
+                // What migrations made stays, with its history; what ran with them does not keep the login.
+                let server = platform.server(&self.cluster).await?;
+                owner::reclaim(platform, &server, self.arrival.login_before()).await?;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -148,7 +148,7 @@ impl Arrival {
         Ok(())
     }
 
-    fn login_before(&self) -> owner::Before<'_> {
+    pub(super) fn login_before(&self) -> owner::Before<'_> {
         owner::Before {
             defaults: self.defaults.as_ref(),
             resets: self.login_resets,

@@ -61,7 +61,7 @@ pub(super) async fn describe(
         "select attribute.attname::text, quote_ident(attribute.attname),
              format_type(attribute.atttypid, attribute.atttypmod), attribute.attidentity = 'a'
          from pg_attribute attribute
-         where attribute.attrelid = to_regclass(format('%I.%I', $1::text, $2::text))
+         where attribute.attrelid = to_regclass(pg_catalog.format('%I.%I', $1::text, $2::text))
              and attribute.attnum > 0 and not attribute.attisdropped",
     )
     .bind(&relation.schema)
@@ -88,7 +88,7 @@ pub(super) async fn describe(
             })
         })
         .collect::<Result<_, Stop>>()?;
-    let name = sqlx::query_scalar("select format('%I.%I', $1::text, $2::text)")
+    let name = sqlx::query_scalar("select pg_catalog.format('%I.%I', $1::text, $2::text)")
         .bind(&relation.schema)
         .bind(&relation.table)
         .fetch_one(connection)

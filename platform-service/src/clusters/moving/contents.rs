@@ -17,7 +17,7 @@ use crate::tools::LargeObjects;
 pub(crate) type Rows = BTreeMap<String, i64>;
 
 /// The tables that are no part of the server and not this feature's own, quoted.
-const TABLES: &str = "select format('%I.%I', namespace.nspname, class.relname)
+const TABLES: &str = "select pg_catalog.format('%I.%I', namespace.nspname, class.relname)
      from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
      where class.relkind = 'r' and namespace.nspname <> 'information_schema'
          and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
@@ -76,7 +76,7 @@ async fn histories(connection: &mut PgConnection) -> Result<String, sqlx::Error>
         .filter(|table| table.ends_with(HISTORY))
         .map(|table| {
             format!(
-                "select format('%s %s %s', {}, version, checksum) as line from {table}",
+                "select pg_catalog.format('%s %s %s', {}, version, checksum) as line from {table}",
                 literal(&table)
             )
         })
@@ -95,21 +95,21 @@ async fn histories(connection: &mut PgConnection) -> Result<String, sqlx::Error>
 async fn objects(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(
         "with object as (
-             select class.oid, format('%I.%I', namespace.nspname, class.relname) as name, class.relkind
+             select class.oid, pg_catalog.format('%I.%I', namespace.nspname, class.relname) as name, class.relkind
              from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
              where class.relkind in ('r', 'p', 'v', 'm', 'S', 'i')
                  and namespace.nspname <> 'information_schema'
                  and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
          ), line as (
-             select format('%s %s', relkind, name) as text from object
+             select pg_catalog.format('%s %s', relkind, name) as text from object
              union all
-             select format('%s %s %s %s', name, attribute.attname,
+             select pg_catalog.format('%s %s %s %s', name, attribute.attname,
                  format_type(attribute.atttypid, attribute.atttypmod), attribute.attnotnull)
              from object join pg_attribute attribute on attribute.attrelid = object.oid
              where object.relkind in ('r', 'p') and attribute.attnum > 0
                  and not attribute.attisdropped
              union all
-             select format('%s %s %s', name, constraint_of.conname, constraint_of.contype)
+             select pg_catalog.format('%s %s %s', name, constraint_of.conname, constraint_of.contype)
              from object join pg_constraint constraint_of on constraint_of.conrelid = object.oid
          )
          select md5(coalesce(string_agg(text, chr(10) order by text collate \"C\"), '')) from line",
@@ -123,7 +123,7 @@ pub(crate) async fn cannot_be_followed(
     connection: &mut PgConnection,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select format('The table %I.%I has no primary key', namespace.nspname, class.relname)
+        "select pg_catalog.format('The table %I.%I has no primary key', namespace.nspname, class.relname)
          from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
          where class.relkind = 'r' and namespace.nspname <> 'information_schema'
              and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
@@ -131,7 +131,7 @@ pub(crate) async fn cannot_be_followed(
                  or class.relreplident = 'd' and exists (
                      select from pg_index key where key.indrelid = class.oid and key.indisprimary))
          union all
-         select format('%I.%I is unlogged or a materialized view', namespace.nspname, class.relname)
+         select pg_catalog.format('%I.%I is unlogged or a materialized view', namespace.nspname, class.relname)
          from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
          where (class.relkind = 'm' or class.relkind = 'r' and class.relpersistence <> 'p')
              and namespace.nspname not like 'pg\\_%'

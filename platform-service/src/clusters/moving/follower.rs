@@ -13,7 +13,7 @@ const MARGIN: i64 = 1000;
 /// Silences the triggers, and makes the place that says how far it has followed.
 pub(crate) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let loud: Vec<(String, String)> = sqlx::query_as(
-        "select format('%I.%I', namespace.nspname, class.relname), quote_ident(loud.tgname)
+        "select pg_catalog.format('%I.%I', namespace.nspname, class.relname), quote_ident(loud.tgname)
          from pg_trigger loud
          join pg_class class on class.oid = loud.tgrelid
          join pg_namespace namespace on namespace.oid = class.relnamespace
@@ -48,7 +48,7 @@ pub(crate) async fn end(
     copy: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     let sequences: Vec<Given> = sqlx::query_as(
-        "select format('%I.%I', schemaname, sequencename), last_value, increment_by,
+        "select pg_catalog.format('%I.%I', schemaname, sequencename), last_value, increment_by,
              case when increment_by > 0 then max_value else min_value end
          from pg_sequences where last_value is not null",
     )

@@ -85,7 +85,7 @@ async fn publish(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// Whether every table that there is now is published.
 async fn publishes_all(owner: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let published: Vec<String> = sqlx::query_scalar(
-        "select format('%I.%I', schemaname, tablename) from pg_publication_tables
+        "select pg_catalog.format('%I.%I', schemaname, tablename) from pg_publication_tables
          where pubname = $1 order by 1",
     )
     .bind(PUBLICATION)
