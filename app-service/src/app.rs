@@ -64,13 +64,7 @@ impl App {
     /// Reads command line and settings, and serves.
     pub async fn run(self) -> ExitCode {
         let Command::Serve { config } = CommandLine::parse().command;
-        match self.serve(config).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                report(&error);
-                ExitCode::FAILURE
-            }
-        }
+        kit::program::exit_code(self.serve(config).await)
     }
 
     async fn serve(self, config: Option<PathBuf>) -> anyhow::Result<()> {
@@ -78,21 +72,7 @@ impl App {
         let settings = Settings::load(config.as_deref())?;
         let _telemetry = kit::telemetry::init(&settings.log)?;
         let service = self.build(settings).await?;
-        let stopper = service.stopper();
-        tokio::spawn(async move {
-            if let Err(error) = kit::serve::shutdown_signal().await {
-                tracing::error!(cause = %error, "signals cannot be heard; stopping");
-            }
-            stopper.stop();
-        });
+        service.stopper().stop_on_signal();
         service.run().await
     }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the error of a command belongs on standard error"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
 }

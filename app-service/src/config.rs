@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use adapters::secret_store::AwsCredentials;
+use adapters::secret_store::{SealingSettings, SecretSettings};
 use contract::Secret;
 use kit::address::TrustedProxies;
-use kit::config::{ConfigError, ConfigSpec, Period};
+use kit::config::{ConfigSpec, Period, SettingsError, is_long_enough};
 use kit::http::CorsSettings;
-use kit::serve::ServeLimits;
+use kit::serve::{DrainSettings, ServeLimits};
 use kit::telemetry::LogSettings;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::auth::AuthSettings;
 use crate::tenancy::{ConnectionLimits, DirectorySettings, OnDemand};
@@ -28,9 +28,6 @@ pub const SPEC: ConfigSpec = ConfigSpec {
     defaults: include_str!("config.default.toml"),
     env_prefix: "APP",
 };
-
-/// A key between services has at least this many characters.
-const MIN_KEY_CHARS: usize = 32;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,10 +86,8 @@ pub struct InternalSettings {
     /// The largest body.
     pub max_body_bytes: usize,
     /// Signs our credentials.
-    #[serde(deserialize_with = "secret")]
     pub app_key: Secret,
     /// Verifies the platform's.
-    #[serde(deserialize_with = "secret")]
     pub platform_key: Secret,
 }
 
@@ -102,50 +97,6 @@ pub struct InternalSettings {
 pub struct PlatformSettings {
     /// Base URL of its internal listener.
     pub url: String,
-}
-
-/// Keys that open what the platform sealed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SealingSettings {
-    /// A key ring, as [`adapters::secret_store::KeyRing::parse`] reads it.
-    #[serde(deserialize_with = "secret")]
-    pub keys: Secret,
-}
-
-/// Where tenants' passwords are kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretSettings {
-    /// Which store.
-    pub store: SecretStoreKind,
-    /// Of the AWS store.
-    pub aws: AwsSecretSettings,
-}
-
-/// A kind of secret store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretStoreKind {
-    /// Sealed into the route.
-    Sealed,
-    /// AWS Secrets Manager.
-    Aws,
-}
-
-/// AWS Secrets Manager.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AwsSecretSettings {
-    /// Another address than AWS's own; empty for AWS.
-    pub endpoint_url: String,
-    /// Another region than the environment's; empty for that.
-    pub region: String,
-    /// What every name starts with.
-    pub name_prefix: String,
-    /// Where the credentials come from; not to be set in a file.
-    #[serde(skip)]
-    pub credentials: AwsCredentials,
 }
 
 /// What is known of tenants.
@@ -190,32 +141,6 @@ pub struct MigrationSettings {
     pub call_budget: Period,
 }
 
-/// How a stop goes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DrainSettings {
-    /// How long it goes on serving, not ready any more, before it takes no new connection.
-    pub notice: Period,
-    /// How long it waits for open requests.
-    pub deadline: Period,
-}
-
-/// Settings that were read and cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// A layer could not be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A setting is needed and empty, or breaks its rule.
-    #[error("{key}: {rule}; set it in the file or as APP__{}", .key.replace('.', "__").to_ascii_uppercase())]
-    Unusable {
-        /// Its name.
-        key: &'static str,
-        /// The rule.
-        rule: &'static str,
-    },
-}
-
 impl Settings {
     /// Defaults, then the file, then the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
@@ -227,13 +152,16 @@ impl Settings {
     /// Names the first setting that is missing or breaks its rule.
     pub fn check(&self) -> Result<(), SettingsError> {
         const KEY_RULE: &str = "needs the key that the platform has, at least 32 characters";
-        let enough = |key: &Secret| key.expose().len() >= MIN_KEY_CHARS;
         let rules = [
-            ("internal.app_key", KEY_RULE, enough(&self.internal.app_key)),
+            (
+                "internal.app_key",
+                KEY_RULE,
+                is_long_enough(&self.internal.app_key),
+            ),
             (
                 "internal.platform_key",
                 KEY_RULE,
-                enough(&self.internal.platform_key),
+                is_long_enough(&self.internal.platform_key),
             ),
             (
                 "sealing.keys",
@@ -253,10 +181,7 @@ impl Settings {
                 !self.internal.url.is_empty() || !self.internal.listen.ip().is_unspecified(),
             ),
         ];
-        match rules.into_iter().find(|(_, _, kept)| !kept) {
-            None => Ok(()),
-            Some((key, rule, _)) => Err(SettingsError::Unusable { key, rule }),
-        }
+        SPEC.check(rules)
     }
 
     pub(crate) fn directory(&self) -> DirectorySettings {
@@ -275,8 +200,4 @@ impl Settings {
             },
         }
     }
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
 }

@@ -15,8 +15,9 @@ mod state;
 pub mod tenancy;
 
 pub use app::App;
+pub use kit::serve::Stopper;
 pub use module::{Declarer, InvalidModule, Module, OwnershipHook, ProvisionHook};
-pub use service::{Service, Stopper};
+pub use service::Service;
 pub use state::AppState;
 pub use tenancy::{Borrowed, InTenant, Permission, SignedIn, SigningOut, Tenant, Transaction};
 

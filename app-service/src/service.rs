@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::secret_store::{KeyRing, SealedStore, SecretStore};
-use anyhow::Context as _;
 use axum::Router;
 use axum::routing::get;
 use contract::client::PlatformClient;
@@ -18,7 +16,7 @@ use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
 use kit::error::Problem;
 use kit::http::Layers;
-use kit::serve::{Drain, DrainEnd, Listener};
+use kit::serve::{Drain, DrainEnd, Listener, Stopper};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,7 +24,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Auth;
-use crate::config::{SecretStoreKind, Settings};
+use crate::config::Settings;
 use crate::gauges;
 use crate::internal;
 use crate::module::{ApiNames, InvalidModule, Module, OwnedMigrations};
@@ -72,17 +70,6 @@ pub struct Service {
     tasks: TaskTracker,
 }
 
-/// Stops a service from elsewhere.
-#[derive(Debug, Clone)]
-pub struct Stopper(CancellationToken);
-
-impl Stopper {
-    /// Asks it to finish what is open and end.
-    pub fn stop(&self) {
-        self.0.cancel();
-    }
-}
-
 impl Service {
     pub(crate) async fn build(modules: Vec<Module>, settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
@@ -93,9 +80,8 @@ impl Service {
         let name = service_name()?;
         let application: Arc<str> = replica.application_name(&name).into();
         let platform = platform_client(&settings)?;
-        let ring = KeyRing::parse(settings.sealing.keys.expose()).context("sealing.keys")?;
-        let seal = Arc::new(SecretStore::Sealed(SealedStore::new(ring)));
-        let secrets = secret_store(&settings, &seal).await?;
+        let seal = Arc::new(settings.sealing.open()?);
+        let secrets = Arc::new(settings.secrets.open(&settings.sealing).await?);
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
 
@@ -162,8 +148,8 @@ impl Service {
             seen: Seen::default(),
         };
         Ok(Self {
-            public_api: api(routes, PUBLIC, state.clone(), Router::new()),
-            internal_api: api(
+            public_api: docs::api(routes, PUBLIC, state.clone(), Router::new()),
+            internal_api: docs::api(
                 internal::router(),
                 INTERNAL,
                 state.clone(),
@@ -204,7 +190,7 @@ impl Service {
 
     /// Stops it from elsewhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        Stopper::new(self.stop.clone())
     }
 
     /// Serves until it is stopped, then finishes what is open.
@@ -220,7 +206,7 @@ impl Service {
         let internal = kit::http::dress(
             self.internal_api.0.clone(),
             &self.internal_api.1,
-            &self.internal_layers(),
+            &Layers::internal(self.settings.internal.max_body_bytes),
         )?;
         tracing::info!(
             public = %self.public.local_addr(),
@@ -281,17 +267,6 @@ impl Service {
         }
     }
 
-    /// Migrations bound themselves, so the internal listener has no deadline.
-    fn internal_layers(&self) -> Layers {
-        Layers {
-            listener: "internal",
-            deadline: None,
-            body_bytes: self.settings.internal.max_body_bytes,
-            cors: kit::http::CorsSettings::default(),
-            trusted_proxies: kit::address::TrustedProxies::default(),
-        }
-    }
-
     /// Starts what goes on besides requests; it ends with the token.
     fn start_background(&self) -> CancellationToken {
         let stop = CancellationToken::new();
@@ -315,17 +290,6 @@ impl Service {
             .spawn(stay_seen(self.directory.clone(), stop.clone()));
         stop
     }
-}
-
-fn api(
-    routes: OpenApiRouter<AppState>,
-    title: Title,
-    state: AppState,
-    more: Router,
-) -> (Router, OpenApi) {
-    let (router, document) = routes.split_for_parts();
-    let document = docs::complete(document, title);
-    (router.with_state(state).merge(more), document)
 }
 
 fn metrics(state: &AppState) -> Router {
@@ -389,32 +353,5 @@ fn internal_url(settings: &Settings, address: SocketAddr) -> String {
         format!("http://{address}")
     } else {
         settings.internal.url.trim_end_matches('/').to_owned()
-    }
-}
-
-async fn secret_store(
-    settings: &Settings,
-    seal: &Arc<SecretStore>,
-) -> anyhow::Result<Arc<SecretStore>> {
-    match settings.secrets.store {
-        SecretStoreKind::Sealed => Ok(Arc::clone(seal)),
-        #[cfg(feature = "aws")]
-        SecretStoreKind::Aws => {
-            let aws = &settings.secrets.aws;
-            let optional = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-            let store =
-                adapters::secret_store::AwsStore::connect(adapters::secret_store::AwsSettings {
-                    endpoint_url: optional(&aws.endpoint_url),
-                    region: optional(&aws.region),
-                    name_prefix: aws.name_prefix.clone(),
-                    credentials: aws.credentials,
-                })
-                .await?;
-            Ok(Arc::new(SecretStore::Aws(store)))
-        }
-        #[cfg(not(feature = "aws"))]
-        SecretStoreKind::Aws => {
-            anyhow::bail!("secrets.store: this build has no `aws`; build with --features aws")
-        }
     }
 }

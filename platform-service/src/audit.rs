@@ -12,12 +12,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use contract::TenantId;
-use serde_json::Value;
-use sqlx::PgConnection;
-
 use crate::operations::OperationKind;
 use crate::operators::OperatorKeyId;
+
+pub(crate) use store::record;
 
 /// What an operator's id follows.
 const OPERATOR: &str = "operator/";
@@ -146,24 +144,3 @@ actions! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("names no action")]
 pub(crate) struct UnknownAction;
-
-/// Records an action; `detail` is a JSON object without secrets.
-pub(crate) async fn record(
-    connection: &mut PgConnection,
-    actor: Actor,
-    action: Action,
-    tenant: Option<&TenantId>,
-    detail: Value,
-) -> Result<(), sqlx::Error> {
-    let action = action.text();
-    sqlx::query!(
-        "insert into registry.audit (actor, action, tenant_id, detail) values ($1, $2, $3, $4)",
-        actor.to_string(),
-        action.as_ref(),
-        tenant.map(TenantId::as_str),
-        detail,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}

@@ -44,13 +44,7 @@ pub async fn main() -> ExitCode {
             migrate(config.as_deref(), Origin::backup_if(restored)).await
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    kit::program::exit_code(done)
 }
 
 async fn serve(config: Option<&Path>) -> anyhow::Result<()> {
@@ -58,13 +52,7 @@ async fn serve(config: Option<&Path>) -> anyhow::Result<()> {
     let settings = Settings::load(config)?;
     let _telemetry = kit::telemetry::init(&settings.log)?;
     let service = Service::build(settings).await?;
-    let stopper = service.stopper();
-    tokio::spawn(async move {
-        if let Err(error) = kit::serve::shutdown_signal().await {
-            tracing::error!(cause = %error, "signals cannot be heard; stopping");
-        }
-        stopper.stop();
-    });
+    service.stopper().stop_on_signal();
     service.run().await
 }
 
@@ -75,12 +63,4 @@ async fn migrate(config: Option<&Path>, origin: Origin) -> anyhow::Result<()> {
     let version = Service::migrate(&settings, origin).await?;
     tracing::info!(version, "the registry is up to date");
     Ok(())
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the error of a command belongs on standard error"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
 }

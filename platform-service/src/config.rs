@@ -10,14 +10,14 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use adapters::secret_store::AwsCredentials;
+use adapters::secret_store::{SealingSettings, SecretSettings};
 use contract::Secret;
 use kit::address::TrustedProxies;
-use kit::config::{ConfigError, ConfigSpec, Period};
+use kit::config::{ConfigSpec, Period, SettingsError, is_long_enough};
 use kit::http::CorsSettings;
 use kit::limit::Rate;
 use kit::passwords::PasswordCost;
-use kit::serve::ServeLimits;
+use kit::serve::{DrainSettings, ServeLimits};
 use kit::telemetry::LogSettings;
 use serde::{Deserialize, Deserializer};
 
@@ -31,9 +31,6 @@ pub const SPEC: ConfigSpec = ConfigSpec {
     defaults: include_str!("config.default.toml"),
     env_prefix: "PLATFORM",
 };
-
-/// A key between services has at least this many characters.
-const MIN_KEY_CHARS: usize = 32;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,51 +138,6 @@ pub struct InternalSettings {
     pub platform_key: Secret,
 }
 
-/// Keys that seal secrets.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SealingSettings {
-    /// A key ring, as [`adapters::secret_store::KeyRing::parse`] reads it.
-    pub keys: Secret,
-}
-
-/// Where tenants' passwords are kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretSettings {
-    /// Which store.
-    pub store: SecretStoreKind,
-    /// Of the AWS store.
-    pub aws: AwsSecretSettings,
-}
-
-/// A kind of secret store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretStoreKind {
-    /// Sealed into the registry.
-    Sealed,
-    /// AWS Secrets Manager.
-    Aws,
-}
-
-/// AWS Secrets Manager.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AwsSecretSettings {
-    /// Another address than AWS's own.
-    #[serde(deserialize_with = "optional_text")]
-    pub endpoint_url: Option<String>,
-    /// Another region than the environment's.
-    #[serde(deserialize_with = "optional_text")]
-    pub region: Option<String>,
-    /// What every name starts with.
-    pub name_prefix: String,
-    /// Where the credentials come from; not to be set in a file.
-    #[serde(skip)]
-    pub credentials: AwsCredentials,
-}
-
 /// Who may sign up, and how often.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,34 +235,6 @@ pub struct SigningKeySettings {
     pub verify_after: Period,
 }
 
-/// The end.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DrainSettings {
-    /// How long it goes on serving, not ready any more, before it takes no new connection.
-    pub notice: Period,
-    /// How long open requests and running steps are waited for.
-    pub deadline: Period,
-}
-
-/// Settings that were read and cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// A layer could not be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A setting is needed and empty, or breaks its rule.
-    #[error("{key}: {rule}; set it in the file or as {variable}")]
-    Unusable {
-        /// Its name.
-        key: &'static str,
-        /// The rule.
-        rule: &'static str,
-        /// The variable that sets it.
-        variable: String,
-    },
-}
-
 impl Settings {
     /// Defaults, then the file, then the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
@@ -322,7 +246,6 @@ impl Settings {
     /// Names the first setting that is missing or breaks its rule.
     pub fn check(&self) -> Result<(), SettingsError> {
         const KEY_RULE: &str = "needs at least 32 characters, e.g. from `openssl rand -hex 32`";
-        let enough = |key: &Secret| key.expose().len() >= MIN_KEY_CHARS;
         let rules = [
             (
                 "registry.url",
@@ -339,11 +262,15 @@ impl Settings {
                 "must be at least 1",
                 self.registry.public_connections > 0,
             ),
-            ("internal.app_key", KEY_RULE, enough(&self.internal.app_key)),
+            (
+                "internal.app_key",
+                KEY_RULE,
+                is_long_enough(&self.internal.app_key),
+            ),
             (
                 "internal.platform_key",
                 KEY_RULE,
-                enough(&self.internal.platform_key),
+                is_long_enough(&self.internal.platform_key),
             ),
             (
                 "sealing.keys",
@@ -391,23 +318,8 @@ impl Settings {
                 self.replicas.forgotten_after.get() > self.replicas.silent_after.get(),
             ),
         ];
-        match rules.into_iter().find(|(_, _, kept)| !kept) {
-            None => Ok(()),
-            Some((key, rule, _)) => Err(SettingsError::Unusable {
-                key,
-                rule,
-                variable: variable(key),
-            }),
-        }
+        SPEC.check(rules)
     }
-}
-
-fn variable(key: &str) -> String {
-    format!(
-        "{}__{}",
-        SPEC.env_prefix,
-        key.replace('.', "__").to_ascii_uppercase()
-    )
 }
 
 fn is_base_url(text: &str) -> bool {

@@ -37,6 +37,7 @@ mod tenants;
 mod tiers;
 mod tools;
 
+pub use kit::serve::Stopper;
 #[doc(hidden)]
 pub use operations::{Fault, Faults, OperationKind, Step};
-pub use service::{Service, Stopper};
+pub use service::Service;

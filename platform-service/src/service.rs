@@ -7,8 +7,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapters::secret_store::{KeyRing, SealedStore, SecretStore};
-use anyhow::Context as _;
 use axum::Router;
 use contract::client::ServiceClient;
 use contract::credential::{ServiceIdentity, ServiceSigner};
@@ -16,13 +14,13 @@ use kit::auth::service::{Reached, SERVICE_SCHEME, ServiceVerifier};
 use kit::docs::{self, Title};
 use kit::http::Layers;
 use kit::passwords::Hasher;
-use kit::serve::{Drain, DrainEnd, Listener};
+use kit::serve::{Drain, DrainEnd, Listener, Stopper};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::config::{MigratePolicy, SecretStoreKind, Settings};
+use crate::config::{MigratePolicy, Settings};
 use crate::operations::api::POLL_SCHEME;
 use crate::operations::{Faults, Inbox};
 use crate::operators::OPERATOR_SCHEME;
@@ -74,17 +72,6 @@ pub struct Service {
     stop: CancellationToken,
 }
 
-/// Stops a service from elsewhere.
-#[derive(Debug, Clone)]
-pub struct Stopper(CancellationToken);
-
-impl Stopper {
-    /// Asks it to finish what is open and end.
-    pub fn stop(&self) {
-        self.0.cancel();
-    }
-}
-
 /// Where a registry comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -129,8 +116,8 @@ impl Service {
         }
         let (runner, inbox) = operations::channel(faults);
         let platform = Platform::new(Inner {
-            secrets: secret_store(&settings).await?,
-            seal: sealed_store(&settings)?,
+            secrets: settings.secrets.open(&settings.sealing).await?,
+            seal: settings.sealing.open()?,
             services: service_client(&settings)?,
             callers: ServiceVerifier::new(
                 &settings.internal.app_key,
@@ -156,11 +143,11 @@ impl Service {
         operators::ensure_first_key(&platform).await?;
         let readiness = readiness::router(&platform);
         Ok(Self {
-            public_api: api(public_routes(), PUBLIC, &platform, Router::new()),
-            internal_api: api(
+            public_api: docs::api(public_routes(), PUBLIC, platform.clone(), Router::new()),
+            internal_api: docs::api(
                 internal_routes(),
                 INTERNAL,
-                &platform,
+                platform.clone(),
                 readiness.clone().merge(kit::http::metrics()),
             ),
             health: readiness,
@@ -208,7 +195,7 @@ impl Service {
 
     /// Stops it from elsewhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        Stopper::new(self.stop.clone())
     }
 
     /// Serves until it is stopped, then finishes what is open.
@@ -233,8 +220,11 @@ impl Service {
             &document,
             &public_layers(settings),
         )?;
-        let internal_router =
-            kit::http::dress(internal_api.0, &internal_api.1, &internal_layers(settings))?;
+        let internal_router = kit::http::dress(
+            internal_api.0,
+            &internal_api.1,
+            &Layers::internal(settings.internal.max_body_bytes),
+        )?;
         tracing::info!(
             public = %public.local_addr(),
             internal = %internal.local_addr(),
@@ -347,17 +337,6 @@ fn internal_routes() -> OpenApiRouter<Platform> {
         .merge(signing_keys::internal_router())
 }
 
-fn api(
-    routes: OpenApiRouter<Platform>,
-    title: Title,
-    platform: &Platform,
-    more: Router,
-) -> (Router, OpenApi) {
-    let (router, document) = routes.split_for_parts();
-    let document = docs::complete(document, title);
-    (router.with_state(platform.clone()).merge(more), document)
-}
-
 fn public_layers(settings: &Settings) -> Layers {
     let public = &settings.public;
     Layers {
@@ -366,45 +345,6 @@ fn public_layers(settings: &Settings) -> Layers {
         body_bytes: public.max_body_bytes,
         cors: public.cors.clone(),
         trusted_proxies: public.trusted_proxies.clone(),
-    }
-}
-
-/// Long polls bound themselves, so the internal listener has no deadline.
-fn internal_layers(settings: &Settings) -> Layers {
-    Layers {
-        listener: "internal",
-        deadline: None,
-        body_bytes: settings.internal.max_body_bytes,
-        cors: kit::http::CorsSettings::default(),
-        trusted_proxies: kit::address::TrustedProxies::default(),
-    }
-}
-
-fn sealed_store(settings: &Settings) -> anyhow::Result<SecretStore> {
-    let ring = KeyRing::parse(settings.sealing.keys.expose()).context("sealing.keys")?;
-    Ok(SecretStore::Sealed(SealedStore::new(ring)))
-}
-
-async fn secret_store(settings: &Settings) -> anyhow::Result<SecretStore> {
-    match settings.secrets.store {
-        SecretStoreKind::Sealed => sealed_store(settings),
-        #[cfg(feature = "aws")]
-        SecretStoreKind::Aws => {
-            let aws = settings.secrets.aws.clone();
-            let store =
-                adapters::secret_store::AwsStore::connect(adapters::secret_store::AwsSettings {
-                    endpoint_url: aws.endpoint_url,
-                    region: aws.region,
-                    name_prefix: aws.name_prefix,
-                    credentials: aws.credentials,
-                })
-                .await?;
-            Ok(SecretStore::Aws(store))
-        }
-        #[cfg(not(feature = "aws"))]
-        SecretStoreKind::Aws => {
-            anyhow::bail!("secrets.store: this build has no `aws`; build with --features aws")
-        }
     }
 }
 

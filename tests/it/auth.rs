@@ -11,14 +11,16 @@ fn credentials(email: &str, password: &str) -> Value {
     json!({ "email": email, "password": password })
 }
 
-async fn log_in(door: &Speaker, email: &str) -> Value {
+/// The tokens of somebody who logs in.
+pub(crate) async fn log_in(door: &Speaker, email: &str) -> Value {
     door.post("/v1/auth/login", credentials(email, PASSWORD))
         .await
         .expect(200)
         .json()
 }
 
-async fn refresh(door: &Speaker, tokens: &Value) -> Answer {
+/// What becomes of the refresh token among some tokens.
+pub(crate) async fn refresh(door: &Speaker, tokens: &Value) -> Answer {
     let body = json!({ "refresh_token": tokens["refresh_token"] });
     door.post("/v1/auth/refresh", body).await
 }

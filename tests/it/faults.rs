@@ -16,6 +16,7 @@ use world::{
 use crate::limits::unlimited;
 use crate::support::{entry, server_lines, server_logged};
 
+mod gone;
 mod late;
 
 /// What became of requests while something happened.

@@ -169,7 +169,6 @@ struct UserQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The last user of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<UserId>,
 }
 

@@ -72,9 +72,11 @@ struct NewEntries {
 #[serde(deny_unknown_fields)]
 struct EntryPatch {
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     title: Option<Title>,
     /// Replaces the whole body.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     body: Option<Body>,
 }
 
@@ -113,7 +115,7 @@ impl EntryView {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct AddedEntries {
     /// Their ids, in the order of the request.
-    #[schema(value_type = Vec<String>, example = json!(["ent_0192f0c1a4b27c3d8e9fa0b1c2d3e4f5"]))]
+    #[schema(value_type = Vec<EntryId>, example = json!(["ent_0192f0c1a4b27c3d8e9fa0b1c2d3e4f5"]))]
     ids: Vec<EntryId>,
 }
 
@@ -127,7 +129,6 @@ struct EntryQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The last entry of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<EntryId>,
     /// Words in the title or in the texts of the body.
     #[param(value_type = Option<String>, min_length = 1, max_length = 200)]
@@ -251,10 +252,7 @@ async fn update(
 /// Remove an entry
 #[utoipa::path(
     delete, path = "/v1/entries/{id}", operation_id = "entries.remove", tag = "entries",
-    params(
-        ("id" = EntryId, Path, example = "ent_0192f0c1a4b27c3d8e9fa0b1c2d3e4f5"),
-        ("If-Match" = Option<String>, Header, description = "Remove only this version."),
-    ),
+    params(("id" = EntryId, Path, example = "ent_0192f0c1a4b27c3d8e9fa0b1c2d3e4f5")),
     responses((status = NO_CONTENT, description = "It was removed."))
 )]
 async fn remove(

@@ -18,7 +18,8 @@ use kit::auth::access::{Principal, TokenRefused};
 use kit::auth::bearer;
 use kit::error::Problem;
 use kit::observe::{Lookup, Notes};
-use kit::openapi::{Describe, header, require};
+use kit::openapi::{self, Describe, Header, require};
+use utoipa::openapi::Required;
 use utoipa::openapi::path::Operation;
 
 use super::Tenant;
@@ -225,7 +226,14 @@ impl Describe for SignIn {
 }
 
 fn describe_header(operation: &mut Operation) {
-    header(operation, "X-Tenant-Id", "The tenant's id.", "t_acme");
+    let header = Header {
+        name: "X-Tenant-Id",
+        required: Required::True,
+        description: "The tenant's id.",
+        pattern: TenantId::PATTERN,
+        example: "t_acme",
+    };
+    openapi::header(operation, header);
 }
 
 fn notes(parts: &Parts) -> Arc<Notes> {

@@ -12,6 +12,7 @@
 //! and one more for every peak would take the connections of others away.
 
 mod lane;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,18 +22,13 @@ use contract::TenantId;
 use tokio::sync::oneshot;
 
 pub(crate) use self::lane::{Claim, PATIENCE};
-use self::lane::{Lane, Need, Place};
+use self::lane::{Lane, Need};
+use self::state::State;
 
 /// Requests of one tenant that may wait.
 const QUEUE_PER_TENANT: usize = 512;
 /// Requests of all tenants of a cluster that may wait.
 const QUEUE_TOTAL: usize = 8192;
-/// An idle connection is closed for a tenant that has one and wants more only when nobody has used
-/// it for so long; for one that has none it is closed at once.
-const SPARE_AFTER: Duration = Duration::from_secs(1);
-/// How often a connection may be closed for a tenant that has one: each costs as much as some dozens
-/// of requests, and where all are late none would be the better for it.
-const MOVE_EVERY: Duration = Duration::from_millis(100);
 
 /// What a caller of [`Gate::enter`] gets.
 pub(crate) enum Entry<C> {
@@ -73,27 +69,6 @@ impl<C> ToClose<C> {
 
 /// The gate of one cluster.
 pub(crate) struct Gate<C>(Mutex<State<C>>);
-
-struct State<C> {
-    share: usize,
-    /// Permits taken: opening, open (used or idle) and closing.
-    taken: usize,
-    /// Of those, the ones whose connection is being closed to make room.
-    closing: usize,
-    waiting: usize,
-    /// Whether somebody calls [`Gate::review`].
-    has_reviewer: bool,
-    lanes: HashMap<TenantId, Lane<C>>,
-    /// All idle connections, least recently used first.
-    idle_order: BTreeMap<u64, TenantId>,
-    next_idle: u64,
-    /// Tenants that should get a permit, and where each stands.
-    queue: BTreeSet<(Place, TenantId)>,
-    /// When a connection was last closed for a tenant that had one.
-    moved: Option<Instant>,
-    /// Tag of the last grant: where a tenant that comes anew starts.
-    virtual_now: u64,
-}
 
 /// A look at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,123 +322,6 @@ impl<C> Gate<C> {
             taken: state.taken,
             idle: state.idle_order.len(),
             waiting: state.waiting,
-        }
-    }
-}
-
-impl<C> State<C> {
-    /// Puts a tenant into the queue if it should get one more permit, at the place that it has now.
-    fn requeue(&mut self, tenant: &TenantId) {
-        let Some(lane) = self.lanes.get_mut(tenant) else {
-            return;
-        };
-        if let Some(place) = lane.place.take() {
-            self.queue.remove(&(place, tenant.clone()));
-        }
-        if let Some(place) = lane.next_place(self.virtual_now) {
-            self.queue.insert((place, tenant.clone()));
-        }
-    }
-
-    fn release(&mut self, tenant: &TenantId) -> ToClose<C> {
-        self.taken = self.taken.saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(tenant) {
-            lane.permits = lane.permits.saturating_sub(1);
-        }
-        self.requeue(tenant);
-        let close = self.dispatch();
-        self.forget_if_empty(tenant);
-        close
-    }
-
-    /// Grants free permits to whoever is first, and closes idle connections for those who wait.
-    fn dispatch(&mut self) -> ToClose<C> {
-        while self.taken < self.share {
-            let Some((_, tenant)) = self.queue.pop_first() else {
-                break;
-            };
-            let Some(lane) = self.lanes.get_mut(&tenant) else {
-                continue;
-            };
-            lane.place = None;
-            while let Some((_, waiter)) = lane.waiters.pop_front() {
-                self.waiting -= 1;
-                if waiter.send(Turn::Open).is_ok() {
-                    lane.permits += 1;
-                    self.taken += 1;
-                    // A round of all who wait moves the time on by one grant, so that newcomers do
-                    // not pass for ever those who had a grant before.
-                    let round = 1 + self.queue.len() as u64;
-                    self.virtual_now = lane.charge(self.virtual_now) + lane.cost() / round;
-                    break;
-                }
-            }
-            self.requeue(&tenant);
-            self.forget_if_empty(&tenant);
-        }
-        let mut close = ToClose::none();
-        while let Some(need) = self.unmet_need() {
-            let evicted = match need {
-                Need::First => self.evict_oldest(),
-                Need::Late if self.may_move() => self.evict_oldest(),
-                Need::Late | Need::More => self.evict_idle_for(SPARE_AFTER),
-            };
-            let Some(evicted) = evicted else { break };
-            close.0.push(evicted);
-            if need != Need::First {
-                self.moved = Some(Instant::now());
-            }
-        }
-        close
-    }
-
-    /// The need of the first tenant in the queue for which no permit is being freed.
-    fn unmet_need(&self) -> Option<Need> {
-        self.queue
-            .iter()
-            .nth(self.closing)
-            .map(|(place, _)| place.need)
-    }
-
-    fn may_move(&self) -> bool {
-        self.moved.is_none_or(|moved| moved.elapsed() >= MOVE_EVERY)
-    }
-
-    /// Takes the least recently used idle connection out.
-    fn evict_oldest(&mut self) -> Option<(TenantId, C)> {
-        let (_, tenant) = self.idle_order.pop_first()?;
-        // Within a tenant the front is the oldest, so it is the one that was first in the order.
-        let (_, _, connection) = self.lanes.get_mut(&tenant)?.idle.pop_front()?;
-        self.mark_closing(&tenant);
-        Some((tenant, connection))
-    }
-
-    /// The same, if it has been idle for so long.
-    fn evict_idle_for(&mut self, age: Duration) -> Option<(TenantId, C)> {
-        let (_, tenant) = self.idle_order.first_key_value()?;
-        let (_, since, _) = self.lanes.get(tenant)?.idle.front()?;
-        if since.elapsed() < age {
-            return None;
-        }
-        self.evict_oldest()
-    }
-
-    fn mark_closing(&mut self, tenant: &TenantId) {
-        self.closing += 1;
-        if let Some(lane) = self.lanes.get_mut(tenant) {
-            lane.closing += 1;
-        }
-    }
-
-    fn forget_if_empty(&mut self, tenant: &TenantId) {
-        if let Some(lane) = self.lanes.get(tenant)
-            && lane.permits == 0
-            && lane.waiters.is_empty()
-        {
-            if let Some(place) = lane.place {
-                self.queue.remove(&(place, tenant.clone()));
-            }
-            self.lanes.remove(tenant);
         }
     }
 }

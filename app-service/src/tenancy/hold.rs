@@ -72,6 +72,13 @@ impl Holds {
         }
     }
 
+    /// Ends the hold of a tenant that is gone, whenever it began.
+    pub(super) fn end_any(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants();
+        tenants.remove(tenant);
+        self.0.count.store(tenants.len(), Ordering::SeqCst);
+    }
+
     /// Ends all: what was heard counts no more. Those who wait ask again.
     pub(super) fn end_all(&self) {
         let mut tenants = self.tenants();

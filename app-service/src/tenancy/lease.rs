@@ -168,10 +168,19 @@ async fn try_acquire(tenant: &Tenant) -> Result<Held, Problem> {
     let directory = &tenant.directory;
     let mut known = directory.current(&tenant.known).await?;
     let mut asked = Asked::No;
+    let mut trial = None;
     for _ in 0..MOST_HOLDS {
         tenant.intent.admit(known.route())?;
+        if trial.is_none() {
+            trial = directory.trial(&known)?;
+        }
         match known.acquire().await {
-            Ok(held) => return Ok(held),
+            Ok(held) => {
+                if let Some(trial) = trial {
+                    trial.succeeds();
+                }
+                return Ok(held);
+            }
             Err(AcquireError::TenantHeld) => known = directory.released(tenant.id()).await?,
             Err(AcquireError::Open(error)) if error.is_refusal() && asked == Asked::No => {
                 tracing::warn!(
@@ -180,12 +189,21 @@ async fn try_acquire(tenant: &Tenant) -> Result<Held, Problem> {
                     "the tenant's database refused; asking the platform again"
                 );
                 let renewed = directory.renewed(&known).await?;
-                known = directory.current(&renewed).await?;
+                let renewed = directory.current(&renewed).await?;
+                if error.is_lasting() && renewed.route().generation == known.route().generation {
+                    directory.doubted(&renewed);
+                    return Err(unavailable(error.into()));
+                }
+                known = renewed;
                 asked = Asked::Again;
             }
             Err(error) => {
-                if matches!(&error, AcquireError::Open(error) if error.is_refusal()) {
-                    directory.unavailable(tenant.id());
+                match &error {
+                    AcquireError::Open(error) if error.is_lasting() => directory.doubted(&known),
+                    AcquireError::Open(error) if error.is_refusal() => {
+                        directory.unavailable(&known)
+                    }
+                    _ => {}
                 }
                 return Err(unavailable(error));
             }

@@ -10,6 +10,7 @@ mod changes;
 mod connections;
 mod directory;
 pub(crate) mod doors;
+mod doubt;
 mod gate;
 mod heartbeat;
 mod hold;

@@ -1,7 +1,8 @@
 //! From a route to an open connection: secret, login, and the proof that the database is the one
 //! that was meant.
 //!
-//! Deliberately the only place of the data plane that connects to PostgreSQL. Invariant: a
+//! Deliberately the only place of the data plane that connects to PostgreSQL; its few statements stand here and in
+//! no store, because they are of a connection and of no feature's data. Invariant: a
 //! connection whose database does not carry the expected marker is never given out.
 
 use std::sync::Arc;
@@ -67,6 +68,14 @@ impl OpenError {
             ),
             _ => false,
         }
+    }
+
+    /// Whether it stays refused until somebody changes the tenant: its database or its login is not there.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(
+            Fault::of(error),
+            Fault::LoginRefused | Fault::DatabaseGone
+        ))
     }
 
     /// Whether the server had no connection left for us.

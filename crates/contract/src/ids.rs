@@ -9,6 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use uuid::Uuid;
 
 /// Why a text is not an identifier of the wanted kind.
@@ -37,14 +39,21 @@ impl InvalidId {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $example:literal, $valid:expr) => {
+    (
+        $(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal,
+        $example:literal, $pattern:literal, $valid:expr
+    ) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String, example = $example)]
+        #[schema(value_type = String, example = $example, pattern = $pattern)]
         pub struct $name(Arc<str>);
 
         impl $name {
+            /// The rule as a regular expression (ECMA-262), as API descriptions say it. It may let in
+            /// what the rule does not, and never the other way around.
+            pub const PATTERN: &str = $pattern;
+
             /// The text of the identifier.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -104,6 +113,7 @@ text_id!(
     "a tenant id",
     "`t_`, a letter, then 1 to 39 of a-z, 0-9 and _",
     "t_acme",
+    "^t_[a-z][a-z0-9_]{1,39}$",
     |text| {
         matches!(text, [b't', b'_', first, rest @ ..]
             if first.is_ascii_lowercase()
@@ -118,6 +128,7 @@ text_id!(
     "a slug",
     "2 to 39 of a-z, 0-9 and single hyphens, with a letter or digit at both ends",
     "acme-corp",
+    "^(?=.{2,39}$)[a-z0-9]+(-[a-z0-9]+)*$",
     |text| {
         let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         (2..=39).contains(&text.len())
@@ -134,6 +145,7 @@ text_id!(
     "a schema owner",
     "a letter, then up to 39 of a-z, 0-9 and _; not pg_... and no word that SQL reserves",
     "entries",
+    "^[a-z][a-z0-9_]{0,39}$",
     |text| {
         matches!(text, [first, rest @ ..]
             if first.is_ascii_lowercase()
@@ -167,6 +179,7 @@ text_id!(
     "a cluster name",
     "1 to 40 of a-z, 0-9 and -, starting with a letter",
     "main",
+    "^[a-z][a-z0-9-]{0,39}$",
     is_short_name
 );
 
@@ -176,6 +189,7 @@ text_id!(
     "a service name",
     "1 to 40 of a-z, 0-9 and -, starting with a letter",
     "app-service",
+    "^[a-z][a-z0-9-]{0,39}$",
     is_short_name
 );
 
@@ -205,15 +219,22 @@ impl Slug {
 /// The text of one kind never parses as another, so a wrong kind is a clear refusal at the edge.
 #[macro_export]
 macro_rules! prefixed_id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])+ $name:ident, $prefix:literal, $kind:literal) => {
+        $(#[doc = $doc])+
         #[derive(
             Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
-            ::serde::Serialize, ::serde::Deserialize, ::utoipa::ToSchema,
+            ::serde::Serialize, ::serde::Deserialize,
         )]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String)]
         pub struct $name(::uuid::Uuid);
+
+        impl ::utoipa::PartialSchema for $name {
+            fn schema() -> ::utoipa::openapi::RefOr<::utoipa::openapi::Schema> {
+                $crate::ids::describe_prefixed($prefix, concat!($($doc),+).trim())
+            }
+        }
+
+        impl ::utoipa::ToSchema for $name {}
 
         impl $name {
             /// A new id; later ids sort after earlier ones.
@@ -309,6 +330,17 @@ pub fn parse_prefixed(
         return Err(InvalidPrefixedId::OtherKind { kind, prefix });
     }
     Uuid::try_parse(digits).map_err(|_| malformed)
+}
+
+/// How API descriptions show an id with this prefix.
+#[doc(hidden)]
+pub fn describe_prefixed(prefix: &str, description: &str) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .description(Some(description))
+        .pattern(Some(format!("^{prefix}_[0-9a-f]{{32}}$")))
+        .examples([format!("{prefix}_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")])
+        .into()
 }
 
 prefixed_id!(

@@ -10,6 +10,7 @@ mod tests;
 mod environment;
 mod error;
 mod period;
+mod rules;
 mod shape;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{ConfigError, Origin};
 pub use period::{Period, PeriodError};
+pub use rules::{Rule, SettingsError, is_long_enough};
 
 use shape::Shape;
 

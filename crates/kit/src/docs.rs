@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use utoipa::PartialSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, RefOr, Schema, Tag};
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::Config;
 
 use self::kept::{Shelf, Text};
@@ -103,6 +104,18 @@ pub fn own_schemas() -> [(&'static str, RefOr<Schema>); 3] {
         ("Code", contract::Code::schema()),
         ("FieldError", contract::FieldError::schema()),
     ]
+}
+
+/// The operations of a listener with their state, beside what its document does not show; and the document.
+pub fn api<S: Clone + Send + Sync + 'static>(
+    routes: OpenApiRouter<S>,
+    title: Title,
+    state: S,
+    undocumented: Router,
+) -> (Router, OpenApi) {
+    let (router, document) = routes.split_for_parts();
+    let document = complete(document, title);
+    (router.with_state(state).merge(undocumented), document)
 }
 
 /// Completes a document that a router collected.

@@ -45,6 +45,19 @@ pub struct Layers {
     pub trusted_proxies: TrustedProxies,
 }
 
+impl Layers {
+    /// Of a listener for services alone. What it is asked bounds itself, so it has no deadline.
+    pub fn internal(body_bytes: usize) -> Self {
+        Self {
+            listener: "internal",
+            deadline: None,
+            body_bytes,
+            cors: CorsSettings::default(),
+            trusted_proxies: TrustedProxies::default(),
+        }
+    }
+}
+
 /// Who may call from a browser.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod page;
 pub mod passwords;
 pub mod precondition;
+pub mod program;
 pub mod serve;
 pub mod telemetry;
 pub mod words;

@@ -116,8 +116,8 @@ pub enum Grants {
 }
 
 /// The lock of a database. It spells the name of this project; advisory locks are per database, so one
-/// number serves all.
-const LOCK: i64 = 8_387_231_245_791_425_145;
+/// number serves all. Others see by `pg_locks` who has it.
+pub const LOCK: i64 = 8_387_231_245_791_425_145;
 
 /// Whether a session has the lock of runs in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

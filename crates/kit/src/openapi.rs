@@ -7,9 +7,11 @@
 use axum::extract::{Extension, State};
 use axum::handler::Handler;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    Content, Ref, RefOr, Required, ResponseBuilder, extensions::ExtensionsBuilder,
+    Content, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
+    extensions::ExtensionsBuilder,
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -117,17 +119,33 @@ pub fn require(operation: &mut Operation, scheme: &str, access: serde_json::Valu
         .merge(extension);
 }
 
-/// A required header.
-pub fn header(operation: &mut Operation, name: &str, description: &str, example: &str) {
+/// A header that an argument reads.
+#[expect(missing_debug_implementations, reason = "`Required` has none")]
+pub struct Header<'a> {
+    /// As it is written.
+    pub name: &'a str,
+    /// Whether a request without it is refused.
+    pub required: Required,
+    /// What it says.
+    pub description: &'a str,
+    /// What it may be, as a regular expression (ECMA-262).
+    pub pattern: &'a str,
+    /// One that is right.
+    pub example: &'a str,
+}
+
+/// Describes a header.
+pub fn header(operation: &mut Operation, header: Header<'_>) {
+    let text = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .pattern(Some(header.pattern));
     let parameter: Parameter = ParameterBuilder::new()
-        .name(name)
+        .name(header.name)
         .parameter_in(ParameterIn::Header)
-        .required(Required::True)
-        .description(Some(description))
-        .schema(Some(utoipa::openapi::ObjectBuilder::new().schema_type(
-            utoipa::openapi::schema::SchemaType::Type(utoipa::openapi::Type::String),
-        )))
-        .example(Some(example.into()))
+        .required(header.required)
+        .description(Some(header.description))
+        .schema(Some(text))
+        .example(Some(header.example.into()))
         .build();
     operation
         .parameters

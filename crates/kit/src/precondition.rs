@@ -10,10 +10,11 @@ use axum::extract::FromRequestParts;
 use contract::Code;
 use http::{HeaderMap, HeaderValue, header, request};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::Required;
 use utoipa::openapi::path::Operation;
 
 use crate::error::Problem;
-use crate::openapi::{self, Describe};
+use crate::openapi::{self, Describe, Header};
 
 /// How often a thing was changed, counted from 1.
 #[derive(
@@ -92,8 +93,27 @@ impl<S: Sync> FromRequestParts<S> for MaybeIfMatch {
 
 impl Describe for IfMatch {
     fn describe(operation: &mut Operation) {
-        openapi::header(operation, "If-Match", "The ETag of what was read.", "\"1\"");
+        describe(operation, Required::True, "The ETag of what was read.");
     }
 }
 
-impl Describe for MaybeIfMatch {}
+impl Describe for MaybeIfMatch {
+    fn describe(operation: &mut Operation) {
+        describe(
+            operation,
+            Required::False,
+            "Only if this is the ETag still.",
+        );
+    }
+}
+
+fn describe(operation: &mut Operation, required: Required, description: &str) {
+    let header = Header {
+        name: "If-Match",
+        required,
+        description,
+        pattern: "^\"[1-9][0-9]{0,17}\"$",
+        example: "\"1\"",
+    };
+    openapi::header(operation, header);
+}

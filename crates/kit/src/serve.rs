@@ -70,6 +70,42 @@ impl Default for ServeLimits {
     }
 }
 
+/// How a stop goes; a section of a service's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainSettings {
+    /// How long it goes on serving, not ready any more, before it takes no new connection.
+    pub notice: Period,
+    /// How long open requests, and what else is to be finished, are waited for.
+    pub deadline: Period,
+}
+
+/// Stops a service from elsewhere.
+#[derive(Debug, Clone)]
+pub struct Stopper(CancellationToken);
+
+impl Stopper {
+    /// Stops what heeds this token.
+    pub const fn new(token: CancellationToken) -> Self {
+        Self(token)
+    }
+
+    /// Asks it to finish what is open and end.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+
+    /// Stops it at the first signal to end.
+    pub fn stop_on_signal(self) {
+        tokio::spawn(async move {
+            if let Err(error) = shutdown_signal().await {
+                tracing::error!(cause = %error, "signals cannot be heard; stopping");
+            }
+            self.stop();
+        });
+    }
+}
+
 /// When and how fast to stop.
 #[derive(Debug, Clone)]
 pub struct Drain {

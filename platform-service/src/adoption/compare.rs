@@ -10,7 +10,7 @@ use kit::error::Problem;
 use sqlx::Connection as _;
 
 use super::judge::Schemas;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::foreign::Found;
 use crate::clusters::postgres::{Name, contents};
 use crate::clusters::{services, spare};
@@ -139,9 +139,13 @@ pub(crate) async fn compare(
                 .push(format!("{owner} has no version {version}"));
         }
     }
-    let mut expected = server.connect_as(platform, As::Schema, &reference).await?;
+    let mut expected = server
+        .connect_as(platform, ClusterRole::Schema, &reference)
+        .await?;
     let place = (found.oid, found.name.as_str());
-    let mut inside = server.connect_foreign(platform, As::Schema, place).await?;
+    let mut inside = server
+        .connect_foreign(platform, ClusterRole::Schema, place)
+        .await?;
     contents::only_read(&mut inside).await?;
     for owner in schemas.there.keys() {
         let one = [owner.to_string()];

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use self::compare::Compared;
 use self::judge::{Looked, People, Verdict, Whose, judge, judge_compared};
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::placement::{ClusterStatus, Needs, Unfit};
 use crate::clusters::postgres::foreign::Found;
 use crate::clusters::postgres::{Name, contents, foreign};
@@ -283,7 +283,9 @@ async fn inside(
     newest: &SchemaVersions,
 ) -> Result<contents::Inside> {
     let place = (found.oid, found.name.as_str());
-    let connected = server.connect_foreign(platform, As::Schema, place).await;
+    let connected = server
+        .connect_foreign(platform, ClusterRole::Schema, place)
+        .await;
     let mut connection = connected.map_err(Stop::into_problem)?;
     let owners: Vec<String> = newest.keys().map(ToString::to_string).collect();
     contents::only_read(&mut connection).await?;

@@ -50,7 +50,7 @@ fn object(name: &str) -> Result<String> {
     path = "/v1/imports/{name}",
     operation_id = "imports.upload",
     tag = "tenants",
-    params(("name" = String, Path, example = "acme-2026-01-05.tar")),
+    params(("name" = String, Path, pattern = "^[a-z0-9_-][a-z0-9._-]{0,99}$", example = "acme-2026-01-05.tar")),
     request_body(content_type = "application/x-tar", description = "The bytes of the archive."),
     responses((status = 200, description = "It is kept.", body = UploadView)),
     extensions(("x-unhurried" = json!(true)))
@@ -95,7 +95,7 @@ pub(crate) async fn upload(
     path = "/v1/imports/{name}",
     operation_id = "imports.remove",
     tag = "tenants",
-    params(("name" = String, Path, example = "acme-2026-01-05.tar")),
+    params(("name" = String, Path, pattern = "^[a-z0-9_-][a-z0-9._-]{0,99}$", example = "acme-2026-01-05.tar")),
     responses((status = 204, description = "It is gone."))
 )]
 pub(crate) async fn remove(

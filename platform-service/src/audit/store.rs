@@ -1,7 +1,7 @@
-//! The SQL of the audit's readers.
+//! The audit's SQL: what was done is added, and read.
 //!
-//! Deliberately planned anew each time: which index serves a page depends on what is asked for. Invariant:
-//! nothing is changed.
+//! Deliberately planned anew for each reader: which index serves a page depends on what is asked for. Invariant:
+//! no row is changed.
 
 use contract::TenantId;
 use serde_json::Value;
@@ -10,6 +10,27 @@ use time::OffsetDateTime;
 
 use super::{Action, Actor};
 use crate::registry::parsed;
+
+/// Records an action; `detail` is a JSON object without secrets.
+pub(crate) async fn record(
+    connection: &mut PgConnection,
+    actor: Actor,
+    action: Action,
+    tenant: Option<&TenantId>,
+    detail: Value,
+) -> Result<(), sqlx::Error> {
+    let action = action.text();
+    sqlx::query!(
+        "insert into registry.audit (actor, action, tenant_id, detail) values ($1, $2, $3, $4)",
+        actor.to_string(),
+        action.as_ref(),
+        tenant.map(TenantId::as_str),
+        detail,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
 
 /// Which entries to list.
 #[derive(Debug, Default)]

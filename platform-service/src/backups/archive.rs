@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{facts, is_packed, keys};
 use crate::archives::format;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::moving::contents;
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::moving::bytes_of;
@@ -187,10 +187,10 @@ async fn dumped<T>(
     let version = source.server.version();
     let tools = tools::find(&platform.settings.tools).await;
     let tool = tools::pick(&tools, version, version)?;
-    let login = source.server.login(platform, As::Schema).await?;
+    let login = source.server.login(platform, ClusterRole::Schema).await?;
     let mut session = source
         .server
-        .connect_as(platform, As::Schema, &source.database())
+        .connect_as(platform, ClusterRole::Schema, &source.database())
         .await?;
     meter::expect(bytes_of(&mut session, source.name).await?);
     let snapshot = Some(facts::begin(&mut session).await?);
@@ -349,10 +349,10 @@ pub(crate) async fn load_stream(
 ) -> Result<(), Stop> {
     let tools = tools::find(&platform.settings.tools).await;
     let tool = tools::pick(&tools, server_version, server.version())?;
-    let login = server.login(platform, As::Schema).await?;
+    let login = server.login(platform, ClusterRole::Schema).await?;
     let folder = work_dir(&platform.settings);
     match tools::load(tool, &login, &folder, into, archive).await {
-        Ok(()) => Ok(()),
+        Ok(loaded) => loaded.kept_by(server).await,
         Err(LoadError::Refused(stop)) => Err(stop),
         Err(LoadError::Archive(error)) => Err(object_stop(ObjectError::of(error))),
     }
@@ -367,11 +367,11 @@ pub(crate) async fn copy(
 ) -> Result<Facts, Stop> {
     let tools = tools::find(&platform.settings.tools).await;
     let tool = tools::pick(&tools, source.server.version(), server.version())?;
-    let from = source.server.login(platform, As::Schema).await?;
-    let to = server.login(platform, As::Schema).await?;
+    let from = source.server.login(platform, ClusterRole::Schema).await?;
+    let to = server.login(platform, ClusterRole::Schema).await?;
     let mut session = source
         .server
-        .connect_as(platform, As::Schema, &source.database())
+        .connect_as(platform, ClusterRole::Schema, &source.database())
         .await?;
     meter::expect(bytes_of(&mut session, source.name).await?);
     let snapshot = Some(facts::begin(&mut session).await?);
@@ -382,10 +382,12 @@ pub(crate) async fn copy(
     };
     let folder = work_dir(&platform.settings);
     let dumping = tools::dump(tool, &from, &folder, source.name, &options)?;
-    let (_, facts) = tokio::try_join!(tools::pipe(dumping, tool, &to, &folder, into), async {
-        Ok::<_, Stop>(facts::of(&mut session).await?)
-    })?;
+    let (loaded, facts) =
+        tokio::try_join!(tools::pipe(dumping, tool, &to, &folder, into), async {
+            Ok::<_, Stop>(facts::of(&mut session).await?)
+        })?;
     session.close().await?;
+    loaded.kept_by(server).await?;
     Ok(facts)
 }
 
@@ -400,7 +402,9 @@ pub(crate) async fn compare(
     expected: &Tables,
 ) -> Result<SchemaVersions, Stop> {
     let database = server.database(name, spare::copy_of(name));
-    let mut session = server.connect_as(platform, As::Schema, &database).await?;
+    let mut session = server
+        .connect_as(platform, ClusterRole::Schema, &database)
+        .await?;
     let found = facts_of(&mut session).await?;
     session.close().await?;
     let names = expected.keys().chain(found.tables.keys());

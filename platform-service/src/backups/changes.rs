@@ -17,7 +17,7 @@ use sqlx::Connection as _;
 
 use super::archive::Tables;
 use super::facts;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::{self, Name};
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -135,7 +135,9 @@ async fn count(
         return Ok(());
     }
     let database: DatabaseRef = server.database(name, copy);
-    let mut session = server.connect_as(platform, As::Schema, &database).await?;
+    let mut session = server
+        .connect_as(platform, ClusterRole::Schema, &database)
+        .await?;
     facts::begin_counting(&mut session, TABLE).await?;
     let tables = facts::tables(&mut session).await?;
     let rows = rows.insert(

@@ -180,7 +180,6 @@ pub(crate) struct BackupsQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The id of the last backup of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<BackupId>,
     /// Only those of this tenant.
     tenant: Option<TenantId>,

@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::archive::{Facts, Tables, Written};
+use crate::feed::Unannounced;
 use crate::registry::{bigint, int, interval, json, number, parsed, to_json};
 
 /// A backup as it is stored.
@@ -229,7 +230,7 @@ pub(crate) async fn set_state(
 }
 
 /// Records that a backup cannot be loaded; one that is being removed meanwhile goes on being removed.
-pub(crate) async fn found_corrupt(
+pub(crate) async fn mark_corrupt(
     connection: &mut PgConnection,
     id: BackupId,
 ) -> Result<(), sqlx::Error> {
@@ -259,7 +260,7 @@ pub(crate) async fn needed_by(
 }
 
 /// Records that a backup was restored to see that it can be.
-pub(crate) async fn verified(
+pub(crate) async fn mark_verified(
     connection: &mut PgConnection,
     id: BackupId,
 ) -> Result<(), sqlx::Error> {
@@ -312,14 +313,13 @@ pub(super) async fn insert_key(
     Ok(())
 }
 
-/// Stores which of a tenant's databases is the one now, and lets its requests go on. Gives its new
-/// generation.
-pub(crate) async fn replaced(
+/// Stores which of a tenant's databases is the one now, and lets its requests go on.
+pub(crate) async fn replace_database(
     connection: &mut PgConnection,
     tenant: &TenantId,
     copy: u32,
     schema_versions: &SchemaVersions,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set copy = $2, schema_versions = $3, held_until = null, generation = generation + 1,
@@ -331,7 +331,7 @@ pub(crate) async fn replaced(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(tenant, generation)
 }
 
 /// A database that a restore replaced.

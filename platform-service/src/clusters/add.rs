@@ -22,7 +22,8 @@ use super::address::{Address, blamed, host_rule, is_word, port_rule, words};
 use super::capacity::Capacity;
 use super::placement::ClusterStatus;
 use super::postgres;
-use super::roles::{self, Failure, Inspection, Mark, Passwords, Replication};
+use super::requirements::{Demand, Failure};
+use super::roles::{self, Inspection, Mark, Passwords, Replication};
 use super::store::{self, ClusterRow};
 use crate::audit::{self, Action, Actor};
 use crate::platform::Platform;
@@ -42,15 +43,18 @@ pub(crate) struct NewCluster {
     /// Names it for ever.
     name: ClusterName,
     /// Where it stands: what tenants name as their region.
-    #[schema(example = "eu-central-1")]
+    #[schema(example = "eu-central-1", pattern = "^[!-~]{1,40}$")]
     region: String,
     /// Host name or address, as all services reach it.
+    #[schema(min_length = 1)]
     host: String,
     /// TCP port.
+    #[schema(minimum = 1, maximum = 65_535)]
     port: u16,
     /// How connections to it are protected.
     tls: TlsMode,
     /// A login that may make roles and databases; used now and then forgotten.
+    #[schema(min_length = 1, max_length = 63)]
     admin_user: String,
     /// Its password.
     #[schema(value_type = String, format = Password)]
@@ -62,11 +66,13 @@ pub(crate) struct NewCluster {
     #[schema(minimum = 1, maximum = 2_147_483_647)]
     max_databases: Option<u32>,
     /// Tiers that it is kept for; left out for every tier.
+    #[schema(min_items = 1, max_items = 20)]
     tiers: Option<Vec<String>>,
     /// What a tenant may ask of its cluster: at most 20, each of 1 to 63 characters.
     #[serde(default)]
     labels: BTreeMap<String, String>,
     /// Share of new tenants relative to the other clusters of the region; 1 where it is left out.
+    #[schema(minimum = 1, maximum = 1000)]
     weight: Option<u32>,
     /// Bytes that its databases may take; left out for no limit.
     #[schema(value_type = Option<i64>, minimum = 1)]
@@ -83,7 +89,7 @@ pub(super) async fn add(
     new: NewCluster,
 ) -> Result<(ClusterRow, Vec<ServerWarning>)> {
     check(&new)?;
-    let registry_database = roles::registry_database(&platform.registry).await?;
+    let registry_database = store::registry_database::registry_database(&platform.registry).await?;
     let mut transaction = platform.registry.begin().await?;
     // It waits for the server, for as long as the request may take.
     kit::db::may_idle(&mut transaction, platform.settings.public.deadline.get()).await?;
@@ -97,9 +103,14 @@ pub(super) async fn add(
     let inspection = roles::inspect(&mut admin).await.map_err(unusable)?;
     let mark = Mark::new(&new.name, store::installation(&mut transaction).await?);
     check_unmarked(&mut transaction, &new, &inspection, &mark).await?;
-    refuse(inspection.failures(new.connection_budget))?;
-    let beside = store::beside::count(&mut transaction).await?;
-    let mut warnings = inspection.warnings(new.connection_budget, beside);
+    let demand = Demand {
+        cluster: new.name.as_str(),
+        budget: new.connection_budget,
+        beside: store::beside::count(&mut transaction).await?,
+        files: None,
+    };
+    refuse(inspection.failures(demand))?;
+    let mut warnings = inspection.warnings(demand);
     let passwords = Passwords::random();
     roles::ensure(
         &mut admin,
@@ -300,7 +311,7 @@ async fn row(
         labels: new.labels,
         weight: new.weight.unwrap_or(1),
         max_disk_bytes: new.max_disk_bytes,
-        server_version: inspection.version,
+        server_version: inspection.settings.version,
         can_replicate: replication == Replication::Possible,
         platform_credential,
         schema_credential,

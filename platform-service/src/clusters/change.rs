@@ -21,7 +21,7 @@ use super::{ClusterView, Holdings, measure};
 use crate::audit::{self, Action};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
-use crate::{feed, tenants, tiers};
+use crate::{tenants, tiers};
 
 /// Change a cluster's status, labels, tiers, weight, capacity or address.
 ///
@@ -76,8 +76,7 @@ pub(super) async fn update(
     if moved {
         let there = tenants::store::Renewed::On(&name);
         let renewed = tenants::store::renew(&mut transaction, there).await?;
-        // Last in the transaction: see the feed.
-        feed::store::record_many(&mut transaction, &renewed).await?;
+        renewed.announce(&mut transaction).await?;
     }
     transaction.commit().await?;
     platform.feed.ring();

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use adapters::secret_store::{ClusterRole, SecretSubject};
+pub(crate) use adapters::secret_store::ClusterRole;
+use adapters::secret_store::SecretSubject;
 use contract::secret::Secret;
-use contract::tenant::{ClusterEndpoint, PLATFORM_ROLE, QUERY_ROLE, SCHEMA_ROLE, TlsMode};
+use contract::tenant::{ClusterEndpoint, PLATFORM_ROLE, TlsMode};
 use contract::{ClusterName, Code, DatabaseRef};
 use kit::db::Login;
 use kit::error::Problem;
@@ -201,12 +202,12 @@ impl Server {
     pub(crate) async fn connect_as(
         &self,
         platform: &Platform,
-        role: As,
+        role: ClusterRole,
         database: &DatabaseRef,
     ) -> Result<PgConnection, Stop> {
         let password = self.password(platform, role).await?;
         let mut connection = self.proven(role.as_str(), &password, database).await?;
-        if role != As::Platform {
+        if role != ClusterRole::Platform {
             // What is there may need names of `public`: operators of extensions, an operator's question.
             sqlx::raw_sql("set search_path = \"$user\", public")
                 .execute(&mut connection)
@@ -220,7 +221,7 @@ impl Server {
     pub(crate) async fn connect_foreign(
         &self,
         platform: &Platform,
-        role: As,
+        role: ClusterRole,
         (oid, name): (u32, &str),
     ) -> Result<PgConnection, Stop> {
         let password = self.password(platform, role).await?;
@@ -280,7 +281,11 @@ impl Server {
     }
 
     /// How a program of PostgreSQL logs in.
-    pub(crate) async fn login(&self, platform: &Platform, role: As) -> Result<ToolLogin, Stop> {
+    pub(crate) async fn login(
+        &self,
+        platform: &Platform,
+        role: ClusterRole,
+    ) -> Result<ToolLogin, Stop> {
         Ok(ToolLogin {
             host: self.row.host.clone(),
             port: self.row.port,
@@ -290,20 +295,24 @@ impl Server {
         })
     }
 
-    pub(super) async fn password(&self, platform: &Platform, role: As) -> Result<Secret, Stop> {
-        let (of, reference) = match role {
-            As::Platform => return Ok(self.password.clone()),
-            As::Schema => (ClusterRole::Schema, &self.row.schema_credential),
-            As::Query => {
+    pub(super) async fn password(
+        &self,
+        platform: &Platform,
+        role: ClusterRole,
+    ) -> Result<Secret, Stop> {
+        let reference = match role {
+            ClusterRole::Platform => return Ok(self.password.clone()),
+            ClusterRole::Schema => &self.row.schema_credential,
+            ClusterRole::Query => {
                 let missing = || Stop::Later {
                     wait: std::time::Duration::from_secs(1),
                     reason: "The cluster's login for questions is being made.".into(),
                 };
                 let reference = self.row.query_credential.as_ref();
-                (ClusterRole::Query, reference.ok_or_else(missing)?)
+                reference.ok_or_else(missing)?
             }
         };
-        let subject = SecretSubject::Cluster(self.row.name.clone(), of);
+        let subject = SecretSubject::Cluster(self.row.name.clone(), role);
         let opened = platform.seal.open(&subject, reference).await;
         opened.map_err(|error| Stop::Fail(Problem::internal(error)))
     }
@@ -322,27 +331,6 @@ impl Server {
     pub(super) async fn copy_permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.copies.acquire().await.ok()
-    }
-}
-
-/// One of the platform's own roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum As {
-    /// `tn_platform`, which owns the databases.
-    Platform,
-    /// `tn_schema`, which owns what is in them.
-    Schema,
-    /// `tn_query`, which reads.
-    Query,
-}
-
-impl As {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Platform => PLATFORM_ROLE,
-            Self::Schema => SCHEMA_ROLE,
-            Self::Query => QUERY_ROLE,
-        }
     }
 }
 

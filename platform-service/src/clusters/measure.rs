@@ -90,6 +90,6 @@ async fn measure(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop>
         (measured, postgres::connections(&mut connection).await?)
     };
     let mut registry = platform.registry.acquire().await?;
-    store::measured(&mut registry, cluster, &measured).await?;
+    store::set_measured(&mut registry, cluster, &measured).await?;
     Ok(store::set_connections(&mut registry, cluster, connections).await?)
 }

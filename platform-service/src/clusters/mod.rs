@@ -19,6 +19,7 @@ pub(crate) mod postgres;
 mod proof;
 mod query_login;
 mod remove;
+pub(crate) mod requirements;
 mod roles;
 pub(crate) mod scram;
 pub(crate) mod services;
@@ -49,7 +50,7 @@ pub(crate) use keeper::keep;
 pub(crate) use measure::keep_measured;
 pub(crate) use placement::ClusterStatus;
 pub(crate) use postgres::{is_in_use, is_race};
-pub(crate) use roles::registry_database;
+pub(crate) use store::registry_database::registry_database;
 use store::{ClusterRow, Holdings};
 
 /// A cluster, as operators see it.

@@ -15,7 +15,7 @@ use kit::error::chain;
 use sqlx::Connection as _;
 
 use super::address::Address;
-use super::connections::{As, Server};
+use super::connections::Server;
 use super::postgres::defaults::{self, Defaults, PutBack};
 use super::postgres::{self, server};
 use super::scram::Verifier;
@@ -114,7 +114,7 @@ pub(super) async fn keep(platform: &Platform, server: &Server) {
 
 /// Sees to it that the password of the registry lets in.
 async fn let_in(platform: &Platform, server: &Server) -> Result<Login, Stop> {
-    let password = server.password(platform, As::Schema).await?;
+    let password = server.password(platform, ClusterRole::Schema).await?;
     let address = Address::from(&server.row);
     match address.enter(SCHEMA_ROLE, &password).await {
         Ok(entered) => {

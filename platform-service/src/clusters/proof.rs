@@ -8,17 +8,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use adapters::secret_store::{ClusterRole, SecretSubject};
-use contract::Code;
 use contract::secret::{Secret, SecretRef};
 use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE, marker};
+use contract::{ClusterName, Code};
 use kit::error::{Problem, Result};
 use sqlx::{Connection as _, PgConnection};
 
 use super::add::refuse;
 use super::address::{Address, blamed, is_refused_certificate, words};
+use super::beside::Beside;
 use super::postgres::inventory;
 use super::postgres::server::{self, Running};
-use super::roles::{self, Failure, Inspection, Mark};
+use super::requirements::{Demand, Failure};
+use super::roles::{self, Inspection, Mark};
 use super::store::{self, ClusterRow, moves};
 use crate::platform::Platform;
 
@@ -50,13 +52,18 @@ impl Proof {
         if known(&self.before) != known(now) {
             return Err(changed_meanwhile());
         }
-        fit(&self.inspection, budget)
+        fit(&self.inspection, &self.before.name, budget)
     }
 }
 
 /// Refuses a server that can be no cluster, or has no room for the budget.
-fn fit(inspection: &Inspection, budget: u32) -> Result<()> {
-    let failures = inspection.failures(budget);
+fn fit(inspection: &Inspection, cluster: &ClusterName, budget: u32) -> Result<()> {
+    let failures = inspection.failures(Demand {
+        cluster: cluster.as_str(),
+        budget,
+        beside: Beside::default(),
+        files: None,
+    });
     // No other login is named here that could lack a right.
     let of_the_server = |(field, words): Failure| match field {
         "/admin_user" => ("/host", format!("the role {PLATFORM_ROLE} {words}")),
@@ -105,7 +112,7 @@ async fn same_cluster(
         .await
         .map_err(|error| refused(&error))?;
     // Whether it has room is said when the budget is known for certain.
-    fit(&inspection, 0)?;
+    fit(&inspection, &before.name, 0)?;
     let (installation, expected) = {
         let mut registry = platform.registry.acquire().await?;
         let installation = store::installation(&mut registry).await?;

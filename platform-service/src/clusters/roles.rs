@@ -1,6 +1,7 @@
-//! What a server must be to become a cluster, and the platform's roles on it.
+//! What a server and a login on it must be for a cluster, and the platform's roles there.
 //!
-//! Deliberately judged by one pure function over what one query saw. Invariants: every check that
+//! Deliberately without a rule on the server's version, settings or room: see
+//! [`requirements`](super::requirements). Invariants: every check that
 //! fails has a field and words; the roles are ensured, so that an attempt that broke off is taken up
 //! by the next one; after it nobody but our logins may enter the maintenance databases.
 
@@ -8,24 +9,20 @@ use std::fmt;
 
 use adapters::secret_store::ClusterRole;
 use contract::ClusterName;
+use contract::operator::upkeep::Verdict;
 use contract::secret::Secret;
 use contract::tenant::{MARKER_SETTING, PLATFORM_ROLE};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::ServerWarning;
-use super::beside::Beside;
 use super::postgres::server::{self, Facts};
+use super::requirements::{Demand, Failure, Rulings, ServerSettings};
 use super::scram::Verifier;
+use super::store::registry_database::RegistryDatabase;
 
-/// The oldest server that copies databases without checkpoints and keeps PUBLIC out of `public`.
-const OLDEST_VERSION: i32 = 150_000;
-/// The first one that marks a database whose drop was interrupted.
-const MARKS_HALF_DROPPED: i32 = 150_004;
 /// Roles know inheritance and admin rights per grant from here on.
 const GRANT_OPTIONS_VERSION: i32 = 160_000;
-/// With thousands of databases a shorter pause keeps a core busy with idle ones.
-const SHORTEST_NAPTIME_SECONDS: i32 = 300;
 /// What the comment on `tn_platform` starts with; the cluster's name and the installation follow.
 const CLUSTER_MARK: &str = "tenantry:cluster:";
 
@@ -44,55 +41,20 @@ impl Passwords {
     }
 }
 
-/// The registry's own database, which tenants' roles must not enter where it is on the same server.
-#[derive(Debug)]
-pub(crate) struct RegistryDatabase {
-    pub(crate) name: String,
-    /// The registry's login, which must get in.
-    pub(super) login: String,
-    pub(crate) server: i64,
-}
-
-/// Where the registry is; none where its server does not say which one it is.
-pub(crate) async fn registry_database(
-    registry: &PgPool,
-) -> Result<Option<RegistryDatabase>, sqlx::Error> {
-    let found = sqlx::query!(
-        r#"select current_database() as "name!", session_user::text as "login!",
-               system_identifier as "server!"
-           from pg_control_system()"#
-    )
-    .fetch_one(registry)
-    .await;
-    match found {
-        Ok(row) => Ok(Some(RegistryDatabase {
-            name: row.name,
-            login: row.login,
-            server: row.server,
-        })),
-        Err(error) if kit::db::Fault::of(&error) == kit::db::Fault::RightsLost => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// What a server and the administrator's login on it are.
 #[derive(Debug)]
 pub(super) struct Inspection {
-    pub(super) version: i32,
+    pub(super) settings: ServerSettings,
     facts: Facts,
 }
 
 /// Looks at a server.
 pub(super) async fn inspect(admin: &mut PgConnection) -> Result<Inspection, sqlx::Error> {
-    let facts = server::facts(admin).await?;
     Ok(Inspection {
-        version: facts.version,
-        facts,
+        settings: server::settings(&mut *admin).await?,
+        facts: server::facts(admin).await?,
     })
 }
-
-/// A check that failed: the field of the request that it is about, and words.
-pub(super) type Failure = (&'static str, String);
 
 /// What an earlier addition has made of a server.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,18 +100,9 @@ impl Inspection {
     }
 
     /// The checks that fail.
-    pub(super) fn failures(&self, budget: u32) -> Vec<Failure> {
+    pub(super) fn failures(&self, demand: Demand<'_>) -> Vec<Failure> {
         let facts = &self.facts;
-        let free = facts.free_connections();
-        let checks = [
-            (
-                facts.version >= OLDEST_VERSION,
-                "/host",
-                format!(
-                    "the server is PostgreSQL {}; 15 or newer is needed",
-                    facts.version / 10_000
-                ),
-            ),
+        let rights = [
             (
                 !facts.is_standby,
                 "/host",
@@ -175,71 +128,27 @@ impl Inspection {
                  roles must not be"
                     .to_owned(),
             ),
-            (
-                budget <= free,
-                "/connection_budget",
-                format!("the server has {free} connections for ordinary logins (max_connections)"),
-            ),
         ];
-        checks
-            .into_iter()
-            .filter(|(kept, ..)| !kept)
-            .map(|(_, field, words)| (field, words))
+        let broken = rights.into_iter().filter(|(kept, ..)| !kept);
+        let rulings = Rulings::of(&self.settings, demand).into_iter();
+        rulings
+            .filter_map(|ruling| ruling.bars)
+            .chain(broken.map(|(_, field, words)| (field, words)))
             .collect()
     }
 
-    /// What works but should be otherwise, where these have connections beside the budget.
-    pub(super) fn warnings(&self, budget: u32, beside: Beside) -> Vec<ServerWarning> {
-        let facts = &self.facts;
-        let own = beside.connections();
-        let checks = [
-            (
-                facts.version >= MARKS_HALF_DROPPED,
-                "server_version",
-                "It is older than 15.4, which does not mark a database whose drop was interrupted \
-                 (datconnlimit = -2): upgrade it."
-                    .to_owned(),
-            ),
-            (
-                facts.recovery_init_sync_method == "syncfs",
-                "recovery_init_sync_method",
-                "Set it to syncfs where the system is Linux: with a thousand databases a start \
-                 after a crash takes minutes otherwise."
-                    .to_owned(),
-            ),
-            (
-                facts.naptime_seconds >= SHORTEST_NAPTIME_SECONDS,
-                "autovacuum_naptime",
-                format!(
-                    "It is {} s: set 5min or more, or idle databases keep a core busy.",
-                    facts.naptime_seconds
+    /// What works but should be otherwise.
+    pub(super) fn warnings(&self, demand: Demand<'_>) -> Vec<ServerWarning> {
+        let rulings = Rulings::of(&self.settings, demand).into_iter();
+        rulings
+            .filter(|ruling| ruling.verdict != Verdict::Ok)
+            .map(|ruling| ServerWarning {
+                about: ruling.setting,
+                detail: format!(
+                    "It is {}. {} To mend it: {}",
+                    ruling.found, ruling.why, ruling.mend
                 ),
-            ),
-            (
-                facts.connection_check_ms > 0,
-                "client_connection_check_interval",
-                "It is 0: set 1s or so, or a client that went away keeps its connection until its \
-                 statement ends."
-                    .to_owned(),
-            ),
-            (
-                u64::from(budget) + own <= u64::from(facts.free_connections()),
-                "max_connections",
-                format!(
-                    "The budget leaves fewer than {own} connections to the platform and to \
-                     migrations, which the replicas that run may take at once."
-                ),
-            ),
-            (
-                facts.fsync,
-                "fsync",
-                "It is off: a crash loses data.".to_owned(),
-            ),
-        ];
-        checks
-            .into_iter()
-            .filter(|(kept, ..)| !kept)
-            .map(|(_, about, detail)| ServerWarning { about, detail })
+            })
             .collect()
     }
 }
@@ -253,7 +162,7 @@ pub(super) async fn ensure(
     passwords: &Passwords,
     registry: Option<&RegistryDatabase>,
 ) -> Result<(), sqlx::Error> {
-    let grants = if inspection.version >= GRANT_OPTIONS_VERSION {
+    let grants = if inspection.settings.version >= GRANT_OPTIONS_VERSION {
         server::MemberGrants::PerGrant
     } else {
         server::MemberGrants::ByCreateRole

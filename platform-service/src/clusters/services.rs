@@ -17,7 +17,7 @@ use kit::error::Problem;
 use sqlx::Connection as _;
 
 pub(crate) use self::bring_up::bring_up;
-use super::connections::{As, Server};
+use super::connections::{ClusterRole, Server};
 use crate::operations::Head;
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
@@ -337,7 +337,9 @@ async fn versions_in(
 ) -> Result<SchemaVersions, Stop> {
     let owned = services.iter().flat_map(|service| &service.owns);
     let owners: Vec<SchemaOwner> = owned.map(|schema| schema.owner.clone()).collect();
-    let mut connection = server.connect_as(platform, As::Schema, database).await?;
+    let mut connection = server
+        .connect_as(platform, ClusterRole::Schema, database)
+        .await?;
     let versions = kit::migrate::versions(&mut connection, &owners).await?;
     connection.close().await?;
     Ok(versions)

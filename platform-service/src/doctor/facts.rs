@@ -13,11 +13,12 @@ use futures::stream;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
-use super::store;
+use super::{look, store};
 use crate::clusters::beside::Beside;
-use crate::clusters::connections::{As, Database, Server};
+use crate::clusters::connections::{ClusterRole, Database, Server};
 use crate::clusters::placement::{Needs, Purpose, Unfit};
-use crate::clusters::postgres::{Name, inventory};
+use crate::clusters::postgres::{Name, inventory, server};
+use crate::clusters::requirements::ServerSettings;
 use crate::clusters::store::beside;
 use crate::housekeeping;
 use crate::keys;
@@ -64,6 +65,7 @@ pub(super) struct ClusterRow {
 /// What a server says of itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServerFacts {
+    pub(super) required: ServerSettings,
     pub(super) settings: SettingFacts,
     /// Of ours.
     pub(super) databases: u64,
@@ -82,17 +84,9 @@ pub(super) struct ServerFacts {
     pub(super) skew: Skew,
 }
 
-/// Settings of a server.
+/// What else is looked at of a server than what its requirements are about.
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
 pub(super) struct SettingFacts {
-    /// As `server_version_num`.
-    pub(super) version: i32,
-    pub(super) recovery_init_sync_method: String,
-    pub(super) naptime_seconds: i32,
-    pub(super) fsync: bool,
-    pub(super) max_connections: i32,
-    pub(super) reserved_connections: i32,
-    pub(super) connection_check_ms: i32,
     pub(super) wal_level: String,
     pub(super) max_replication_slots: i32,
     pub(super) used_replication_slots: i32,
@@ -171,7 +165,7 @@ pub(super) async fn clusters(
         (rows, beside::count(&mut registry).await?)
     };
     let looks = rows.into_iter().map(|(row, placed)| async move {
-        let looked = look(platform, &row.name, &placed);
+        let looked = ask(platform, &row.name, &placed);
         let server = match tokio::time::timeout(PATIENCE, looked).await {
             Ok(Ok(server)) => Ok(server?),
             Ok(Err(stop)) => Err(stop.words()),
@@ -210,7 +204,7 @@ fn misplaced(row: &ClusterRow, placed: &[PlacedTenant]) -> Vec<(TenantId, Unfit)
 }
 
 /// What a cluster's server says, where these tenants are expected; none where the cluster was removed.
-async fn look(
+async fn ask(
     platform: &Platform,
     cluster: &ClusterName,
     expected: &[PlacedTenant],
@@ -233,14 +227,14 @@ async fn look(
         .filter(|slot| !slot.active)
         .map(|slot| (slot.name, slot.kept_bytes.unsigned_abs()))
         .collect();
-    let (settings, public) = (
-        settings(&mut connection).await?,
-        public(&mut connection).await?,
-    );
-    let open_templates = open_templates(&mut connection).await?;
+    let required = server::settings(&mut connection).await?;
+    let settings = look::settings(&mut connection).await?;
+    let public = look::public(&mut connection).await?;
+    let open_templates = look::open_templates(&mut connection).await?;
     let skew = skew(&mut connection).await?;
     connection.close().await?;
     Ok(Some(ServerFacts {
+        required,
         settings,
         databases: databases.len() as u64,
         public,
@@ -287,97 +281,19 @@ async fn files_of(
     tenant: &PlacedTenant,
 ) -> Result<u64, Stop> {
     let database = server.database(&Name::Tenant(tenant.id.clone()), tenant.copy);
-    let mut connection = server.connect_as(platform, As::Query, &database).await?;
-    let files: i64 = sqlx::query_scalar(
-        "select coalesce(sum(1 + (pg_relation_size(oid, 'fsm') > 0)::integer
-                               + (pg_relation_size(oid, 'vm') > 0)::integer), 0)::bigint
-         from pg_class where pg_relation_filenode(oid) is not null and not relisshared",
-    )
-    .fetch_one(&mut connection)
-    .await?;
+    let mut connection = server
+        .connect_as(platform, ClusterRole::Query, &database)
+        .await?;
+    let files = look::files(&mut connection).await?;
     connection.close().await?;
-    Ok(files.unsigned_abs())
-}
-
-async fn settings(connection: &mut PgConnection) -> Result<SettingFacts, sqlx::Error> {
-    sqlx::query_as(
-        "with setting as (select name, setting from pg_settings)
-         select current_setting('server_version_num')::integer as version,
-             coalesce(current_setting('recovery_init_sync_method', true), '')
-                 as recovery_init_sync_method,
-             (select setting::integer from setting where name = 'autovacuum_naptime')
-                 as naptime_seconds,
-             current_setting('fsync')::boolean as fsync,
-             current_setting('max_connections')::integer as max_connections,
-             (select coalesce(sum(setting::integer), 0)::integer from setting
-              where name in ('superuser_reserved_connections', 'reserved_connections'))
-                 as reserved_connections,
-             (select setting::integer from setting
-              where name = 'client_connection_check_interval') as connection_check_ms,
-             current_setting('wal_level') as wal_level,
-             current_setting('max_replication_slots')::integer as max_replication_slots,
-             (select count(*)::integer from pg_replication_slots) as used_replication_slots,
-             (select rolreplication or rolsuper from pg_roles where rolname = current_user)
-                 as may_replicate,
-             (select rolsuper or current_setting('server_version_num')::integer < 160000
-                  or exists (select from pg_auth_members
-                      where roleid = (select oid from pg_roles where rolname = 'tn_schema')
-                          and member = login.oid and admin_option)
-              from pg_roles login where rolname = current_user) as may_put_back,
-             has_parameter_privilege('tenantry.database', 'set') as may_mark,
-             (select count(*) from pg_database database
-              where shobj_description(oid, 'pg_database') like 'tenantry:%'
-                  and not exists (
-                      select from pg_db_role_setting setting
-                      where setting.setdatabase = database.oid and setting.setrole = 0
-                          and 'tenantry.database=' || shobj_description(database.oid, 'pg_database')
-                              = any(setting.setconfig))) as unmarked,
-             (select coalesce(max(age(datfrozenxid)), 0)::bigint from pg_database
-              where datconnlimit <> -2) as oldest_transaction,
-             (select coalesce(max(mxid_age(datminmxid)), 0)::bigint from pg_database
-              where datconnlimit <> -2) as oldest_multixact",
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// The databases that everybody may connect to. A copy of ours gets its walls with its marker: one
-/// without is being made, or is an orphan.
-async fn public(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select datname::text from pg_database
-         where datallowconn and has_database_privilege('public', oid, 'connect')
-             and not (datname ~ '^(stock|tpl|side|scratch):'
-                 and shobj_description(oid, 'pg_database') is null)
-         order by datname",
-    )
-    .fetch_all(connection)
-    .await
-}
-
-/// Finished templates (the server says so of them) that take connections, and templates of ours that
-/// somebody sits in. One that is being made is neither.
-async fn open_templates(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select datname::text from pg_database database
-         where datname like 'tpl:%' and datistemplate
-             and (datallowconn
-                 or exists (select from pg_stat_activity session
-                            where session.datid = database.oid
-                                and session.backend_type = 'client backend'))
-         order by datname",
-    )
-    .fetch_all(connection)
-    .await
+    Ok(files)
 }
 
 /// Compares a server's clock with ours. The answer was on its way for a time that is the most that the
 /// figure can be wrong by.
 async fn skew(connection: &mut PgConnection) -> Result<Skew, sqlx::Error> {
     let (asked, clock) = (OffsetDateTime::now_utc(), Instant::now());
-    let theirs: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()")
-        .fetch_one(connection)
-        .await?;
+    let theirs = look::clock(connection).await?;
     let half = clock.elapsed().as_secs_f64() / 2.0;
     Ok(Skew {
         seconds: (theirs - asked).as_seconds_f64() - half,

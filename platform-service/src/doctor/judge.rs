@@ -11,11 +11,10 @@ use contract::operator::upkeep::{Diagnosis, Verdict};
 
 use super::facts::{ClusterFacts, ClusterRow, ServerFacts, Skew};
 use crate::clusters::placement::Unfit;
+use crate::clusters::requirements::{MANY_FILES, unless};
 pub(super) use platform::platform;
 use settings::settings;
 
-/// A start after a crash reads some ten thousand files a second.
-const MANY_FILES: u64 = 100_000;
 /// From here on a start after a crash takes minutes, and a base backup too.
 const TOO_MANY_FILES: u64 = 1_000_000;
 /// Vacuum begins by itself at two hundred million; here it was held up.
@@ -51,11 +50,6 @@ impl Said {
             mend: (self.verdict != Verdict::Ok).then_some(self.mend),
         }
     }
-}
-
-/// `Ok` where it holds, else how bad it is.
-fn unless(holds: bool, otherwise: Verdict) -> Verdict {
-    if holds { Verdict::Ok } else { otherwise }
 }
 
 fn listed(names: &[String]) -> String {
@@ -129,7 +123,7 @@ fn files(row: &ClusterRow, server: &ServerFacts) -> Said {
     let files = estimated_files(server);
     let verdict = match files {
         0..MANY_FILES => Verdict::Ok,
-        MANY_FILES..TOO_MANY_FILES if server.settings.recovery_init_sync_method == "syncfs" => {
+        MANY_FILES..TOO_MANY_FILES if server.required.recovery_init_sync_method == "syncfs" => {
             Verdict::Ok
         }
         MANY_FILES..TOO_MANY_FILES => Verdict::Warn,

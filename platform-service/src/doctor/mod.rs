@@ -6,6 +6,7 @@
 
 mod facts;
 mod judge;
+mod look;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,12 @@ use super::facts::{
 };
 use super::judge;
 use crate::clusters::beside::Beside;
+use crate::clusters::requirements::ServerSettings;
 use crate::keys::SealedWith;
 
 fn healthy_server() -> ServerFacts {
     ServerFacts {
-        settings: SettingFacts {
+        required: ServerSettings {
             version: 150_008,
             recovery_init_sync_method: "syncfs".to_owned(),
             naptime_seconds: 300,
@@ -25,6 +26,8 @@ fn healthy_server() -> ServerFacts {
             max_connections: 100,
             reserved_connections: 3,
             connection_check_ms: 1000,
+        },
+        settings: SettingFacts {
             wal_level: "logical".to_owned(),
             max_replication_slots: 10,
             used_replication_slots: 0,
@@ -196,7 +199,7 @@ fn each_replica_of_a_service_needs_connections_for_its_migrations() {
 #[test]
 fn a_server_too_small_for_the_platform_is_to_have_more_connections() {
     let mut server = healthy_server();
-    server.settings.max_connections = 20;
+    server.required.max_connections = 20;
     let mut facts = healthy_cluster();
     facts.server = Ok(server);
     let complaints = complaints(judge::cluster(&facts));
@@ -213,19 +216,19 @@ type Planted = (fn(&mut ServerFacts), &'static str, Verdict, &'static str);
 fn each_fault_of_a_server_has_its_command() {
     let faults: &[Planted] = &[
         (
-            |s| s.settings.version = 140_010,
+            |s| s.required.version = 140_010,
             "version",
             Verdict::Bad,
             "upgrade the server to PostgreSQL 15",
         ),
         (
-            |s| s.settings.version = 150_003,
+            |s| s.required.version = 150_003,
             "version",
             Verdict::Warn,
             "upgrade the server to PostgreSQL 15.4",
         ),
         (
-            |s| s.settings.recovery_init_sync_method = "fsync".to_owned(),
+            |s| s.required.recovery_init_sync_method = "fsync".to_owned(),
             "recovery_init_sync_method",
             Verdict::Warn,
             "alter system set recovery_init_sync_method = 'syncfs'; select pg_reload_conf();",
@@ -237,31 +240,31 @@ fn each_fault_of_a_server_has_its_command() {
             "grant tn_schema to tn_platform with admin true, inherit false, set false;",
         ),
         (
-            |s| s.settings.naptime_seconds = 60,
+            |s| s.required.naptime_seconds = 60,
             "autovacuum_naptime",
             Verdict::Warn,
             "alter system set autovacuum_naptime = '5min'",
         ),
         (
-            |s| s.settings.fsync = false,
+            |s| s.required.fsync = false,
             "fsync",
             Verdict::Bad,
             "alter system set fsync = 'on'",
         ),
         (
-            |s| s.settings.max_connections = 50,
+            |s| s.required.max_connections = 50,
             "max_connections",
             Verdict::Bad,
             "tenantctl clusters update main --budget 19",
         ),
         (
-            |s| s.settings.max_connections = 70,
+            |s| s.required.max_connections = 70,
             "max_connections",
             Verdict::Warn,
             "tenantctl clusters update main --budget 39",
         ),
         (
-            |s| s.settings.connection_check_ms = 0,
+            |s| s.required.connection_check_ms = 0,
             "client_connection_check_interval",
             Verdict::Warn,
             "alter system set client_connection_check_interval = '1s'",

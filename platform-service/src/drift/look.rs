@@ -20,7 +20,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::diff::{Drifted, Kind, diff};
 use super::reference::{Expected, References, Without};
 use super::store::{self, Candidate, SaidBy};
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::Name;
 use crate::operations::{Head, store as operations};
 use crate::platform::Platform;
@@ -208,7 +208,9 @@ async fn look_inside(
     let server = platform.server(&candidate.cluster).await?;
     let name = Name::Tenant(candidate.tenant.clone());
     let database = server.database(&name, candidate.copy);
-    let mut connection = server.connect_as(platform, As::Schema, &database).await?;
+    let mut connection = server
+        .connect_as(platform, ClusterRole::Schema, &database)
+        .await?;
     // A schema that is being migrated is neither the old nor the new one.
     kit::migrate::lock(&mut connection, Duration::ZERO)
         .await

@@ -13,7 +13,7 @@ use sqlx::Connection as _;
 
 use super::diff::Catalog;
 use super::store;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::Name;
 use crate::clusters::{services, spare};
 use crate::operations::Head;
@@ -116,7 +116,9 @@ impl<'a> References<'a> {
         let made = services::make_at(platform, &self.services, &database, versions).await?;
         let expected = if made == *versions {
             let owners: Vec<String> = versions.keys().map(ToString::to_string).collect();
-            let mut connection = server.connect_as(platform, As::Schema, &database).await?;
+            let mut connection = server
+                .connect_as(platform, ClusterRole::Schema, &database)
+                .await?;
             let catalog = store::catalog(&mut connection, &owners).await?;
             connection.close().await?;
             Some(Expected {

@@ -4,6 +4,7 @@
 //! number of a change is taken last in its transaction, so no reader passes a number that appears
 //! later; and a reader whose cursor is of another epoch or too old is told to forget everything.
 
+mod news;
 pub(crate) mod store;
 
 use std::time::{Duration, Instant};
@@ -23,12 +24,14 @@ use uuid::Uuid;
 
 use crate::platform::Platform;
 
+pub(crate) use news::{Announced, Unannounced};
+
 /// The longest that a poll waits.
 const MAX_WAIT: Duration = Duration::from_secs(25);
 /// The channel on which replicas of this service tell each other of changes.
 pub(crate) const CHANNEL: &str = "registry_change";
 /// How often replicas are looked at that have not heard of a change yet.
-const HEARD_PAUSE: Duration = Duration::from_millis(20);
+const HEARD_PAUSE: Duration = Duration::from_millis(10);
 /// Pause before listening again after the registry was away.
 const LISTEN_PAUSE: Duration = Duration::from_millis(500);
 /// After so long without news it is asked whether the connection still carries any: one that was lost without
@@ -58,21 +61,42 @@ impl Bell {
     }
 }
 
-/// Waits until every living replica has acted on what the feed says now; says whether they have in
-/// time.
-pub(crate) async fn all_heard(
+/// Whether the replicas know what was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Every living replica has acted on it.
+    ByAll,
+    /// Some had not when it was waited for no longer.
+    NotYet,
+}
+
+/// Waits until every living replica has acted on what the feed says now, but not for longer than this.
+pub(crate) async fn wait_until_heard(
     platform: &Platform,
     patience: Duration,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Heard, sqlx::Error> {
+    let newest = store::last_number(&mut *platform.registry.acquire().await?).await?;
+    wait_until_change_is_heard(platform, newest, patience).await
+}
+
+/// As [`wait_until_heard`], for what was announced before.
+pub(crate) async fn wait_until_change_is_heard(
+    platform: &Platform,
+    announced: Announced,
+    patience: Duration,
+) -> Result<Heard, sqlx::Error> {
     let deadline = Instant::now() + patience;
-    let change = store::last_number(&mut *platform.registry.acquire().await?).await?;
     loop {
-        let unheard = store::unheard(&mut *platform.registry.acquire().await?, change).await?;
-        if unheard == 0 {
-            return Ok(true);
+        // Given back between two looks.
+        let is_heard = {
+            let mut registry = platform.registry.acquire().await?;
+            store::heard_by_all(&mut registry, announced).await?
+        };
+        if is_heard {
+            return Ok(Heard::ByAll);
         }
         if Instant::now() >= deadline {
-            return Ok(false);
+            return Ok(Heard::NotYet);
         }
         tokio::time::sleep(HEARD_PAUSE).await;
     }
@@ -89,7 +113,6 @@ pub(crate) struct ChangesQuery {
     #[serde(default)]
     after: u64,
     /// Who asks: it has acted on everything up to the cursor.
-    #[param(value_type = Option<String>)]
     replica: Option<ReplicaId>,
     /// How long to wait for news, at most 25,000.
     #[serde(default)]
@@ -118,7 +141,7 @@ pub(crate) async fn changes(
     let mut bell = platform.feed.listen();
     if let (Some(replica), Some(epoch)) = (query.replica, query.epoch) {
         let mut connection = platform.registry.acquire().await?;
-        store::heard(&mut connection, replica, epoch, query.after).await?;
+        store::acknowledge(&mut connection, replica, epoch, query.after).await?;
     }
     loop {
         let window = {

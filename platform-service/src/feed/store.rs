@@ -12,48 +12,18 @@ use contract::{ReplicaId, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::CHANNEL;
+use super::{Announced, CHANNEL};
 use crate::registry::{bigint, interval, number, parsed};
 
 /// The most changes in one answer.
 const WINDOW: i64 = 1000;
 
-/// Records that a tenant has this generation now, wakes the replicas of this service when the
-/// transaction commits, and gives the change's number. Must be the transaction's last write.
-pub(crate) async fn record(
-    connection: &mut PgConnection,
-    tenant: &TenantId,
-    generation: u64,
-) -> Result<u64, sqlx::Error> {
-    let change = sqlx::query!(
-        r#"
-        with counter as (
-            update registry.feed set last_number = last_number + 1 returning last_number
-        ), change as (
-            insert into registry.change (number, tenant_id, generation)
-            select last_number, $1, $2 from counter
-            returning number
-        )
-        select number, pg_notify($3, '')::text as "told?" from change
-        "#,
-        tenant.as_str(),
-        bigint(generation)?,
-        CHANNEL,
-    )
-    .fetch_one(connection)
-    .await?;
-    number("change.number", change.number)
-}
-
-/// As [`record`] for many tenants: one look at the counter, numbers in the order of `changed`. Gives
-/// the last one's number; none for nobody.
-pub(crate) async fn record_many(
+/// Records that each of these tenants has this generation now, wakes the replicas of this service when the
+/// transaction commits, and gives the number of the last change. Must be the transaction's last write.
+pub(super) async fn record(
     connection: &mut PgConnection,
     changed: &[(TenantId, u64)],
-) -> Result<Option<u64>, sqlx::Error> {
-    if changed.is_empty() {
-        return Ok(None);
-    }
+) -> Result<Announced, sqlx::Error> {
     let tenants: Vec<String> = changed.iter().map(|(id, _)| id.to_string()).collect();
     let generations: Vec<i64> = changed
         .iter()
@@ -79,15 +49,15 @@ pub(crate) async fn record_many(
     )
     .fetch_one(connection)
     .await?;
-    number("feed.last_number", last.last_number).map(Some)
+    number("feed.last_number", last.last_number).map(Announced)
 }
 
-/// The number of the newest change.
-pub(crate) async fn last_number(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+/// The newest change.
+pub(crate) async fn last_number(connection: &mut PgConnection) -> Result<Announced, sqlx::Error> {
     let last = sqlx::query_scalar!("select last_number from registry.feed")
         .fetch_one(connection)
         .await?;
-    number("feed.last_number", last)
+    number("feed.last_number", last).map(Announced)
 }
 
 /// Gives the feed another epoch: whoever followed it forgets what it knew.
@@ -100,7 +70,7 @@ pub(crate) async fn renew_epoch(connection: &mut PgConnection) -> Result<(), sql
 
 /// Notes that a replica has acted on everything up to `seen`; it says so with its next poll, a
 /// heartbeat earlier.
-pub(crate) async fn heard(
+pub(crate) async fn acknowledge(
     connection: &mut PgConnection,
     replica: ReplicaId,
     epoch: Uuid,
@@ -122,15 +92,17 @@ pub(crate) async fn heard(
     Ok(())
 }
 
-/// How many living replicas have not acted on a change yet.
-pub(crate) async fn unheard(
+/// Whether every living replica has acted on a change.
+pub(super) async fn heard_by_all(
     connection: &mut PgConnection,
-    change: u64,
-) -> Result<i64, sqlx::Error> {
+    Announced(change): Announced,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select count(*) as "unheard!" from registry.replica, registry.feed
-           where replica.live_until > now()
-               and (replica.seen_change < $1 or replica.epoch is distinct from feed.epoch)"#,
+        r#"select not exists (
+               select from registry.replica, registry.feed
+               where replica.live_until > now()
+                   and (replica.seen_change < $1 or replica.epoch is distinct from feed.epoch)
+           ) as "heard!""#,
         bigint(change)?,
     )
     .fetch_one(connection)

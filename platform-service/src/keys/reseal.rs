@@ -15,7 +15,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::store::{self, HeldBox, Keeper, TenantBoxes};
-use crate::feed;
+use crate::feed::Unannounced;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -105,7 +105,7 @@ async fn reseal_tenants(
     tenants: Vec<TenantBoxes>,
 ) -> Result<(), Stop> {
     let mut transaction = platform.registry.begin().await?;
-    let mut changed = Vec::new();
+    let mut changed = Unannounced::none();
     for held in tenants {
         let subject = SecretSubject::Tenant(held.tenant.clone());
         let mut anew = Vec::with_capacity(held.references.len());
@@ -122,14 +122,14 @@ async fn reseal_tenants(
         if resealed == 0 {
             continue;
         }
-        let generation = store::replace_tenant(&mut transaction, &held, &anew).await?;
-        if let Some(generation) = generation {
-            changed.push((held.tenant, generation));
+        let news = store::replace_tenant(&mut transaction, &held, &anew).await?;
+        if !news.is_empty() {
             tally.resealed += resealed;
         }
+        changed = changed.and(news);
     }
     // Last in the transaction: see the feed.
-    feed::store::record_many(&mut transaction, &changed).await?;
+    changed.announce(&mut transaction).await?;
     transaction.commit().await?;
     platform.feed.ring();
     Ok(())

@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::reseal::CLUSTER_ROLES;
+use crate::feed::Unannounced;
 use crate::registry::{number, parsed};
 
 /// Boxes in the registry, by the id of their key.
@@ -112,12 +113,12 @@ pub(super) async fn tenants_behind(
         .collect()
 }
 
-/// Replaces a tenant's references, if they are still those that were read; gives the new generation.
+/// Replaces a tenant's references, if they are still those that were read.
 pub(super) async fn replace_tenant(
     connection: &mut PgConnection,
     held: &TenantBoxes,
     anew: &[SecretRef],
-) -> Result<Option<u64>, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let texts = |references: &[SecretRef]| -> Vec<String> {
         let each = references.iter();
         each.map(|SecretRef(text)| text.clone()).collect()
@@ -132,9 +133,7 @@ pub(super) async fn replace_tenant(
     )
     .fetch_optional(connection)
     .await?;
-    generation
-        .map(|generation| number("tenant.generation", generation))
-        .transpose()
+    Unannounced::if_changed(&held.tenant, generation)
 }
 
 /// A box that is not a tenant's password.

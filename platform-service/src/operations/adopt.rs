@@ -9,36 +9,32 @@ use std::time::Duration;
 
 use contract::internal::{NewOwner, OwnershipAct, OwnershipRequest, ProvisionRequest};
 use contract::operator::tenant::OtherOwners;
-use contract::{ClusterName, Code, OperationId, SchemaVersions, TenantRoute};
+use contract::{ClusterName, Code, OperationId, SchemaVersions};
 use kit::error::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use tokio::time::{Instant, sleep};
 
 use super::arrive::Arrival;
 use super::create::{self, FIRST_COPY};
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, lease, mark};
+use super::{Head, Step, Stop, lease, mark, on_tenant};
 use crate::adoption::compare;
 use crate::adoption::judge::Schemas;
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::contents::{self, Thing, To};
 use crate::clusters::postgres::foreign::{self, Found};
+use crate::clusters::postgres::sessions::{self, Sitting};
 use crate::clusters::postgres::{self, Claim, Name};
 use crate::clusters::scram::Verifier;
 use crate::clusters::services::Occasion;
 use crate::clusters::{owner, services, spare};
 use crate::platform::Platform;
+use crate::tenants::NewTenant;
 use crate::tenants::overrides::Overrides;
-use crate::tenants::{self, NewTenant};
 
 /// How long sessions that are being ended are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between two looks at them.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Looks in a row that must find nobody.
-const QUIET_LOOKS: u32 = 2;
 
 /// What was chosen before the first step, and what was learned.
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,7 +130,7 @@ impl AdoptPlan {
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(head.tenant()?.clone());
         let mark = mark::of(head.id);
-        if is_marked(&server, &name, &mark).await? {
+        if mark::is_on(&server, &name, &mark).await? {
             return Ok(());
         }
         if self.now(&server).await?.as_deref() != Some(&self.found.name) {
@@ -167,7 +163,9 @@ impl AdoptPlan {
         let baseline = &self.schemas.baseline;
         self.arrival.schema_versions =
             services::migrate_from(platform, &services, &database, baseline).await?;
-        let mut inside = server.connect_as(platform, As::Schema, &database).await?;
+        let mut inside = server
+            .connect_as(platform, ClusterRole::Schema, &database)
+            .await?;
         contents::set_rights(&mut inside, &self.history_rights).await?;
         inside.close().await?;
         // What is in it may have run with the migrations.
@@ -187,7 +185,7 @@ impl AdoptPlan {
         change_owners(platform, head, give).await?;
         if self.schemas.there.is_empty() {
             let request = ProvisionRequest {
-                route: route(platform, head).await?,
+                route: on_tenant::route(&mut *platform.registry.acquire().await?, head).await?,
                 owner: owner.clone(),
             };
             services::run_hooks(
@@ -204,7 +202,7 @@ impl AdoptPlan {
     async fn give_back(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(head.tenant()?.clone());
-        let is_taken = is_marked(&server, &name, &mark::of(head.id)).await?;
+        let is_taken = mark::is_on(&server, &name, &mark::of(head.id)).await?;
         if !is_taken || self.now(&server).await?.is_none() {
             return Ok(());
         }
@@ -257,46 +255,25 @@ impl AdoptPlan {
 
     async fn enter(&self, platform: &Platform, server: &Server) -> Result<PgConnection, Stop> {
         let place = (self.found.oid, self.found.name.as_str());
-        server.connect_foreign(platform, As::Schema, place).await
+        server
+            .connect_foreign(platform, ClusterRole::Schema, place)
+            .await
     }
 
-    /// Ends the sessions in it until two looks in a row find none.
+    /// Ends the sessions in it.
     async fn empty(&self, server: &Server) -> Result<(), Stop> {
-        let began = Instant::now();
-        let mut quiet = 0;
-        let mut connection = server.acquire().await?;
-        loop {
-            let here = foreign::end_sessions(&mut connection, self.found.oid).await?;
-            quiet = if here.is_empty() { quiet + 1 } else { 0 };
-            if quiet >= QUIET_LOOKS {
-                return Ok(());
-            }
-            if began.elapsed() >= PATIENCE {
-                let (who, name) = (here.join(", "), &self.found.name);
-                let detail = format!("Sessions of {who} do not end in {name}.");
-                return Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)));
-            }
-            sleep(LOOK_PAUSE).await;
-        }
+        let sitting = Sitting::InForeign {
+            oid: self.found.oid,
+            name: &self.found.name,
+        };
+        sessions::empty(server, sitting, PATIENCE).await?;
+        Ok(())
     }
-}
-
-async fn is_marked(server: &Server, name: &Name, mark: &str) -> Result<bool, Stop> {
-    let found = postgres::look(&mut *server.acquire().await?, name).await?;
-    Ok(found
-        .role
-        .is_some_and(|role| role.mark.as_deref() == Some(mark)))
-}
-
-async fn route(platform: &Platform, head: &Head) -> Result<TenantRoute, Stop> {
-    let mut registry = platform.registry.acquire().await?;
-    let route = tenants::store::route(&mut registry, head.tenant()?).await?;
-    route.ok_or_else(|| Stop::Fail(Problem::internal("the tenant has no route")))
 }
 
 async fn change_owners(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), Stop> {
     let request = OwnershipRequest {
-        route: route(platform, head).await?,
+        route: on_tenant::route(&mut *platform.registry.acquire().await?, head).await?,
         change: head.id.uuid(),
         act,
     };

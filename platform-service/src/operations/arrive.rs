@@ -18,7 +18,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::create::{self, FIRST_COPY};
-use super::{Head, Step, Stop, lease, mark};
+use super::{Head, Step, Stop, lease, mark, on_tenant};
 use crate::clusters::connections::{Database, Server};
 use crate::clusters::placement::{self, Candidate, Needs};
 use crate::clusters::postgres::defaults::Defaults;
@@ -122,7 +122,7 @@ impl Arrival {
         platform: &Platform,
         head: &Head,
     ) -> Result<std::sync::Arc<Server>, Stop> {
-        match cluster(platform, head).await? {
+        match on_tenant::cluster(platform, head).await? {
             Some(cluster) => platform.server(&cluster).await,
             None => Err(Stop::Fail(Problem::internal("the tenant is not placed"))),
         }
@@ -257,7 +257,8 @@ impl Arrival {
         match step {
             Step::Secret => {
                 let credentials = self.credential.as_slice();
-                tenants::store::set_credentials(connection, tenant, credentials).await?;
+                let news = tenants::store::set_credentials(connection, tenant, credentials).await?;
+                news.while_being_made();
                 Ok(())
             }
             Step::Place => self.place(connection, head).await,
@@ -270,7 +271,7 @@ impl Arrival {
         match head.step {
             Step::Secret => create::remove_secret(platform, head).await,
             // Nothing is on a server before there is a place.
-            Step::Load => match cluster(platform, head).await? {
+            Step::Load => match on_tenant::cluster(platform, head).await? {
                 Some(cluster) => {
                     let server = platform.server(&cluster).await?;
                     // Whoever ran what is not ours may have died right after it.
@@ -294,9 +295,7 @@ impl Arrival {
     }
 
     async fn place(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
-        let gone = || Stop::Fail(Problem::internal("the tenant's row is gone"));
-        let tenant = tenants::store::find(&mut *connection, head.tenant()?).await?;
-        let tenant = tenant.ok_or_else(gone)?;
+        let tenant = on_tenant::row(&mut *connection, head).await?;
         let candidates = clusters::lock_candidates(&mut *connection, &tenant.region).await?;
         let needs = Needs {
             region: &tenant.region,
@@ -337,8 +336,7 @@ impl Arrival {
         let side = Self::side(head.tenant()?);
         let mark = mark::of(head.id);
         let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-        let has_mark = |role: &postgres::RoleLook| role.mark.as_deref() == Some(&mark);
-        if !found.role.as_ref().is_some_and(has_mark) {
+        if found.role_mark() != Some(&mark) {
             if found.role.is_some() || found.database.is_some() {
                 return Err(mark::taken(&server, &name));
             }
@@ -377,10 +375,4 @@ async fn answers(server: &Server) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(bytes: &u64) -> bool {
     *bytes == 0
-}
-
-async fn cluster(platform: &Platform, head: &Head) -> Result<Option<ClusterName>, Stop> {
-    let mut registry = platform.registry.acquire().await?;
-    let tenant = tenants::store::find(&mut registry, head.tenant()?).await?;
-    Ok(tenant.and_then(|tenant| tenant.cluster))
 }

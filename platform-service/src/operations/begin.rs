@@ -22,7 +22,7 @@ use super::outcome::{Entry, Event};
 use super::store::{self, Idempotency, NewOperation, OperationRow};
 use super::{Operation, OperationKind, OperationState, Plan, Reserved, Step, Subject, api};
 use crate::audit::{self, Action, Actor};
-use crate::feed;
+use crate::feed::{self, Heard};
 use crate::platform::Platform;
 use crate::tenants::idempotency::{Fingerprint, MaybeIdempotencyKey, fingerprint};
 
@@ -48,6 +48,20 @@ pub(crate) enum Wait {
     Done,
     /// Its end, and that every replica of every service has heard of it.
     Replicas,
+}
+
+impl Wait {
+    /// Whether nothing is left to wait for when all is done but that the replicas hear of it; theirs is waited
+    /// for here, for some seconds.
+    pub(crate) async fn is_over_once_done(self, platform: &Platform) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::None | Self::Done => Ok(true),
+            Self::Replicas => {
+                let patience = platform.settings.operations.wait.get();
+                Ok(feed::wait_until_heard(platform, patience).await? == Heard::ByAll)
+            }
+        }
+    }
 }
 
 /// The query string of a request that begins an operation.
@@ -159,7 +173,6 @@ where
     let new = NewOperation {
         operation: &operation,
         requested_by: actor,
-        parent: None,
         idempotency: idempotency.as_ref(),
         poll_digest: None,
         lease_for: platform.settings.operations.lease.get(),
@@ -253,10 +266,7 @@ async fn answer(platform: &Platform, id: OperationId, wait: Wait) -> Result<Resp
     match view.summary.state {
         // Who waits for nothing is told that it is recorded, however fast it ended.
         _ if wait == Wait::None => accepted(&view),
-        OperationState::Done
-            if wait != Wait::Replicas
-                || feed::all_heard(platform, platform.settings.operations.wait.get()).await? =>
-        {
+        OperationState::Done if wait.is_over_once_done(platform).await? => {
             Ok(Json(view).into_response())
         }
         OperationState::Undone | OperationState::Stuck => Err(failed(&view)),
@@ -311,11 +321,11 @@ pub(crate) async fn spawn(
     subject: Subject,
     plan: Plan,
 ) -> Result<Started> {
-    let operation = Operation::new(OperationId::new(), subject, plan)?;
+    let mut operation = Operation::new(OperationId::new(), subject, plan)?;
+    operation.head.parent = parent;
     let new = NewOperation {
         operation: &operation,
         requested_by: actor,
-        parent,
         idempotency: None,
         poll_digest: None,
         // Whoever looks first has it.

@@ -13,7 +13,7 @@ use super::saga::{Head, Wish};
 use super::{Stop, store};
 use crate::platform::Platform;
 
-/// How often a parent looks at its children.
+/// How often a parent looks at its children; where one of them ends in its own process, it looks at once.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How far the children of an operation are.

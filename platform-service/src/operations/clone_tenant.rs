@@ -20,7 +20,7 @@ use super::{Head, Step, Stop};
 use crate::backups::archive::{self, Source, Tables};
 use crate::backups::found;
 use crate::backups::store::{self, BackupRow};
-use crate::clusters::connections::{As, Server};
+use crate::clusters::connections::{ClusterRole, Server};
 use crate::clusters::postgres::anonymise::{self, AnonymiseError};
 use crate::clusters::postgres::{self, Name};
 use crate::clusters::spare;
@@ -147,7 +147,9 @@ impl ClonePlan {
         let server = Arrival::server(platform, head).await?;
         let side = Arrival::side(head.tenant()?);
         let database = server.database(&side, spare::copy_of(&side));
-        let mut session = server.connect_as(platform, As::Schema, &database).await?;
+        let mut session = server
+            .connect_as(platform, ClusterRole::Schema, &database)
+            .await?;
         let ran = anonymise::run(&mut session, sql.map(Secret::expose)).await;
         ran.map_err(stop)?;
         Ok(session.close().await?)
@@ -156,7 +158,7 @@ impl ClonePlan {
     async fn say_if_corrupt(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         let failed = head.failure.as_ref().map(|failure| failure.code);
         if let (Some(backup), Some(Code::ArchiveCorrupt)) = (self.backup, failed) {
-            store::found_corrupt(connection, backup).await?;
+            store::mark_corrupt(connection, backup).await?;
         }
         Ok(())
     }

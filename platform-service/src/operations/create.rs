@@ -4,32 +4,33 @@
 //! database or role that this operation did not make is never touched; the last step is the only one that
 //! cannot be undone.
 
+mod database;
+
 use std::time::Duration;
 
 use adapters::secret_store::SecretSubject;
 use contract::internal::{NewOwner, ProvisionRequest};
 use contract::secret::{Secret, SecretRef};
-use contract::{
-    ClusterName, Code, DatabaseRef, OperationId, SchemaVersions, TenantId, TenantRoute,
-};
+use contract::{Code, DatabaseRef, OperationId, SchemaVersions, TenantId, TenantRoute};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop, lease, mark};
+use super::{Head, Step, Stop, on_tenant};
 use crate::audit::{self, Action, Actor};
-use crate::clusters::connections::Server;
 use crate::clusters::placement::{self, Needs};
-use crate::clusters::postgres::{self, Claim, Name, Whose};
-use crate::clusters::scram::Verifier;
+use crate::clusters::postgres::Name;
+use crate::clusters::services;
 use crate::clusters::services::Occasion;
 use crate::clusters::store as clusters;
-use crate::clusters::store::derived::{self, Claimed, ClaimedCopy, Made};
-use crate::clusters::{services, stock};
+use crate::clusters::store::derived::{self, Claimed, ClaimedCopy};
 use crate::platform::Platform;
+use crate::replicas;
 use crate::tenants;
-use crate::{feed, replicas};
+
+pub(super) use database::drop_marked;
+use database::{claim_copy, drop_database};
 
 /// The first database of a tenant.
 pub(super) const FIRST_COPY: u32 = 1;
@@ -158,7 +159,9 @@ impl Saga for CreatePlan {
         match step {
             Step::Secret => {
                 let credentials = self.credential.as_slice();
-                tenants::store::set_credentials(connection, head.tenant()?, credentials).await?;
+                let tenant = head.tenant()?;
+                let news = tenants::store::set_credentials(connection, tenant, credentials).await?;
+                news.while_being_made();
                 Ok(())
             }
             Step::Place => place(connection, head).await,
@@ -240,9 +243,7 @@ pub(super) async fn open_password(
 /// Places the tenant, under the lock of the region's clusters, so that none gets more databases than it
 /// may have.
 async fn place(connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
-    let tenant = tenants::store::find(&mut *connection, head.tenant()?)
-        .await?
-        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant's row is gone")))?;
+    let tenant = on_tenant::row(&mut *connection, head).await?;
     let needs = Needs {
         region: &tenant.region,
         tier: &tenant.tier,
@@ -288,7 +289,7 @@ async fn make_database(
     let asked = async {
         let mut registry = platform.registry.acquire().await?;
         let services = replicas::store::live_services(&mut registry).await?;
-        Ok::<_, Stop>((services, route(&mut registry, head).await?))
+        Ok::<_, Stop>((services, on_tenant::route(&mut registry, head).await?))
     };
     // As it was known when it was claimed; after this, only looking tells.
     let known = plan.claimed.take();
@@ -308,99 +309,6 @@ async fn make_database(
     Ok(())
 }
 
-/// Turns the copy that this operation claimed into the tenant's database, unless that is done.
-async fn claim_copy(
-    platform: &Platform,
-    head: &Head,
-    password: &SecretRef,
-    known: Option<ClaimedCopy>,
-) -> Result<ClaimedCopy, Stop> {
-    let claimed = match known {
-        Some(claimed) => claimed,
-        None => derived::claimed_by(&mut *platform.registry.acquire().await?, head.id)
-            .await?
-            .ok_or_else(|| Stop::Fail(Problem::internal("the claimed copy has no row")))?,
-    };
-    let server = platform.server(&claimed.cluster).await?;
-    let name = Name::Tenant(head.tenant()?.clone());
-    let mark = mark::of(head.id);
-    let password = open_password(platform, head, password).await?;
-    let claim = Claim {
-        tenant: &name,
-        marker: &server.database(&name, FIRST_COPY).marker(),
-        mark: &mark,
-        verifier: &Verifier::of(&password),
-        connection_limit: server.connection_budget(),
-    };
-    if claimed.made == Made::Ready {
-        match stock::claim(&server, claimed.number, &claim).await {
-            Ok(()) => return Ok(claimed),
-            Err(stop) if stop.is_unusable() => return Err(stop),
-            // What stands in the way is found out by looking.
-            Err(stop) => {
-                let cause = kit::error::chain(&stop.into_problem());
-                tracing::debug!(%name, cause, "a ready copy could not be claimed at once");
-            }
-        }
-    }
-    let mut connection = server.acquire().await?;
-    let [found, copy] =
-        postgres::look_at(&mut connection, [&name, &Name::Stock(claimed.number)]).await?;
-    // Not held while others copy.
-    drop(connection);
-    let is_done = found
-        .role
-        .as_ref()
-        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
-    if is_done {
-        return Ok(claimed);
-    }
-    if found.role.is_some() || found.database.is_some() {
-        return Err(mark::taken(&server, &name));
-    }
-    if !stock::is_complete(&server, claimed.number, &copy) {
-        stock::ensure(&server, claimed.number, claimed.template).await?;
-        // It may have been dropped by who has taken the operation over, and is there again. From now
-        // on that runner either drops it, and then there is nothing to claim, or sees what was claimed;
-        // as it does with a copy that was there all the time.
-        lease::still_ours(platform, head).await?;
-    }
-    stock::claim(&server, claimed.number, &claim).await?;
-    Ok(claimed)
-}
-
-async fn drop_database(platform: &Platform, head: &Head) -> Result<(), Stop> {
-    let (cluster, claimed) = {
-        let mut registry = platform.registry.acquire().await?;
-        let tenant = tenants::store::find(&mut registry, head.tenant()?).await?;
-        let claimed = derived::claimed_by(&mut registry, head.id).await?;
-        (tenant.and_then(|tenant| tenant.cluster), claimed)
-    };
-    let Some(cluster) = cluster else {
-        return Ok(());
-    };
-    let server = platform.server(&cluster).await?;
-    if let Some(claimed) = claimed {
-        stock::discard(&server, &Name::Stock(claimed.number), Whose::Anybody).await?;
-    }
-    drop_marked(&server, head).await
-}
-
-/// Drops the tenant's database and role if this operation made them.
-pub(super) async fn drop_marked(server: &Server, head: &Head) -> Result<(), Stop> {
-    let name = Name::Tenant(head.tenant()?.clone());
-    let mark = mark::of(head.id);
-    let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-    // Looked at before, because a drop waits for all others on the server.
-    let is_ours = found
-        .role
-        .is_some_and(|role| role.mark.as_deref() == Some(&mark));
-    if is_ours {
-        stock::discard(server, &name, Whose::Marked(&mark)).await?;
-    }
-    Ok(())
-}
-
 async fn migrate(platform: &Platform, head: &Head, plan: &mut CreatePlan) -> Result<(), Stop> {
     let services = services::living(platform).await?;
     let newest = replicas::newest_versions(&services);
@@ -415,23 +323,15 @@ async fn migrate(platform: &Platform, head: &Head, plan: &mut CreatePlan) -> Res
 }
 
 async fn database(platform: &Platform, head: &Head) -> Result<DatabaseRef, Stop> {
-    let cluster = cluster(platform, head).await?;
+    let cluster = on_tenant::placed_on(platform, head).await?;
     let server = platform.server(&cluster).await?;
     Ok(server.database(&Name::Tenant(head.tenant()?.clone()), FIRST_COPY))
-}
-
-async fn cluster(platform: &Platform, head: &Head) -> Result<ClusterName, Stop> {
-    let mut registry = platform.registry.acquire().await?;
-    tenants::store::find(&mut registry, head.tenant()?)
-        .await?
-        .and_then(|tenant| tenant.cluster)
-        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant is not placed")))
 }
 
 async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Result<(), Stop> {
     let (route, services) = {
         let mut registry = platform.registry.acquire().await?;
-        let route = route(&mut registry, head).await?;
+        let route = on_tenant::route(&mut registry, head).await?;
         let services = replicas::store::live_services(&mut registry).await?;
         (route, services)
     };
@@ -449,19 +349,13 @@ async fn provision(platform: &Platform, head: &Head, plan: &CreatePlan) -> Resul
     .await
 }
 
-async fn route(registry: &mut PgConnection, head: &Head) -> Result<TenantRoute, Stop> {
-    tenants::store::route(registry, head.tenant()?)
-        .await?
-        .ok_or_else(|| Stop::Fail(Problem::internal("the tenant has no route")))
-}
-
 /// Says that the tenant is served, with these versions.
 pub(super) async fn activate(
     connection: &mut PgConnection,
     head: &Head,
     versions: &SchemaVersions,
 ) -> Result<(), Stop> {
-    let generation = tenants::store::activate(&mut *connection, head.tenant()?, versions)
+    let news = tenants::store::activate(&mut *connection, head.tenant()?, versions)
         .await
         .map_err(|error| match error {
             tenants::store::ActivateError::Registry(error) => Stop::from(error),
@@ -477,7 +371,6 @@ pub(super) async fn activate(
         detail,
     )
     .await?;
-    // Last in the transaction: see the feed.
-    feed::store::record(connection, head.tenant()?, generation).await?;
+    news.announce(connection).await?;
     Ok(())
 }

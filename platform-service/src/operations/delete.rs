@@ -16,7 +16,6 @@ use super::{Head, Step, Stop};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{Wall, Who};
 use crate::clusters::postgres::{self, Name};
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{store, wall};
@@ -98,9 +97,9 @@ impl Saga for DeletePlan {
         if step == Step::Announce {
             let tenant = head.tenant()?;
             let kept = Name::Deleted(tenant.clone(), self.copy).to_string();
-            let generation =
+            let news =
                 store::life::delete(&mut *connection, tenant, &kept, self.final_backup).await?;
-            feed::store::record(connection, tenant, generation).await?;
+            news.announce(connection).await?;
         }
         // There is nothing of which the purge could keep a backup, and it is not to wait for that for ever.
         if step == Step::Rename && self.database == Database::Missing {
@@ -132,9 +131,8 @@ impl Saga for DeletePlan {
         if head.step == Step::Announce {
             let tenant = head.tenant()?;
             // Nothing where it failed before it was announced.
-            if let Some(generation) = store::life::undelete(&mut *connection, tenant).await? {
-                feed::store::record(connection, tenant, generation).await?;
-            }
+            let news = store::life::undelete(&mut *connection, tenant).await?;
+            news.announce(connection).await?;
         }
         Ok(())
     }

@@ -24,15 +24,17 @@ use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::begin::{Begin, Planned, Started, TryQuery, begin, spawn};
-use super::move_tenant::{Measured, Wanted, measure, plan_move};
+use super::move_tenant::{Measured, Wanted, plan_move};
 use super::saga::{Cancel, Head, Progress, Saga, Traits, Wish};
 use super::{Step, Stop, Subject, children};
 use crate::audit::Actor;
+use crate::clusters::postgres::{self, Name};
 use crate::clusters::store as clusters;
 use crate::clusters::store::moves::{self, KeptDatabase, Leaver, LeaverState};
 use crate::operators::{ClustersWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
+use crate::tools;
 
 /// Moves at once where nobody says otherwise.
 const AT_ONCE: u32 = 4;
@@ -103,6 +105,10 @@ impl Saga for DrainPlan {
             cancel: Cancel::Heeded,
             ..Traits::FLEET
         }
+    }
+
+    fn concerns_keepers(&self) -> bool {
+        false
     }
 
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
@@ -178,7 +184,7 @@ impl DrainPlan {
             platform: platform.clone(),
             drain: head.id,
             variant: self.variant,
-            ready: measured(platform, &free[..now], &refused).await?,
+            ready: measured(platform, cluster, &free[..now], &refused).await?,
             refused: Arc::clone(&refused),
         };
         let waiting = busy + (free.len() - now) as u64;
@@ -274,20 +280,31 @@ fn refuse(refused: &Refused, tenant: &TenantId, problem: &Problem) {
 /// Looks at the tenants that may go next.
 async fn measured(
     platform: &Platform,
+    cluster: &ClusterName,
     tenants: &[&TenantId],
     refused: &Refused,
 ) -> Result<Vec<(TenantId, Measured)>, Stop> {
+    if tenants.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<Name> = tenants
+        .iter()
+        .map(|&tenant| Name::Tenant(tenant.clone()))
+        .collect();
+    let server = platform.server(cluster).await?;
+    let sizes = postgres::moving::sizes_of(&mut *server.acquire().await?, &names).await?;
+    let tools = tools::find(&platform.settings.tools).await;
     let mut ready = Vec::new();
-    for &tenant in tenants {
-        match measure(platform, tenant).await {
-            Ok(measured) => ready.push((tenant.clone(), measured)),
-            Err(Stop::Fail(problem)) => {
-                let cause = kit::error::chain(&problem);
-                tracing::warn!(tenant.id = %tenant, cause, "a tenant cannot be looked at");
-                refuse(refused, tenant, &problem);
-            }
-            Err(stop) => return Err(stop),
-        }
+    for (&tenant, size) in tenants.iter().zip(sizes) {
+        let Some(bytes) = size else {
+            let detail = format!("The cluster {cluster} has no database {tenant}.");
+            let gone = Problem::new(Code::TenantUnavailable).detail(detail);
+            tracing::warn!(tenant.id = %tenant, "a tenant that is to leave has no database");
+            refuse(refused, tenant, &gone);
+            continue;
+        };
+        let tools = tools.clone();
+        ready.push((tenant.clone(), Measured { bytes, tools }));
     }
     Ok(ready)
 }

@@ -15,11 +15,12 @@ use super::Stop;
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name};
 use crate::config::HoldSettings;
+use crate::feed::{self, Announced};
 use crate::platform::Platform;
+use crate::tenants;
 use crate::tenants::place::Placed;
-use crate::{feed, tenants};
 
-/// Pause between two looks at replicas and sessions.
+/// Pause between two looks at sessions.
 const LOOK: Duration = Duration::from_millis(10);
 /// The same once only slow transactions are left.
 const LATER_LOOK: Duration = Duration::from_millis(50);
@@ -27,19 +28,23 @@ const LATER_LOOK: Duration = Duration::from_millis(50);
 /// of them.
 const SETTLING: Duration = Duration::from_millis(300);
 
-/// Holds a tenant's requests for so long at most. The last write of its transaction; gives the number
-/// of the change.
+/// Holds a tenant's requests for so long at most, and announces it: the last write of its transaction.
 pub(crate) async fn set(
     connection: &mut PgConnection,
     tenant: &TenantId,
     longest: Duration,
-) -> Result<u64, Stop> {
-    Ok(tenants::store::hold(connection, tenant, longest).await?)
+) -> Result<Announced, Stop> {
+    let news = tenants::store::hold(&mut *connection, tenant, longest).await?;
+    Ok(news.announce(connection).await?)
 }
 
-/// Lets them go on. The last write of its transaction; gives the number of the change.
-pub(crate) async fn clear(connection: &mut PgConnection, tenant: &TenantId) -> Result<u64, Stop> {
-    Ok(tenants::store::release(connection, tenant).await?)
+/// Lets them go on, and announces it: the last write of its transaction.
+pub(crate) async fn clear(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+) -> Result<Announced, Stop> {
+    let news = tenants::store::release(&mut *connection, tenant).await?;
+    Ok(news.announce(connection).await?)
 }
 
 /// Waits until every living replica has acted on the change with which a hold began, and until nothing of
@@ -48,20 +53,10 @@ pub(crate) async fn clear(connection: &mut PgConnection, tenant: &TenantId) -> R
 pub(crate) async fn settled(
     platform: &Platform,
     tenant: &TenantId,
-    change: u64,
+    change: Announced,
 ) -> Result<(), Stop> {
     let settings = &platform.settings.hold;
-    let deadline = Instant::now() + settings.acknowledge.get();
-    loop {
-        let unheard = {
-            let mut registry = platform.registry.acquire().await?;
-            feed::store::unheard(&mut registry, change).await?
-        };
-        if unheard == 0 || Instant::now() >= deadline {
-            break;
-        }
-        sleep(LOOK).await;
-    }
+    feed::wait_until_change_is_heard(platform, change, settings.acknowledge.get()).await?;
     let placed = Placed::find(platform, tenant).await?;
     drained(&placed.server, &Name::Tenant(tenant.clone()), settings).await
 }

@@ -18,6 +18,7 @@ use crate::archives::format::{self, DUMP, Manifest, RegistryFacts};
 use crate::archives::store as uploads;
 use crate::backups::archive;
 use crate::backups::discard::discard;
+use crate::clusters::postgres::sign_ins;
 use crate::meter;
 use crate::platform::Platform;
 use crate::tenants::NewTenant;
@@ -104,7 +105,7 @@ impl ImportPlan {
             Arrival::as_expected(&found, &expected)?;
         }
         archive::compare(platform, &server, &side, &self.manifest.tables).await?;
-        Ok(())
+        sign_ins::end_in(platform, &server, &side).await
     }
 }
 

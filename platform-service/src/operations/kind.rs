@@ -112,6 +112,11 @@ macro_rules! kinds {
                 match self { $(Self::$name(plan) => plan.needs_no_act(step),)+ }
             }
 
+            /// See [`Saga::concerns_keepers`].
+            pub(super) fn concerns_keepers(&self) -> bool {
+                match self { $(Self::$name(plan) => plan.concerns_keepers(),)+ }
+            }
+
             /// See [`Saga::act`]. Boxed, as all of them, so that no future grows with the list.
             pub(super) async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
                 match self { $(Self::$name(plan) => Box::pin(plan.act(platform, head)).await,)+ }

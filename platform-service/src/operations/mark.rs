@@ -29,6 +29,12 @@ pub(super) fn taken(server: &Server, name: &Name) -> Stop {
     Stop::Fail(Problem::new(Code::Conflict).detail(detail))
 }
 
+/// Whether what a server has under a name has this mark.
+pub(super) async fn is_on(server: &Server, name: &Name, mark: &str) -> Result<bool, Stop> {
+    let found = postgres::look(&mut *server.acquire().await?, name).await?;
+    Ok(found.role_mark() == Some(mark))
+}
+
 /// Whether a comment is the mark of some operation.
 pub(super) fn is_one(comment: &str) -> bool {
     comment.starts_with(MARK)

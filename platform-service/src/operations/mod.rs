@@ -26,7 +26,9 @@ mod kind;
 mod lease;
 pub(crate) mod mark;
 pub(crate) mod move_tenant;
+mod on_tenant;
 mod outcome;
+mod parts;
 pub(crate) mod purge;
 mod rename;
 pub(crate) mod reseal;
@@ -97,6 +99,7 @@ impl Operation {
             head: Head {
                 id,
                 lease: Uuid::now_v7(),
+                parent: None,
                 subject,
                 state: OperationState::Running,
                 step,

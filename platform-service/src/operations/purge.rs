@@ -4,7 +4,7 @@
 //! alone. Invariants: what is to be destroyed is in the plan before the first of it is; the id and the
 //! slug stay taken for ever.
 
-use std::sync::Arc;
+mod databases;
 
 use adapters::object_store::{ObjectPath, ObjectStore};
 use adapters::secret_store::{SecretError, SecretSubject};
@@ -20,14 +20,13 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self, keys, last};
-use crate::clusters::connections::Server;
-use crate::clusters::postgres::{self, Name, Whose};
+use crate::clusters::postgres::{Name, Whose};
 use crate::clusters::stock;
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::certificate::{self, Signed};
 use crate::tenants::place::Placed;
 use crate::tenants::{TenantRow, store};
+use databases::{Away, is_there, left, missing, place, size_of};
 
 /// A database, and the role of its name, that is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,8 +201,8 @@ impl Saga for PurgePlan {
                 let none = || Stop::Fail(Problem::internal("a purge has no certificate"));
                 let signed = self.certificate.as_ref().ok_or_else(none)?;
                 store::purge::certify(&mut *connection, tenant, signed).await?;
-                let generation = store::purge::tombstone(&mut *connection, tenant).await?;
-                feed::store::record(connection, tenant, generation).await?;
+                let news = store::purge::tombstone(&mut *connection, tenant).await?;
+                news.announce(connection).await?;
                 Ok(())
             }
             _ => Ok(()),
@@ -294,79 +293,6 @@ impl PurgePlan {
     }
 }
 
-/// What becomes of what is on a server that is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Away {
-    Fails,
-    LeftOut,
-}
-
-/// What moves have left under the tenant's own name beside their copies.
-async fn left(platform: &Platform, databases: &[Doomed], away: Away) -> Result<Vec<Doomed>, Stop> {
-    let mut all = Vec::new();
-    for beside in databases {
-        let (server, name) = place(platform, beside).await?;
-        let Name::Side(tenant, _) = name else {
-            continue;
-        };
-        let doomed = Doomed {
-            cluster: beside.cluster.clone(),
-            name: tenant.to_string(),
-        };
-        if all.contains(&doomed) {
-            continue;
-        }
-        let mark = match mark::under(&server, &tenant).await {
-            Err(stop) if away == Away::LeftOut && stop.is_unusable() => continue,
-            mark => mark?,
-        };
-        if let Some(mark) = mark
-            && mark::is_of_undone(platform, &mark).await?
-        {
-            all.push(doomed);
-        }
-    }
-    Ok(all)
-}
-
-/// The tenant's own database, where it is not there any more.
-async fn missing(platform: &Platform, databases: &[Doomed]) -> Result<Vec<String>, Stop> {
-    let mut missing = Vec::new();
-    for doomed in databases {
-        let (server, name) = place(platform, doomed).await?;
-        // Others are only expected: an operation may have been undone before it made one.
-        if !matches!(name, Name::Deleted(..)) {
-            continue;
-        }
-        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-        if found.database.is_none() {
-            missing.push(doomed.name.clone());
-        }
-    }
-    Ok(missing)
-}
-
-async fn place(platform: &Platform, doomed: &Doomed) -> Result<(Arc<Server>, Name), Stop> {
-    let name = doomed.name.parse();
-    let name = name.map_err(|error| Stop::Fail(Problem::internal(error)))?;
-    Ok((platform.server(&doomed.cluster).await?, name))
-}
-
-/// Refuses a last backup of what is not there.
-async fn is_there(server: &Server, name: &Name) -> Result<(), Stop> {
-    let found = postgres::look(&mut *server.acquire().await?, name).await?;
-    if found.database.is_some() {
-        return Ok(());
-    }
-    let detail = format!(
-        "The cluster {} has no database {name} any more, so there is nothing to keep a last backup of. \
-         Its other backups are destroyed by a purge: fetch what is wanted of them, then purge it without \
-         a last backup.",
-        server.name()
-    );
-    Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)))
-}
-
 /// What a purge with this wish would destroy, as it stands now.
 pub(crate) async fn preview(
     platform: &Platform,
@@ -399,11 +325,6 @@ pub(crate) async fn preview(
         },
         final_backup: wish,
     })
-}
-
-async fn size_of(server: &Server, name: &Name) -> Result<u64, sqlx::Error> {
-    let mut connection = server.acquire().await?;
-    postgres::moving::bytes_of(&mut connection, name).await
 }
 
 async fn remove_secrets(platform: &Platform, tenant: &TenantId) -> Result<(), Stop> {

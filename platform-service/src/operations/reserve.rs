@@ -87,6 +87,7 @@ pub(crate) async fn reserve_create(
     let subject = Subject::Tenant(new.tenant.id.clone());
     let plan = plan_of(platform, id, &new).await?;
     let mut operation = Operation::new(id, subject, plan.clone()).map_err(NotReserved::Failed)?;
+    operation.head.parent = new.parent;
     let mut log = vec![Entry::new(operation.head.step, Event::Started)];
     // First of all: who waits for another request of this id must not hold the region's clusters.
     tenants::store::insert_provisioning(&mut *connection, &new.tenant, plan.credential()).await?;
@@ -103,7 +104,6 @@ pub(crate) async fn reserve_create(
     let recorded = NewOperation {
         operation: &operation,
         requested_by: new.actor,
-        parent: new.parent,
         idempotency: new.idempotency.as_ref(),
         poll_digest: new.poll_digest.as_deref(),
         // A part of another operation is left to whoever looks first.

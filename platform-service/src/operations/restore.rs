@@ -5,6 +5,8 @@
 //! is locked out and nobody is connected while names change; no route names the new copy before the
 //! registry does, so an undo loses no write; what was replaced is kept for a time.
 
+mod swap;
+
 use std::time::Duration;
 
 use contract::operator::backup::BackupId;
@@ -15,22 +17,17 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, hold, lease};
+use super::{Head, Step, Stop, hold};
 use crate::backups::archive::{self, Archive, Tables};
 use crate::backups::changes::{self, Changes};
 use crate::backups::store::{self, BackupRow};
-use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{self, Wall, Who};
-use crate::clusters::postgres::{self, Fence, Marked, Name};
+use crate::clusters::postgres::{self, Name, sign_ins};
 use crate::clusters::store::kept;
 use crate::clusters::{services, spare};
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{self, TenantRow};
-
-/// How long sessions that are being ended are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was chosen before the first step, and what was learned.
 #[derive(Debug, Serialize, Deserialize)]
@@ -196,6 +193,8 @@ impl RestorePlan {
 
     async fn hold(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let tenant = head.tenant()?;
+        let server = platform.server(&self.cluster).await?;
+        sign_ins::end_in(platform, &server, &self.coming(tenant)).await?;
         self.requests = Requests::Held;
         let longest = platform.settings.hold.longest.get();
         let mut transaction = platform.registry.begin().await?;
@@ -228,112 +227,8 @@ impl RestorePlan {
                 None => Replaced::Missing,
             };
         }
-        wall::empty(&server, &name, Who::Everybody, PATIENCE).await?;
-        wall::empty(&server, &self.coming(tenant), Who::Everybody, PATIENCE).await?;
-        Ok(())
-    }
-
-    async fn swap(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let placed = Placed::find(platform, head.tenant()?).await?;
-        let server = &placed.server;
-        if self.is_swapped(server, &placed.row.id).await? {
-            return Ok(());
-        }
-        let tenant = &placed.row.id;
-        let (coming, away) = (self.coming(tenant), self.away(tenant));
-        let wall = tenants::wall::wanted(&placed.row);
-        match self.replaced {
-            Replaced::Kept => {
-                // Known before the database has the name.
-                let place = (server.name(), &away);
-                let mut registry = platform.registry.acquire().await?;
-                kept::expect(&mut registry, place, tenant, head.id).await?;
-                drop(registry);
-                let fence = lease::fence(platform, head, server).await?;
-                let away = (&away, self.to_copy);
-                self.rename((server, fence), tenant, &coming, away, wall)
-                    .await
-            }
-            Replaced::Missing => {
-                let name = Name::Tenant(tenant.clone());
-                let marker = server.database(&name, self.to_copy).marker();
-                let fence = lease::fence(platform, head, server).await?;
-                let mut connection = server.acquire().await?;
-                let named = (&name, marker.as_str());
-                Ok(postgres::moving::switch(&mut connection, fence, &coming, named, wall).await?)
-            }
-        }
-    }
-
-    /// Gives the tenant's name to `coming`, which is its copy `copy` then; what had it becomes `away`.
-    async fn rename(
-        &self,
-        (server, fence): (&Server, Fence),
-        tenant: &TenantId,
-        coming: &Name,
-        (away, copy): (&Name, u32),
-        wall: Wall,
-    ) -> Result<(), Stop> {
-        let name = Name::Tenant(tenant.clone());
-        let marker = server.database(&name, copy).marker();
-        let away_marker = server.database(away, spare::copy_of(away)).marker();
-        let tenant = Marked {
-            name: &name,
-            marker: &marker,
-        };
-        let away = Marked {
-            name: away,
-            marker: &away_marker,
-        };
-        let mut connection = server.acquire().await?;
-        Ok(postgres::swap(&mut connection, fence, tenant, coming, away, wall).await?)
-    }
-
-    async fn is_swapped(&self, server: &Server, tenant: &TenantId) -> Result<bool, Stop> {
-        let name = Name::Tenant(tenant.clone());
-        let marker = server.database(&name, self.to_copy).marker();
-        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
-        Ok(found.database.and_then(|found| found.marker).as_deref() == Some(&marker))
-    }
-
-    /// No route names the new copy yet, so nothing was written to it.
-    async fn swap_back(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
-        let tenant = head.tenant()?;
-        let server = platform.server(&self.cluster).await?;
-        let (coming, away) = (self.coming(tenant), self.away(tenant));
-        if self.is_swapped(&server, tenant).await? {
-            self.lock_out_for_return(&server, tenant, &away).await?;
-            let fence = lease::fence(platform, head, &server).await?;
-            match self.replaced {
-                Replaced::Kept => {
-                    let back = (&coming, self.from_copy);
-                    self.rename((&server, fence), tenant, &away, back, Wall::Blocked)
-                        .await?;
-                }
-                Replaced::Missing => {
-                    let name = Name::Tenant(tenant.clone());
-                    let marker = server.database(&coming, spare::copy_of(&coming)).marker();
-                    let named = (&coming, marker.as_str());
-                    let mut connection = server.acquire().await?;
-                    postgres::moving::switch_back(&mut connection, fence, &name, named).await?;
-                }
-            }
-        }
-        let place = (server.name(), &away);
-        kept::forget(&mut *platform.registry.acquire().await?, place).await?;
-        Ok(())
-    }
-
-    async fn lock_out_for_return(
-        &self,
-        server: &Server,
-        tenant: &TenantId,
-        away: &Name,
-    ) -> Result<(), Stop> {
-        let name = Name::Tenant(tenant.clone());
-        wall::set(&mut *server.acquire().await?, &name, Wall::Blocked).await?;
-        wall::empty(server, &name, Who::Everybody, PATIENCE).await?;
-        wall::empty(server, away, Who::Everybody, PATIENCE).await?;
+        tenants::wall::end_sessions(&server, &name, Who::Everybody).await?;
+        tenants::wall::end_sessions(&server, &self.coming(tenant), Who::Everybody).await?;
         Ok(())
     }
 
@@ -433,9 +328,9 @@ impl Saga for RestorePlan {
             kept::keep(&mut *connection, place, tenant, head.id, self.keep_old).await?;
         }
         let versions = &self.schema_versions;
-        let generation = store::replaced(&mut *connection, tenant, self.to_copy, versions).await?;
-        // Last in the transaction: see the feed.
-        feed::store::record(connection, tenant, generation).await?;
+        let news =
+            store::replace_database(&mut *connection, tenant, self.to_copy, versions).await?;
+        news.announce(connection).await?;
         Ok(())
     }
 
@@ -456,7 +351,7 @@ impl Saga for RestorePlan {
             && head.step == Step::Load
             && failed == Some(Code::ArchiveCorrupt)
         {
-            store::found_corrupt(connection, *id).await?;
+            store::mark_corrupt(connection, *id).await?;
         }
         Ok(())
     }

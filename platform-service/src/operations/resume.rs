@@ -10,7 +10,6 @@ use super::saga::Saga;
 use super::{Head, Step, Stop};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::{Wall, Who};
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{store, wall};
@@ -47,8 +46,8 @@ impl Saga for ResumePlan {
     ) -> Result<(), Stop> {
         if step == Step::Announce {
             let tenant = head.tenant()?;
-            let generation = store::life::resume(&mut *connection, tenant).await?;
-            feed::store::record(connection, tenant, generation).await?;
+            let news = store::life::resume(&mut *connection, tenant).await?;
+            news.announce(connection).await?;
         }
         Ok(())
     }

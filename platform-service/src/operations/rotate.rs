@@ -105,12 +105,12 @@ impl Saga for RotatePlan {
                 Ok(())
             }
             Step::Password => {
-                feed::all_heard(platform, HEARD_SOON).await?;
+                feed::wait_until_heard(platform, HEARD_SOON).await?;
                 let password = self.new_password(platform, head).await?;
                 set_and_prove(platform, head.tenant()?, &password).await
             }
             Step::Retire => {
-                feed::all_heard(platform, HEARD).await?;
+                feed::wait_until_heard(platform, HEARD).await?;
                 for reference in &self.old {
                     platform.secrets.remove(&subject(head)?, reference).await?;
                 }
@@ -162,9 +162,8 @@ async fn announce(
     tenant: &TenantId,
     credentials: &[SecretRef],
 ) -> Result<(), Stop> {
-    store::set_credentials(&mut *connection, tenant, credentials).await?;
-    let generation = store::life::generation(&mut *connection, tenant).await?;
-    feed::store::record(connection, tenant, generation).await?;
+    let news = store::set_credentials(&mut *connection, tenant, credentials).await?;
+    news.announce(connection).await?;
     Ok(())
 }
 

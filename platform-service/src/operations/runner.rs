@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::faults::{Fault, Faults};
 use super::outcome::{Turn, Way, failure_of, next};
+use super::parts::Parts;
 use super::saga::Lane;
 use super::store::{self, Due};
 use super::{Operation, OperationState, Plan, Reserved, Step};
@@ -120,6 +121,7 @@ pub(crate) async fn run(platform: Platform, mut inbox: Inbox) {
         faults: Arc::clone(&inbox.faults),
         quick: Arc::new(Semaphore::new(AT_ONCE)),
         long: Arc::new(Semaphore::new(LONG_AT_ONCE)),
+        parts: Parts::default(),
         halted: CancellationToken::new(),
     };
     let tracker = TaskTracker::new();
@@ -148,6 +150,7 @@ struct Runner {
     faults: Arc<Faults>,
     quick: Arc<Semaphore>,
     long: Arc<Semaphore>,
+    parts: Parts,
     /// Cancelled by a fault that kills the runner.
     halted: CancellationToken,
 }
@@ -156,6 +159,8 @@ struct Runner {
 enum Next {
     Now,
     After(Duration),
+    /// After so long, or once a part of it has ended.
+    Look(Duration),
     /// It is over, or another runner's.
     Never,
 }
@@ -220,6 +225,7 @@ impl Runner {
             tell,
         } = job;
         let stopping = self.platform.stopping.clone();
+        let parts = self.parts.watch(operation.head.id);
         let (leased, age) = (Instant::now(), operation.head.age);
         tokio::select! {
             biased;
@@ -234,6 +240,10 @@ impl Runner {
                         Ok(Next::After(pause)) => {
                             tokio::time::timeout(pause, stopping.cancelled()).await.is_ok()
                         }
+                        Ok(Next::Look(pause)) => tokio::select! {
+                            stopped = tokio::time::timeout(pause, stopping.cancelled()) => stopped.is_ok(),
+                            () = parts.ended() => false,
+                        },
                         Ok(Next::Never) => {
                             tell.send_replace(self.state(&operation).await);
                             break;
@@ -445,9 +455,12 @@ impl Runner {
         head.attempts = turn.attempts;
         head.failure = turn.failure;
         head.wish = wish;
-        if head.state.is_over() || turn.pause.is_some() {
+        if plan.concerns_keepers() && (head.state.is_over() || turn.pause.is_some()) {
             // A copy was used up, or a template is waited for.
             self.platform.clusters.nudge();
+        }
+        if let Some(whole) = head.parent.filter(|_| head.state.is_over()) {
+            self.parts.ended(whole);
         }
         if head.state == OperationState::Stuck {
             tracing::error!(
@@ -458,6 +471,7 @@ impl Runner {
         }
         Ok(match turn.pause {
             _ if head.state.is_over() => Next::Never,
+            Some(pause) if matches!(outcome, Err(Stop::Later { .. })) => Next::Look(pause),
             Some(pause) => Next::After(pause),
             None => Next::Now,
         })

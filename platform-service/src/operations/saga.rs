@@ -48,6 +48,11 @@ pub(crate) trait Saga: Serialize + DeserializeOwned + Debug + Send + Sync + 'sta
         false
     }
 
+    /// Whether the keepers of templates and stock may have something to do once it ends or waits.
+    fn concerns_keepers(&self) -> bool {
+        true
+    }
+
     /// Does what the current step does outside of the registry. May run twice; what it learned, it
     /// keeps in the plan. Where it tells steps apart it names each of them,
     /// and refuses any other as [unexpected](Step::unexpected).
@@ -180,6 +185,8 @@ pub(crate) enum Wish {
 pub(crate) struct Head {
     pub(crate) id: OperationId,
     pub(crate) lease: Uuid,
+    /// The operation that it is a part of.
+    pub(crate) parent: Option<OperationId>,
     pub(crate) subject: Subject,
     pub(crate) state: OperationState,
     pub(crate) step: Step,

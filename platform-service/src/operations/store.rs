@@ -49,8 +49,6 @@ impl From<&Fingerprint> for Idempotency {
 pub(crate) struct NewOperation<'a> {
     pub(crate) operation: &'a Operation,
     pub(crate) requested_by: Actor,
-    /// The operation that it is a part of.
-    pub(crate) parent: Option<OperationId>,
     pub(crate) idempotency: Option<&'a Idempotency>,
     /// SHA-256 of the token that lets an anonymous caller read it.
     pub(crate) poll_digest: Option<&'a [u8]>,
@@ -85,7 +83,7 @@ pub(crate) async fn insert(
         plan.kind().as_str(),
         head.subject.tenant().map(TenantId::as_str),
         head.subject.cluster().map(ClusterName::as_str),
-        new.parent.map(OperationId::uuid),
+        head.parent.map(OperationId::uuid),
         new.requested_by.to_string(),
         head.state.as_str(),
         head.step.as_str(),
@@ -146,7 +144,7 @@ pub(crate) async fn insert_unless_busy(
         plan.kind().as_str(),
         head.subject.tenant().map(TenantId::as_str),
         head.subject.cluster().map(ClusterName::as_str),
-        new.parent.map(OperationId::uuid),
+        head.parent.map(OperationId::uuid),
         new.requested_by.to_string(),
         head.state.as_str(),
         head.step.as_str(),
@@ -271,7 +269,7 @@ pub(crate) async fn lease_due(
             order by run_at limit 1
             for update skip locked
         )
-        returning id, kind, tenant_id, cluster, state, step, attempts, failure, plan,
+        returning id, parent_id, kind, tenant_id, cluster, state, step, attempts, failure, plan,
             lease as "lease!", cancel_at is not null as "is_cancelled!",
             extract(epoch from now() - coalesce(resumed_at, created_at))::float8 as "age_seconds!"
         "#,
@@ -288,6 +286,7 @@ pub(crate) async fn lease_due(
             head: Head {
                 id,
                 lease: row.lease,
+                parent: row.parent_id.map(OperationId::from_uuid),
                 subject: subject(row.tenant_id, row.cluster)?,
                 state: parsed("operation.state", &row.state)?,
                 step: parsed("operation.step", &row.step)?,

@@ -12,7 +12,6 @@ use super::saga::Saga;
 use super::{Head, Step, Stop};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::Who;
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{store, wall};
@@ -56,9 +55,8 @@ impl Saga for SuspendPlan {
     ) -> Result<(), Stop> {
         if step == Step::Announce {
             let tenant = head.tenant()?;
-            let generation =
-                store::life::suspend(&mut *connection, tenant, &self.suspension).await?;
-            feed::store::record(connection, tenant, generation).await?;
+            let news = store::life::suspend(&mut *connection, tenant, &self.suspension).await?;
+            news.announce(connection).await?;
         }
         Ok(())
     }

@@ -5,14 +5,12 @@
 
 use contract::internal::{NewOwner, OwnershipAct, OwnershipRequest};
 use contract::operator::tenant::OtherOwners;
-use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, on_tenant};
 use crate::clusters::services::{self, Occasion};
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::store;
@@ -58,9 +56,8 @@ impl Saga for TransferPlan {
     ) -> Result<(), Stop> {
         if step == Step::Record {
             let tenant = head.tenant()?;
-            let generation =
-                store::life::set_contact(&mut *connection, tenant, &self.email).await?;
-            feed::store::record(connection, tenant, generation).await?;
+            let news = store::life::set_contact(&mut *connection, tenant, &self.email).await?;
+            news.announce(connection).await?;
         }
         Ok(())
     }
@@ -80,11 +77,7 @@ impl Saga for TransferPlan {
 
 async fn ask(platform: &Platform, head: &Head, act: OwnershipAct) -> Result<(), Stop> {
     let services = services::living(platform).await?;
-    let mut registry = platform.registry.acquire().await?;
-    let route = store::route(&mut registry, head.tenant()?).await?;
-    drop(registry);
-    let none = || Stop::Fail(Problem::internal("the tenant has no route"));
-    let route = route.ok_or_else(none)?;
+    let route = on_tenant::route(&mut *platform.registry.acquire().await?, head).await?;
     let request = OwnershipRequest {
         route,
         change: head.id.uuid(),

@@ -11,7 +11,6 @@ use super::saga::Saga;
 use super::{Head, Step, Stop, rename};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::{Wall, Who};
-use crate::feed;
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{store, wall};
@@ -57,9 +56,8 @@ impl Saga for UndeletePlan {
     ) -> Result<(), Stop> {
         if step == Step::Announce {
             let tenant = head.tenant()?;
-            if let Some(generation) = store::life::undelete(&mut *connection, tenant).await? {
-                feed::store::record(connection, tenant, generation).await?;
-            }
+            let news = store::life::undelete(&mut *connection, tenant).await?;
+            news.announce(connection).await?;
         }
         Ok(())
     }

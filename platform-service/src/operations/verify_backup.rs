@@ -108,7 +108,7 @@ impl Saga for VerifyBackupPlan {
         step: Step,
     ) -> Result<(), Stop> {
         if step == Step::Compare {
-            store::verified(connection, self.backup).await?;
+            store::mark_verified(connection, self.backup).await?;
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Saga for VerifyBackupPlan {
     async fn forget(&self, connection: &mut PgConnection, head: &Head) -> Result<(), Stop> {
         let failed = head.failure.as_ref().map(|failure| failure.code);
         if head.step == Step::Load && failed == Some(Code::ArchiveCorrupt) {
-            store::found_corrupt(connection, self.backup).await?;
+            store::mark_corrupt(connection, self.backup).await?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::store::LoginRow;
 use crate::audit::{self, Action};
 use crate::clusters::away::Away;
-use crate::clusters::connections::As;
+use crate::clusters::connections::ClusterRole;
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::logins::{self, NewLogin};
 use crate::clusters::postgres::wall::Wall;
@@ -227,7 +227,7 @@ async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
         for (oid, database) in &places {
             let place = (*oid, database.as_str());
             let mut inside = server
-                .connect_foreign(platform, As::Platform, place)
+                .connect_foreign(platform, ClusterRole::Platform, place)
                 .await?;
             logins::disown(&mut inside, &name).await?;
             inside.close().await?;

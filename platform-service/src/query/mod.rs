@@ -29,7 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::answer::Writer;
 use crate::audit::{self, Action, Actor};
-use crate::clusters::connections::As;
+use crate::clusters::connections::ClusterRole;
 use crate::clusters::postgres::question::{self, Bounds, Extent};
 use crate::operations::begin::record_done;
 use crate::operations::{OperationKind, Step, Subject};
@@ -309,7 +309,7 @@ impl Asked {
             .await
             .map_err(stopped)?;
         let mut connection = loop {
-            let role = As::Query;
+            let role = ClusterRole::Query;
             let opened = placed
                 .server
                 .connect_as(&self.platform, role, &placed.database);

@@ -26,7 +26,6 @@ pub(crate) struct ReplicasQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The id of the last replica of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<ReplicaId>,
 }
 

@@ -39,8 +39,8 @@ const FAILED_AT_ONCE: i64 = 100;
     path = "/v1/rollouts/{id}/events",
     operation_id = "rollouts.events",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
-    responses((status = 200, description = "The events, until its end.", body = String, content_type = "text/event-stream"))
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    responses((status = 200, description = "The events, until its end.", body = RolloutEvent, content_type = "text/event-stream"))
 )]
 pub(crate) async fn events(
     _operator: Operator<RolloutsRead>,
@@ -54,10 +54,55 @@ pub(crate) async fn events(
     let follower = Follower::new(platform, rollout);
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
-        Some((Ok(event), follower))
+        Some((Ok(event.into()), follower))
     })
     .fuse();
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum EventName {
+    Progress,
+    Wave,
+    Tenant,
+    End,
+}
+
+impl EventName {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Progress => "progress",
+            Self::Wave => "wave",
+            Self::Tenant => "tenant",
+            Self::End => "end",
+        }
+    }
+}
+
+/// An event as the stream says it.
+#[derive(Debug, utoipa::ToSchema)]
+struct RolloutEvent {
+    event: EventName,
+    /// JSON. Of `progress`: `state`, `wave`, `tally` and `halted_reason`. Of `wave`: `wave`, from 0, and
+    /// `of` how many. Of `tenant`: one of `GET /v1/rollouts/{id}/tenants`. Of `end`: the roll-out.
+    #[schema(example = r#"{"wave":0,"of":3}"#)]
+    data: String,
+}
+
+impl RolloutEvent {
+    /// None for what cannot be said in JSON, which our types can.
+    fn of(event: EventName, data: &impl Serialize) -> Option<Self> {
+        let data = serde_json::to_string(data).ok()?;
+        Some(Self { event, data })
+    }
+}
+
+impl From<RolloutEvent> for Event {
+    fn from(RolloutEvent { event, data }: RolloutEvent) -> Self {
+        Self::default().event(event.as_str()).data(data)
+    }
 }
 
 /// One listener.
@@ -67,7 +112,7 @@ struct Follower {
     /// As it was looked at last.
     rollout: RolloutView,
     told: Told,
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<RolloutEvent>,
     failed: HashSet<TenantId>,
 }
 
@@ -92,7 +137,7 @@ impl Follower {
     }
 
     /// The next event; none after the end.
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<RolloutEvent> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(event);
@@ -143,7 +188,8 @@ impl Follower {
             filter.after = Some(last.tenant.clone());
             for tenant in page {
                 if self.failed.insert(tenant.tenant.clone()) {
-                    self.waiting.extend(event("tenant", &tenant));
+                    self.waiting
+                        .extend(RolloutEvent::of(EventName::Tenant, &tenant));
                 }
             }
         }
@@ -159,25 +205,23 @@ impl Follower {
             };
             if before != Some(rollout.current_wave) {
                 let wave = json!({ "wave": rollout.current_wave, "of": rollout.waves.len() + 1 });
-                self.waiting.extend(event("wave", &wave));
+                self.waiting
+                    .extend(RolloutEvent::of(EventName::Wave, &wave));
             }
             let progress = json!({
                 "state": rollout.state, "wave": rollout.current_wave, "tally": rollout.tally,
                 "halted_reason": rollout.halted_reason,
             });
-            self.waiting.extend(event("progress", &progress));
+            self.waiting
+                .extend(RolloutEvent::of(EventName::Progress, &progress));
             self.told = now;
         }
         if rollout.state.is_over() && rollout.finished_at.is_some() {
-            self.waiting.extend(event("end", rollout));
+            self.waiting
+                .extend(RolloutEvent::of(EventName::End, rollout));
             self.told = Told::End;
         }
     }
-}
-
-/// None for what cannot be said in JSON, which our types can.
-fn event(name: &'static str, data: &impl Serialize) -> Option<Event> {
-    Event::default().event(name).json_data(data).ok()
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

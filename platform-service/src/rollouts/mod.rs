@@ -179,7 +179,6 @@ pub(crate) struct RolloutsQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The id of the last roll-out of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<OperationId>,
     /// Only those that stand there.
     #[param(inline)]
@@ -217,7 +216,7 @@ pub(crate) async fn list(
     path = "/v1/rollouts/{id}",
     operation_id = "rollouts.show",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 200, description = "The roll-out.", body = RolloutView))
 )]
 pub(crate) async fn show(
@@ -245,6 +244,7 @@ pub(crate) struct RolloutTenantsQuery {
     #[param(inline)]
     state: Option<TenantProgress>,
     /// Only those of this wave, from 0.
+    #[param(maximum = 65_535)]
     wave: Option<u16>,
 }
 
@@ -255,7 +255,7 @@ pub(crate) struct RolloutTenantsQuery {
     operation_id = "rollouts.tenants",
     tag = "roll-outs",
     params(
-        ("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"),
+        ("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f"),
         RolloutTenantsQuery,
     ),
     responses((status = 200, description = "A page of tenants, by id.", body = Page<RolloutTenantView>))

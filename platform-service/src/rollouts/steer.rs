@@ -147,7 +147,7 @@ async fn go_on(connection: &mut PgConnection, actor: Actor, id: OperationId) -> 
     path = "/v1/rollouts/{id}/pause",
     operation_id = "rollouts.pause",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 200, description = "The roll-out.", body = RolloutView))
 )]
 pub(crate) async fn pause(
@@ -166,7 +166,7 @@ pub(crate) async fn pause(
     path = "/v1/rollouts/{id}/resume",
     operation_id = "rollouts.resume",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 200, description = "The roll-out.", body = RolloutView))
 )]
 pub(crate) async fn resume(
@@ -186,7 +186,7 @@ pub(crate) async fn resume(
     path = "/v1/rollouts/{id}/abort",
     operation_id = "rollouts.abort",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 200, description = "The roll-out.", body = RolloutView))
 )]
 pub(crate) async fn abort(
@@ -203,7 +203,7 @@ pub(crate) async fn abort(
     path = "/v1/rollouts/{id}/retry-failed",
     operation_id = "rollouts.retry_failed",
     tag = "roll-outs",
-    params(("id" = String, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
+    params(("id" = OperationId, Path, example = "op_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f")),
     responses((status = 200, description = "The roll-out.", body = RolloutView))
 )]
 pub(crate) async fn retry_failed(

@@ -121,7 +121,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
         if !store::stays(&mut transaction, &place).await? {
             continue;
         }
-        store::found(&mut transaction, &found).await?;
+        store::note(&mut transaction, &found).await?;
         store::forget_unseen(&mut transaction, &place, began).await?;
         transaction.commit().await?;
         let grace = platform.settings.sweep.grace.get();

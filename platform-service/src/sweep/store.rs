@@ -1,24 +1,27 @@
-//! The SQL of sweeps: finds, and who claims what.
+//! The SQL of finds.
 //!
 //! Deliberately keeps when something was first found, whoever finds it again. Invariant: only finds of
 //! a place that was looked at are forgotten.
+
+mod claims;
+mod kept_databases;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use contract::ClusterName;
 use contract::operator::upkeep::FindingKind;
-use contract::secret::SecretRef;
-use contract::{ClusterName, TenantId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::Found;
-use super::claims::{By, Claims};
+use super::claims::By;
 use super::look::Place;
-use crate::clusters::postgres::Name;
 use crate::registry::{interval, parsed};
+
+pub(super) use claims::{busy, claims, credentials, objects, tenants};
+pub(super) use kept_databases::{DueDatabase, due_databases, forget_due, is_due};
 
 /// What names a find.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +148,7 @@ pub(crate) async fn forget_cluster(
 }
 
 /// Stores what was found, as new or again.
-pub(super) async fn found(
+pub(super) async fn note(
     connection: &mut PgConnection,
     found: &[Found],
 ) -> Result<(), sqlx::Error> {
@@ -334,181 +337,4 @@ pub(crate) async fn counts(
     rows.into_iter()
         .map(|row| Ok((parsed("finding.kind", &row.kind)?, row.number)))
         .collect()
-}
-
-/// Who claims what on a cluster, but for copies and logins.
-pub(super) async fn claims(
-    connection: &mut PgConnection,
-    cluster: &ClusterName,
-) -> Result<Claims, sqlx::Error> {
-    let here = sqlx::query_scalar!(
-        "select id from registry.tenant where cluster = $1 and status <> 'deleted'",
-        cluster.as_str(),
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let purged = sqlx::query_scalar!("select id from registry.tenant where purged_at is not null")
-        .fetch_all(&mut *connection)
-        .await?;
-    let kept = sqlx::query_scalar!(
-        r#"
-        select kept_name as "name!" from registry.tenant
-        where kept_name is not null and purged_at is null
-        union all
-        select name from registry.kept_database
-        where cluster = $1 and (drop_after is not null or exists (
-            select from registry.operation
-            where operation.id = kept_database.operation_id
-                and state in ('running', 'unwinding', 'stuck')))
-        "#,
-        cluster.as_str(),
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let operations = sqlx::query_scalar!(
-        "select id from registry.operation where state in ('running', 'unwinding', 'stuck')"
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let taken_over = sqlx::query_scalar!(
-        r#"select plan #>> '{found,name}' as "name!" from registry.operation
-           where kind = 'adopt' and state in ('running', 'unwinding', 'stuck')
-               and plan ->> 'cluster' = $1 and plan #>> '{found,name}' is not null"#,
-        cluster.as_str(),
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    Ok(Claims {
-        tenants: ids(&here)?,
-        purged: ids(&purged)?,
-        busy: busy(connection).await?,
-        operations: operations.into_iter().collect::<HashSet<Uuid>>(),
-        // What cannot be read as a name claims nothing that has one.
-        names: kept.iter().filter_map(|name| name.parse().ok()).collect(),
-        logins: HashSet::new(),
-        taken_over: taken_over.into_iter().collect(),
-    })
-}
-
-/// The tenants that an operation works on.
-pub(super) async fn busy(connection: &mut PgConnection) -> Result<HashSet<TenantId>, sqlx::Error> {
-    let busy = sqlx::query_scalar!(
-        r#"select tenant_id as "id!" from registry.operation
-           where tenant_id is not null and state in ('running', 'unwinding', 'stuck')"#
-    )
-    .fetch_all(connection)
-    .await?;
-    ids(&busy)
-}
-
-fn ids(texts: &[String]) -> Result<HashSet<TenantId>, sqlx::Error> {
-    texts.iter().map(|id| parsed("tenant.id", id)).collect()
-}
-
-/// Every tenant that there is or was.
-pub(super) async fn tenants(
-    connection: &mut PgConnection,
-) -> Result<HashSet<TenantId>, sqlx::Error> {
-    let all = sqlx::query_scalar!("select id from registry.tenant")
-        .fetch_all(connection)
-        .await?;
-    ids(&all)
-}
-
-/// The paths of backups and exports.
-pub(super) async fn objects(connection: &mut PgConnection) -> Result<HashSet<String>, sqlx::Error> {
-    let paths = sqlx::query_scalar!("select object from registry.backup")
-        .fetch_all(connection)
-        .await?;
-    Ok(paths.into_iter().collect())
-}
-
-/// The references to tenants' secrets.
-pub(super) async fn credentials(
-    connection: &mut PgConnection,
-) -> Result<HashSet<SecretRef>, sqlx::Error> {
-    let known =
-        sqlx::query_scalar!(r#"select unnest(credentials) as "reference!" from registry.tenant"#)
-            .fetch_all(connection)
-            .await?;
-    Ok(known.into_iter().map(SecretRef).collect())
-}
-
-/// A database whose time is over.
-#[derive(Debug)]
-pub(super) struct DueDatabase {
-    pub(super) cluster: ClusterName,
-    pub(super) name: Name,
-    drop_after: OffsetDateTime,
-}
-
-/// Kept databases whose time is over, of tenants that no operation works on: up to `per_cluster` of each,
-/// the oldest first, and the clusters in turns.
-pub(super) async fn due_databases(
-    connection: &mut PgConnection,
-    per_cluster: i64,
-) -> Result<Vec<DueDatabase>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
-        select cluster, name, drop_after as "drop_after!"
-        from (
-            select cluster, name, drop_after,
-                row_number() over (partition by cluster order by drop_after, name) as place
-            from registry.kept_database
-            where drop_after <= now() and not exists (
-                select from registry.operation
-                where operation.tenant_id = kept_database.tenant_id
-                    and state in ('running', 'unwinding', 'stuck'))
-        ) due
-        where place <= $1
-        order by place, drop_after
-        "#,
-        per_cluster,
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(DueDatabase {
-                cluster: parsed("kept_database.cluster", &row.cluster)?,
-                name: parsed("kept_database.name", &row.name)?,
-                drop_after: row.drop_after,
-            })
-        })
-        .collect()
-}
-
-/// Whether a kept database may still be dropped: a new operation may have taken its name meanwhile.
-pub(super) async fn is_due(
-    connection: &mut PgConnection,
-    kept: &DueDatabase,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        select exists (
-            select from registry.kept_database
-            where cluster = $1 and name = $2 and drop_after = $3) as "due!"
-        "#,
-        kept.cluster.as_str(),
-        kept.name.to_string(),
-        kept.drop_after,
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// Forgets a kept database that is dropped, unless it was kept anew meanwhile.
-pub(super) async fn forget_due(
-    connection: &mut PgConnection,
-    kept: &DueDatabase,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "delete from registry.kept_database where cluster = $1 and name = $2 and drop_after = $3",
-        kept.cluster.as_str(),
-        kept.name.to_string(),
-        kept.drop_after,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::idempotency::PollToken;
 use super::{NewTenant, store};
 use crate::audit::Actor;
-use crate::feed;
 use crate::operations::OperationState;
 use crate::operations::begin::Wait;
 use crate::operations::store::{self as operations_store, OperationRow};
@@ -158,8 +157,7 @@ async fn made(
     (operation, token): (OperationId, &PollToken),
     wait: Wait,
 ) -> Result<Response> {
-    let patience = platform.settings.operations.wait.get();
-    if wait != Wait::Replicas || feed::all_heard(platform, patience).await? {
+    if wait.is_over_once_done(platform).await? {
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
     accepted(view, operation, token)

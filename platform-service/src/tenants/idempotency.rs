@@ -13,10 +13,10 @@ use contract::{Code, Secret};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, request};
 use kit::error::Problem;
-use kit::openapi::Describe;
+use kit::openapi::{self, Describe, Header};
 use sha2::{Digest, Sha256};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::{RefOr, Required};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::Operation;
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY_BYTES: usize = 255;
@@ -48,24 +48,16 @@ impl<S: Sync> FromRequestParts<S> for MaybeIdempotencyKey {
 
 impl Describe for MaybeIdempotencyKey {
     fn describe(operation: &mut Operation) {
-        let parameter = ParameterBuilder::new()
-            .name("Idempotency-Key")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(
-                "1 to 255 visible ASCII characters. The same key with the same body again answers \
-                 the current state of the first request; with another body it is refused. One that was \
-                 undone for something that passes (`retryable`) begins anew.",
-            ))
-            .schema(Some(utoipa::openapi::ObjectBuilder::new().schema_type(
-                utoipa::openapi::schema::SchemaType::Type(utoipa::openapi::Type::String),
-            )))
-            .example(Some("7f9c2ba4-e88f-4c28-a5f2-2d3e4f5a6b7c".into()))
-            .build();
-        operation
-            .parameters
-            .get_or_insert_default()
-            .push(RefOr::T(parameter));
+        let header = Header {
+            name: "Idempotency-Key",
+            required: Required::False,
+            description: "1 to 255 visible ASCII characters. The same key with the same body again \
+                 answers the current state of the first request; with another body it is refused. One \
+                 that was undone for something that passes (`retryable`) begins anew.",
+            pattern: "^[!-~]{1,255}$",
+            example: "7f9c2ba4-e88f-4c28-a5f2-2d3e4f5a6b7c",
+        };
+        openapi::header(operation, header);
     }
 }
 

@@ -313,7 +313,8 @@ pub(crate) async fn admit(connection: &mut PgConnection, wanted: Wanted<'_>) -> 
         return Err(proposal::beside(&mut *connection, problem, slug).await?);
     }
     let id = slug.tenant_id();
-    let holders = store::taken(&mut *connection, &[slug.to_string()], &[id.to_string()]).await?;
+    let holders =
+        store::find_taken(&mut *connection, &[slug.to_string()], &[id.to_string()]).await?;
     if !holders.is_empty() {
         return Err(proposal::taken(connection, slug).await?);
     }

@@ -13,7 +13,7 @@ use kit::extract::{Json, Path};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::store::{self, Failed};
-use crate::feed;
+use crate::feed::Unannounced;
 use crate::platform::Platform;
 
 /// Words of a server that are kept of a failed migration.
@@ -100,15 +100,13 @@ pub(crate) async fn migration_report(
                     .map(|statement| shortened(statement, MAX_STATEMENT_CHARS)),
             };
             store::report_failed(&mut transaction, &tenant, &failed).await?;
-            None
+            Unannounced::none()
         }
     };
-    if let Some(generation) = news {
-        // Last in the transaction: see the feed.
-        feed::store::record(&mut transaction, &tenant, generation).await?;
-    }
+    let is_news = !news.is_empty();
+    news.announce(&mut transaction).await?;
     transaction.commit().await?;
-    if news.is_some() {
+    if is_news {
         platform.feed.ring();
     }
     Ok(StatusCode::NO_CONTENT)

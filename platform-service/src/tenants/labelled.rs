@@ -95,7 +95,8 @@ impl TryFrom<String> for Label {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (name, value) = text.split_once('=').ok_or("a label is name=value")?;
+        let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or("a label is name=value")?;
         Ok(Self((name.to_owned(), value.to_owned())))
     }
 }

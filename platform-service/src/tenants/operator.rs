@@ -28,11 +28,11 @@ use super::proposal::{self, Names};
 use super::view::{TenantDetail, TenantView};
 use super::{TenantRow, rules, slug, store};
 use crate::audit::{self, Action};
-use crate::operations::begin::{Wait, WaitQuery, record_done};
+use crate::operations::begin::{WaitQuery, record_done};
 use crate::operations::{OperationKind, Step, Subject};
 use crate::operators::{Operator, TenantsRead, TenantsWrite};
 use crate::platform::Platform;
-use crate::{feed, tiers};
+use crate::tiers;
 
 const MAX_TEXT_CHARS: usize = 100;
 
@@ -58,7 +58,7 @@ pub(crate) struct TenantsQuery {
     /// Only those with this in their id, slug, company or contact address.
     text: Option<String>,
     /// Only those with this label, `name=value`.
-    #[param(value_type = Option<String>, example = "disk=nvme")]
+    #[param(value_type = Option<String>, pattern = "^[^=]+=", example = "disk=nvme")]
     label: Option<Label>,
     /// Only those whose schemas are older than the newest (`behind`) or are not (`newest`); where no
     /// status is asked for, of those that are active or suspended.
@@ -229,8 +229,8 @@ pub(crate) async fn update(
     let detail = patch.changed();
     let slug = wanted_slug(&mut transaction, &patch, &row).await?;
     let changed = patch.apply(row, slug.clone())?;
-    let generation = match store::update(&mut transaction, &changed).await {
-        Ok(generation) => generation,
+    let news = match store::update(&mut transaction, &changed).await {
+        Ok(news) => news,
         // Somebody was faster; this transaction is of no more use.
         Err(error) if broken_constraint(&error) == Some("tenant_slug_key") => {
             drop(transaction);
@@ -261,14 +261,12 @@ pub(crate) async fn update(
     let row = store::find(&mut transaction, &id)
         .await?
         .ok_or_else(|| Problem::internal("a locked tenant is gone"))?;
-    // Last in the transaction: see the feed.
-    feed::store::record(&mut transaction, &id, generation).await?;
+    news.announce(&mut transaction).await?;
     transaction.commit().await?;
     platform.feed.ring();
-    let patience = platform.settings.operations.wait.get();
-    let status = match query.wait {
-        Wait::Replicas if !feed::all_heard(&platform, patience).await? => StatusCode::ACCEPTED,
-        Wait::None | Wait::Done | Wait::Replicas => StatusCode::OK,
+    let status = match query.wait.is_over_once_done(&platform).await? {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
     };
     let tag = [(header::ETAG, row.version().etag())];
     Ok((status, (tag, Json(row.into()))))
@@ -297,7 +295,7 @@ async fn wanted_slug(
         return Err(proposal::beside(connection, problem, slug).await?);
     }
     let (slugs, ids) = ([slug.to_string()], [slug.tenant_id().to_string()]);
-    let holders = store::taken(&mut *connection, &slugs, &ids).await?;
+    let holders = store::find_taken(&mut *connection, &slugs, &ids).await?;
     if holders.iter().any(|holder| holder.id != row.id.as_str()) {
         return Err(proposal::taken(connection, slug).await?);
     }

@@ -81,7 +81,7 @@ pub(super) async fn beside(
         .iter()
         .map(|slug| slug.tenant_id().to_string())
         .collect();
-    let holders = store::taken(connection, &slugs, &ids).await?;
+    let holders = store::find_taken(connection, &slugs, &ids).await?;
     let free = candidates.into_iter().find(|candidate| {
         let id = candidate.tenant_id();
         !holders

@@ -1,7 +1,8 @@
 //! Tenants' SQL: their life, their lists; below it their routes and what services report.
 //!
 //! Deliberately decides nothing: statuses come from [`contract::TenantStatus::after`]. Invariant:
-//! whatever changes a route raises the generation in the same statement.
+//! whatever changes the route of a tenant that has been served raises the generation in the same statement, and
+//! gives what the feed is to say.
 
 mod hold;
 pub(crate) mod life;
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 
 use super::overrides::Overrides;
 use super::{NewTenant, TenantRow};
+use crate::feed::Unannounced;
 use crate::registry::{json, number, parsed, to_json};
 
 pub(crate) use hold::{hold, moved, release};
@@ -149,17 +151,17 @@ pub(crate) async fn set_credentials(
     connection: &mut PgConnection,
     id: &TenantId,
     credentials: &[SecretRef],
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<Unannounced, sqlx::Error> {
+    let generation = sqlx::query_scalar!(
         "update registry.tenant
          set credentials = $2, generation = generation + 1, updated_at = now()
-         where id = $1 and credentials is distinct from $2",
+         where id = $1 and credentials is distinct from $2 returning generation",
         id.as_str(),
         &texts(credentials),
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(())
+    Unannounced::if_changed(id, generation)
 }
 
 fn texts(credentials: &[SecretRef]) -> Vec<String> {
@@ -183,13 +185,12 @@ pub(crate) enum ActivateError {
     Registry(#[from] sqlx::Error),
 }
 
-/// Makes a tenant active with these schema versions and gives its generation, for the change feed.
-/// Said again it changes nothing and gives the same.
+/// Makes a tenant active with these schema versions. Said again it changes nothing.
 pub(crate) async fn activate(
     connection: &mut PgConnection,
     id: &TenantId,
     schema_versions: &SchemaVersions,
-) -> Result<u64, ActivateError> {
+) -> Result<Unannounced, ActivateError> {
     let leads_there = |status: &TenantStatus| {
         *status != TenantStatus::Active
             && status.after(TenantEvent::Activated) == Ok(TenantStatus::Active)
@@ -209,11 +210,11 @@ pub(crate) async fn activate(
     .fetch_optional(&mut *connection)
     .await?;
     if let Some(generation) = activated {
-        return Ok(number("tenant.generation", generation)?);
+        return Ok(Unannounced::one(id, generation)?);
     }
     let row = find(connection, id).await?.ok_or(ActivateError::Unknown)?;
     row.status.after(TenantEvent::Activated)?;
-    Ok(row.generation)
+    Ok(Unannounced::none())
 }
 
 /// Frees the id of a tenant that never became active. Says whether there was one.
@@ -283,7 +284,7 @@ pub(crate) async fn find_for_update(
 }
 
 /// Which of these slugs, or the ids that they give, somebody has.
-pub(crate) async fn taken(
+pub(crate) async fn find_taken(
     connection: &mut PgConnection,
     slugs: &[String],
     ids: &[String],
@@ -305,11 +306,11 @@ pub(crate) struct Taken {
     pub(crate) id: String,
 }
 
-/// Stores what an operator may change and gives the new generation. The row must be locked.
+/// Stores what an operator may change. The row must be locked.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     tenant: &TenantRow,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set company = $2, contact_email = $3, tier = $4, time_zone = $5, overrides = $6,
@@ -327,7 +328,7 @@ pub(crate) async fn update(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(&tenant.id, generation)
 }
 
 /// Gives a tenant that is being made its overrides.

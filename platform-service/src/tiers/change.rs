@@ -13,8 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{TierView, rules, store, unknown};
 use crate::audit::{self, Action};
-use crate::feed;
-use crate::operations::begin::{Wait, WaitQuery};
+use crate::operations::begin::WaitQuery;
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
 use crate::tenants::rules::words;
@@ -61,13 +60,12 @@ pub(super) async fn update(
     audit::record(&mut transaction, operator.actor(), action, None, detail).await?;
     let tenants = renew(&mut transaction, Renewed::Of(&name)).await?;
     // Last in the transaction: see the feed.
-    feed::store::record_many(&mut transaction, &tenants).await?;
+    tenants.announce(&mut transaction).await?;
     transaction.commit().await?;
     platform.feed.ring();
-    let patience = platform.settings.operations.wait.get();
-    let status = match query.wait {
-        Wait::Replicas if !feed::all_heard(&platform, patience).await? => StatusCode::ACCEPTED,
-        Wait::None | Wait::Done | Wait::Replicas => StatusCode::OK,
+    let status = match query.wait.is_over_once_done(&platform).await? {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
     };
     Ok((status, Json(tier)))
 }

@@ -22,8 +22,19 @@ const MOST_TRIES: usize = 10;
 /// How long a program tries to connect, in seconds.
 const CONNECT_SECONDS: &str = "10";
 
-/// Nobody's default for the role is to let it in nowhere.
-const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=30s -c local_preload_libraries=";
+/// Nobody's default for the role is to let it in nowhere. What is asked of the catalogs is never worth compiling.
+const OPTIONS: &str =
+    "-c statement_timeout=0 -c lock_timeout=30s -c local_preload_libraries= -c jit=off";
+/// For one that loads: it commits each of its statements, and would wait for the disk each time.
+const LOADING: &str = " -c synchronous_commit=off";
+
+/// What a program does in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Dumps,
+    /// What it commits is only [kept](super::run::Loaded::kept_by) afterwards.
+    Loads,
+}
 
 /// Who logs in to which server.
 #[derive(Debug, Clone)]
@@ -56,7 +67,11 @@ impl Passfile {
     }
 
     /// Lets a program log in with it, and know nothing else of our environment.
-    pub(super) fn give(&self, command: &mut Command, login: &ToolLogin) {
+    pub(super) fn give(&self, command: &mut Command, login: &ToolLogin, work: Work) {
+        let options = match work {
+            Work::Dumps => OPTIONS.to_owned(),
+            Work::Loads => OPTIONS.to_owned() + LOADING,
+        };
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -66,9 +81,11 @@ impl Passfile {
             .env("PGUSER", login.user)
             .env("PGPASSFILE", self.0.path())
             .env("PGSSLMODE", login.tls.as_str())
+            // Not looked for: we log in with a password.
+            .env("PGGSSENCMODE", "disable")
             .env("PGAPPNAME", "platform-service")
             .env("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
-            .env("PGOPTIONS", OPTIONS);
+            .env("PGOPTIONS", options);
         if let Some(roots) = login.tls.roots() {
             command.env("PGSSLROOTCERT", roots);
         }

@@ -1,14 +1,19 @@
 //! PostgreSQL's own programs: which are here, and which of them fit two servers.
 //!
-//! Deliberately looked for anew each time, so that an installed program is found by the next try.
+//! Deliberately looked for anew each time, so that an installed program is found by the next try; a program is
+//! asked for its version once, as long as it stays the same file.
 //! Invariant: data goes through a program that is at least as new as the server that it comes from
 //! and no newer than the one that it goes to, so never to an older server.
 
 mod login;
 mod run;
 
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::Code;
@@ -18,7 +23,9 @@ use tokio::process::Command;
 use crate::config::ToolSettings;
 
 pub(crate) use login::{ToolLogin, sweep};
-pub(crate) use run::{Compression, DumpOptions, LargeObjects, LoadError, dump, load, pipe};
+pub(crate) use run::{
+    Compression, DumpOptions, Dumping, LargeObjects, LoadError, dump, load, pipe,
+};
 
 /// Numbers of a major version in `server_version_num`.
 const PER_MAJOR: i32 = 10_000;
@@ -113,9 +120,50 @@ fn children(folder: &Path, start: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The major version that `pg_dump` of a folder says it has.
+/// What tells one file from another that is put in its place: device, inode, length, and when it was changed
+/// last, in seconds and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity(u64, u64, u64, i64, i64);
+
+impl From<Metadata> for Identity {
+    fn from(file: Metadata) -> Self {
+        Self(
+            file.dev(),
+            file.ino(),
+            file.len(),
+            file.ctime(),
+            file.ctime_nsec(),
+        )
+    }
+}
+
+/// What programs said of themselves.
+static ANSWERS: Mutex<Option<HashMap<PathBuf, (Identity, i32)>>> = Mutex::new(None);
+
+/// The major version of `pg_dump` in a folder. Starting it costs more than all the rest of a look.
 async fn major_of(bin_dir: &Path) -> Option<i32> {
-    let asked = Command::new(bin_dir.join("pg_dump"))
+    let program = bin_dir.join("pg_dump");
+    // Before it is asked: one that is replaced meanwhile is asked again.
+    let identity = Identity::from(std::fs::metadata(&program).ok()?);
+    if let Some(known) = answered(&program, identity) {
+        return Some(known);
+    }
+    let major = ask(&program).await?;
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = answers.get_or_insert_default();
+    answers.insert(program, (identity, major));
+    Some(major)
+}
+
+fn answered(program: &Path, identity: Identity) -> Option<i32> {
+    let answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (of, major) = answers.as_ref()?.get(program)?;
+    (*of == identity).then_some(*major)
+}
+
+/// The major version that a program says it has.
+async fn ask(program: &Path) -> Option<i32> {
+    let asked = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
         .stderr(Stdio::null())

@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::Tool;
-use super::login::{Passfile, ToolLogin};
-use crate::clusters::postgres::Name;
+use super::login::{Passfile, ToolLogin, Work};
+use crate::clusters::connections::Server;
+use crate::clusters::postgres::{self, Name};
 use crate::meter;
 use crate::stop::Stop;
 
@@ -119,7 +120,7 @@ pub(crate) fn dump(
     if let Some(snapshot) = &options.snapshot {
         command.arg(format!("--snapshot={snapshot}"));
     }
-    let mut running = start("pg_dump", command, login, work_dir)?;
+    let mut running = start(("pg_dump", Work::Dumps), command, login, work_dir)?;
     let output = running.child.stdout.take().ok_or_else(no_pipe)?;
     Ok(Dumping { running, output })
 }
@@ -135,14 +136,14 @@ pub(crate) async fn load(
     work_dir: &Path,
     database: &Name,
     mut archive: impl AsyncRead + Send + Unpin,
-) -> Result<(), LoadError> {
+) -> Result<Loaded, LoadError> {
     let mut command = Command::new(tool.program("pg_restore"));
     command
         .args(["--format=custom", "--no-owner", "--no-password"])
         .args(["--no-publications", "--no-subscriptions", "--exit-on-error"])
         .arg(format!("--dbname={database}"))
         .stdin(Stdio::piped());
-    let mut running = start("pg_restore", command, login, work_dir)?;
+    let mut running = start(("pg_restore", Work::Loads), command, login, work_dir)?;
     let input = running.child.stdin.take().ok_or_else(no_pipe)?;
     // What it says is read meanwhile, or it would wait for us while we wait for it.
     let (fed, words) = tokio::join!(feed(&mut archive, input), last_words(&mut running.stderr));
@@ -150,7 +151,20 @@ pub(crate) async fn load(
         return Err(LoadError::Archive(error));
     }
     let status = running.child.wait().await.map_err(Problem::internal)?;
-    Ok(judge("pg_restore", status, &words)?)
+    judge("pg_restore", status, &words)?;
+    Ok(Loaded(()))
+}
+
+/// What is loaded, and may be lost yet where its server crashes.
+#[derive(Debug)]
+#[must_use = "what was loaded is lost where the server crashes"]
+pub(crate) struct Loaded(());
+
+impl Loaded {
+    /// Waits until a crash of the server loses nothing of it.
+    pub(crate) async fn kept_by(self, server: &Server) -> Result<(), Stop> {
+        Ok(postgres::flush(&mut *server.acquire().await?).await?)
+    }
 }
 
 /// Why an archive is not loaded.
@@ -184,15 +198,18 @@ pub(crate) async fn pipe(
     login: &ToolLogin,
     work_dir: &Path,
     database: &Name,
-) -> Result<(), Stop> {
+) -> Result<Loaded, Stop> {
     let loaded = load(tool, login, work_dir, database, dumping.output()).await;
     // A dump that failed is why the archive ended too early.
     match loaded {
-        Ok(()) => dumping.finish().await,
+        Ok(loaded) => dumping.finish().await.map(|()| loaded),
         Err(LoadError::Refused(stop)) => {
             // It may be waiting for somebody to read on.
             match dumping.running.child.try_wait() {
-                Ok(Some(status)) if !status.success() => dumping.finish().await,
+                Ok(Some(status)) if !status.success() => {
+                    dumping.finish().await?;
+                    Err(stop)
+                }
                 _ => Err(stop),
             }
         }
@@ -201,13 +218,13 @@ pub(crate) async fn pipe(
 }
 
 fn start(
-    program: &'static str,
+    (program, work): (&'static str, Work),
     mut command: Command,
     login: &ToolLogin,
     work_dir: &Path,
 ) -> Result<Running, Stop> {
     let passfile = Passfile::write(work_dir, login)?;
-    passfile.give(&mut command, login);
+    passfile.give(&mut command, login, work);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

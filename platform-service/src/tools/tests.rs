@@ -64,3 +64,38 @@ fn a_downgrade_is_refused_by_name_and_a_missing_program_says_which() {
         );
     }
 }
+
+/// Makes a `pg_dump` that says it is of a version and counts how often it was asked.
+fn install(folder: &Path, major: i32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let asked = folder.join("asked");
+    let script = format!(
+        "#!/bin/sh\necho once >> {}\necho 'pg_dump (PostgreSQL) {major}.1'\n",
+        asked.display()
+    );
+    // Put in its place whole, as installers do.
+    let made = folder.join("made");
+    std::fs::write(&made, script).unwrap();
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&made, folder.join("pg_dump")).unwrap();
+}
+
+#[tokio::test]
+async fn a_program_is_asked_once_and_anew_when_it_was_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = || {
+        let lines = std::fs::read_to_string(folder.path().join("asked")).unwrap();
+        lines.lines().count()
+    };
+    assert_eq!(major_of(folder.path()).await, None);
+    install(folder.path(), 15);
+    for _ in 0..3 {
+        assert_eq!(major_of(folder.path()).await, Some(15));
+    }
+    assert_eq!(asked(), 1);
+    install(folder.path(), 17);
+    assert_eq!(major_of(folder.path()).await, Some(17));
+    assert_eq!(asked(), 2);
+    std::fs::remove_file(folder.path().join("pg_dump")).unwrap();
+    assert_eq!(major_of(folder.path()).await, None);
+}

@@ -15,6 +15,7 @@ use world::{
 
 use super::backups::{Keeping, hashes, write};
 use super::harness::{self, Case};
+use crate::auth;
 use crate::migrations::releases;
 
 async fn post(operator: &Speaker, path: &str) -> world::Answer {
@@ -28,7 +29,7 @@ pub(super) async fn log_in(world: &World, tenant: &str, email: &str) -> world::A
     door.post("/v1/auth/login", body).await
 }
 
-pub(super) fn without_sessions(hashes: Vec<String>) -> Vec<String> {
+pub(crate) fn without_sessions(hashes: Vec<String>) -> Vec<String> {
     let gone = ["auth.session ", "auth.refresh_token ", "auth.audit "];
     hashes
         .into_iter()
@@ -258,6 +259,7 @@ async fn an_export_is_a_tenant_again_on_another_installation() {
     let here = Keeping::start(WorldOptions::default()).await;
     let acme = here.world.tenant("leaver").await;
     write(&acme, &["one", "two"]).await;
+    let tokens = auth::log_in(&acme.anonymous(), acme.email()).await;
     let archive = exported(&here.world.operator(), &acme).await;
     let before = hashes(&here.world, acme.id().as_str()).await;
 
@@ -272,10 +274,13 @@ async fn an_export_is_a_tenant_again_on_another_installation() {
         .await
         .expect(200);
     assert_eq!(done.json()["tenant"], acme.id().as_str(), "{done}");
-    assert_eq!(hashes(&there.world, acme.id().as_str()).await, before);
-    log_in(&there.world, acme.id().as_str(), acme.email())
-        .await
-        .expect(200);
+    let brought = hashes(&there.world, acme.id().as_str()).await;
+    assert_eq!(without_sessions(brought), without_sessions(before));
+    let door = there.world.anonymous().in_tenant(acme.id().as_str());
+    let refused = auth::refresh(&door, &tokens).await;
+    refused.refused(Code::RefreshTokenInvalid);
+    let tokens = auth::log_in(&door, acme.email()).await;
+    auth::refresh(&door, &tokens).await.expect(200);
 
     // The upload went with its import.
     assert_eq!(there.objects(), Vec::<std::path::PathBuf>::new());

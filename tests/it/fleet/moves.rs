@@ -13,6 +13,7 @@ use world::{
 use super::harness::{self, Case, operation_of, reaches};
 use crate::support::entry;
 
+mod crashes;
 mod drains;
 mod holds;
 mod left;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::lane::LATE;
+use super::state::SPARE_AFTER;
 use super::*;
 
 fn tenant(number: usize) -> TenantId {

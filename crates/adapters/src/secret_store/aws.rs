@@ -17,10 +17,9 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry};
 use contract::secret::{Secret, SecretRef};
-use serde::Deserialize;
 
 use self::name::reference;
-use super::{AwsCredentials, SecretError, SecretSubject, StoredSecret};
+use super::{AwsCredentials, AwsSettings, SecretError, SecretSubject, StoredSecret};
 
 mod name;
 
@@ -33,24 +32,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 /// Most that AWS gives in one page of a list.
 const PAGE_SIZE: i32 = 100;
-
-/// Settings of the AWS store.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AwsSettings {
-    /// Another address than AWS's own, e.g. of a VPC endpoint or of a local AWS API server.
-    #[serde(default)]
-    pub endpoint_url: Option<String>,
-    /// The region; without it, the one of the environment or profile.
-    #[serde(default)]
-    pub region: Option<String>,
-    /// What every name starts with, e.g. `tenantry/production`: 1 to 128 of
-    /// `A-Z a-z 0-9 / _ + = . @ -`, with no `/` at either end.
-    pub name_prefix: String,
-    /// Where the credentials come from; no setting of a file.
-    #[serde(skip)]
-    pub credentials: AwsCredentials,
-}
 
 /// Secrets that are kept in AWS Secrets Manager.
 #[derive(Debug)]

@@ -18,10 +18,12 @@ use contract::{ClusterName, OperationId, TenantId};
 #[cfg(feature = "aws")]
 mod aws;
 mod sealed;
+mod settings;
 
 #[cfg(feature = "aws")]
-pub use aws::{AwsSettings, AwsStore};
+pub use aws::AwsStore;
 pub use sealed::{InvalidKeyRing, KeyRing, SealedStore};
+pub use settings::{AwsSettings, SealingSettings, SecretSettings, SecretStoreKind, UnusableStore};
 
 /// Longest secret, in bytes of its text; the limit of AWS Secrets Manager, held by every store.
 pub const MAX_SECRET_BYTES: usize = 65_536;

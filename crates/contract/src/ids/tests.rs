@@ -48,6 +48,30 @@ fn a_wrong_kind_of_id_says_so() {
     ));
 }
 
+/// Whether API descriptions let this text in as such an id.
+fn is_let_in<T: utoipa::PartialSchema>(text: &str) -> bool {
+    let RefOr::T(Schema::Object(schema)) = T::schema() else {
+        panic!("an id is described in place");
+    };
+    let pattern = fancy_regex::Regex::new(&schema.pattern.unwrap()).unwrap();
+    pattern.is_match(text).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn descriptions_say_the_rules(text in "(t_)?[a-c0-9A_ -]{0,42}") {
+        prop_assert_eq!(is_let_in::<TenantId>(&text), text.parse::<TenantId>().is_ok());
+        prop_assert_eq!(is_let_in::<Slug>(&text), text.parse::<Slug>().is_ok());
+        prop_assert_eq!(is_let_in::<ClusterName>(&text), text.parse::<ClusterName>().is_ok());
+        prop_assert_eq!(is_let_in::<SchemaOwner>(&text), text.parse::<SchemaOwner>().is_ok());
+    }
+
+    #[test]
+    fn descriptions_say_the_rule_of_prefixed_ids(text in "(op|rep)_[0-9a-gA]{31,33}") {
+        prop_assert_eq!(is_let_in::<OperationId>(&text), text.parse::<OperationId>().is_ok());
+    }
+}
+
 #[test]
 fn what_nearly_is_a_tenant_id_is_one_or_refused() {
     let letters: Vec<char> = "abcxyz0189__AZ-.'\"; \\\0ü".chars().collect();

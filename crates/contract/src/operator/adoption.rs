@@ -23,6 +23,7 @@ pub struct NewAdoption {
     /// The cluster that has the database.
     pub cluster: ClusterName,
     /// The database, as its server names it. It gets the tenant's name.
+    #[schema(min_length = 1, max_length = 63)]
     pub database: String,
     /// The customer's name: 1 to 200 characters.
     pub company: String,

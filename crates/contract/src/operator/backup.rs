@@ -163,10 +163,13 @@ pub struct BackupView {
 }))]
 pub struct BackupSchedule {
     /// Minutes between two, 5 to 525600; `null` makes none.
+    #[schema(minimum = 5, maximum = 525_600)]
     pub every_minutes: Option<u32>,
     /// The newest so many of a tenant stay, 1 to 1000.
+    #[schema(minimum = 1, maximum = 1000)]
     pub keep: u32,
     /// None stays longer than so many days, 1 to 3650.
+    #[schema(minimum = 1, maximum = 3650)]
     pub keep_days: u32,
     /// Which key they are encrypted with.
     #[serde(default)]
@@ -298,6 +301,7 @@ pub struct NewClone {
 #[schema(example = json!({ "archive": "acme-2026-01-05.tar", "slug": "acme", "tier": "standard" }))]
 pub struct NewImport {
     /// The name that it was uploaded under.
+    #[schema(pattern = "^[a-z0-9_-][a-z0-9._-]{0,99}$")]
     pub archive: String,
     /// What people will type for the tenant; left out for what the archive says.
     #[serde(default)]

@@ -65,7 +65,7 @@ pub struct ClusterPatch {
     pub host: Option<String>,
     /// TCP port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 65_535)]
     pub port: Option<u16>,
     /// How connections to it are protected.
     #[serde(default, skip_serializing_if = "Option::is_none")]

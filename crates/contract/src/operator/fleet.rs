@@ -81,6 +81,7 @@ impl SchemaAge {
 }))]
 pub struct NewQuery {
     /// A `select`, `with`, `values` or `table`: 1 to 65,536 bytes, one statement.
+    #[schema(min_length = 1, max_length = 65_536)]
     pub sql: String,
     /// The tenants that are asked; left out for all that are active or suspended.
     #[serde(default)]

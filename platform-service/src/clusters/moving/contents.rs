@@ -17,44 +17,46 @@ use crate::tools::LargeObjects;
 pub(crate) type Rows = BTreeMap<String, i64>;
 
 /// The tables that are no part of the server and not this feature's own, quoted.
-const TABLES: &str = "select pg_catalog.format('%I.%I', namespace.nspname, class.relname)
+const TABLES: &str =
+    "select class.oid, pg_catalog.format('%I.%I', namespace.nspname, class.relname) as name
      from pg_class class join pg_namespace namespace on namespace.oid = class.relnamespace
      where class.relkind = 'r' and namespace.nspname <> 'information_schema'
-         and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'
-     order by 1";
+         and namespace.nspname not like 'pg\\_%' and namespace.nspname <> 'tn_move'";
 
 /// What the names of the tables end with that hold the histories of migrations.
 const HISTORY: &str = ".refinery_schema_history";
 
 /// The names of the tables, quoted.
 pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(TABLES).fetch_all(connection).await
+    let statement = format!("select name from ({TABLES}) found order by 1");
+    sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await
 }
 
-/// The rows of every table.
+/// The rows of every table. A table without a page has none, and is not opened to count them.
 pub(crate) async fn rows(connection: &mut PgConnection) -> Result<Rows, sqlx::Error> {
-    let tables = tables(&mut *connection).await?;
-    if tables.is_empty() {
-        return Ok(Rows::new());
-    }
+    let tables: Vec<(String, bool)> = sqlx::query_as(AssertSqlSafe(format!(
+        "select name, pg_relation_size(oid) is distinct from 0 from ({TABLES}) found order by 1"
+    )))
+    .fetch_all(&mut *connection)
+    .await?;
     let counts: Vec<String> = tables
         .iter()
-        .enumerate()
-        .map(|(number, table)| {
-            format!("select {number}::int4 as number, count(*) as rows from {table}")
+        .filter(|(_, has_pages)| *has_pages)
+        .map(|(table, _)| {
+            let name = literal(table);
+            format!("select {name} as name, count(*) as rows from {table}")
         })
         .collect();
+    let mut rows: Rows = tables.into_iter().map(|(table, _)| (table, 0)).collect();
+    if counts.is_empty() {
+        return Ok(rows);
+    }
     let statement = counts.join(" union all ");
-    let found = sqlx::raw_sql(AssertSqlSafe(statement))
-        .fetch_all(connection)
-        .await?;
-    let mut rows = Rows::new();
-    for row in found {
-        let number: i32 = row.try_get("number")?;
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        if let Some(table) = tables.get(index) {
-            rows.insert(table.clone(), row.try_get("rows")?);
-        }
+    let counted = sqlx::raw_sql(AssertSqlSafe(statement));
+    for row in counted.fetch_all(connection).await? {
+        rows.insert(row.try_get("name")?, row.try_get("rows")?);
     }
     Ok(rows)
 }

@@ -11,7 +11,7 @@ use kit::error::Problem;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::{Side, contents};
-use crate::clusters::connections::As;
+use crate::clusters::connections::ClusterRole;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -122,7 +122,7 @@ pub(crate) async fn close(platform: &Platform, source: Side<'_>, slot: &str) -> 
 pub(super) async fn connect(platform: &Platform, source: Side<'_>) -> Result<PgConnection, Stop> {
     source
         .server
-        .connect_as(platform, As::Platform, &source.database())
+        .connect_as(platform, ClusterRole::Platform, &source.database())
         .await
 }
 

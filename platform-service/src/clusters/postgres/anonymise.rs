@@ -5,8 +5,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// What a session leaves behind; an order in which the rows can go.
-const SESSIONS: [&str; 2] = ["auth.refresh_token", "auth.session"];
+use super::sign_ins;
 
 /// Why a copy is not anonymised.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,7 @@ pub(crate) enum AnonymiseError {
     TransactionEnded,
 }
 
-/// Ends every session that was copied, then runs the statements. Needs a connection to that database as
+/// Ends every sign-in that was copied, then runs the statements. Needs a connection to that database as
 /// the owner of its schemas, to be closed afterwards.
 pub(crate) async fn run(
     connection: &mut PgConnection,
@@ -29,17 +28,7 @@ pub(crate) async fn run(
         .execute(&mut *connection)
         .await?;
     let begun = transaction(connection).await?;
-    for table in SESSIONS {
-        let is_there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-            .bind(table)
-            .fetch_one(&mut *connection)
-            .await?;
-        if is_there {
-            sqlx::raw_sql(AssertSqlSafe(format!("delete from {table}")))
-                .execute(&mut *connection)
-                .await?;
-        }
-    }
+    sign_ins::end(&mut *connection).await?;
     if let Some(statements) = statements {
         sqlx::raw_sql(AssertSqlSafe(statements))
             .execute(&mut *connection)

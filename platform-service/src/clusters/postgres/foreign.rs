@@ -10,7 +10,7 @@ use contract::tenant::{PLATFORM_ROLE, SCHEMA_ROLE};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _};
 
-use super::mark::unmarked;
+use super::marker::unmarked;
 use super::{Claim, Name, ident, run, walls};
 use crate::clusters::postgres::Fence;
 use crate::clusters::postgres::swap::settling;
@@ -317,23 +317,4 @@ pub(crate) async fn give_back(
     }
     statements += &unmarked(&found.name, found.comment.as_deref());
     fence.run(connection, statements).await
-}
-
-/// Ends the sessions in a database, but for superusers'; gives who was there, them included.
-pub(crate) async fn end_sessions(
-    connection: &mut PgConnection,
-    oid: u32,
-) -> Result<Vec<String>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select concat_ws(' ', session.usename, nullif(session.application_name, '')) as who,
-             case when not coalesce(role.rolsuper, false)
-                 then pg_terminate_backend(session.pid) end as ended
-         from pg_stat_activity session left join pg_roles role on role.oid = session.usesysid
-         where session.datid = $1::bigint::oid and session.pid <> pg_backend_pid()
-             and session.usesysid is not null",
-    )
-    .bind(i64::from(oid))
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| row.try_get("who")).collect()
 }

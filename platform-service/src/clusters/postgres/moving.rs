@@ -124,6 +124,33 @@ pub(crate) async fn let_migrations(
     run(connection, statement).await
 }
 
+/// A database as it is before its tenant is moved.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Before {
+    pub(crate) marker: Option<String>,
+    /// Whether somebody migrates it.
+    pub(crate) is_under_way: bool,
+}
+
+/// Looks at a database from outside, if it is there: its marker, and whether somebody has the lock of its migrations.
+pub(crate) async fn migration_of(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<Option<Before>, sqlx::Error> {
+    sqlx::query_as(
+        "select shobj_description(database.oid, 'pg_database') as marker,
+             exists (select from pg_locks lock
+                 where lock.locktype = 'advisory' and lock.database = database.oid and lock.granted
+                     and lock.classid::bigint = $2 >> 32 and lock.objid::bigint = $2 & 4294967295
+                     and lock.objsubid = 1) as is_under_way
+         from pg_database database where database.datname = $1::text::name",
+    )
+    .bind(name.to_string())
+    .bind(kit::migrate::LOCK)
+    .fetch_optional(connection)
+    .await
+}
+
 /// Bytes of databases, in the order of their names; none of one that is not there.
 pub(crate) async fn sizes_of(
     connection: &mut PgConnection,

@@ -11,13 +11,12 @@ use kit::db::Fault;
 use sqlx::PgConnection;
 
 use super::{ident, literal, run};
+use crate::clusters::requirements::ServerSettings;
 use crate::clusters::scram::Verifier;
 
 /// What a server and the login that asks are.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(in crate::clusters) struct Facts {
-    /// As `server_version_num`.
-    pub(in crate::clusters) version: i32,
     /// Names the server for ever; 0 where it does not say.
     pub(in crate::clusters) server: i64,
     pub(in crate::clusters) is_superuser: bool,
@@ -26,23 +25,10 @@ pub(in crate::clusters) struct Facts {
     pub(in crate::clusters) is_standby: bool,
     /// Of `template0`.
     pub(in crate::clusters) encoding: String,
-    pub(in crate::clusters) max_connections: i32,
-    pub(in crate::clusters) reserved_connections: i32,
-    pub(in crate::clusters) recovery_init_sync_method: String,
-    pub(in crate::clusters) naptime_seconds: i32,
-    pub(in crate::clusters) connection_check_ms: i32,
-    pub(in crate::clusters) fsync: bool,
     /// The comment on the platform's role, where there is one.
     pub(in crate::clusters) platform_mark: Option<String>,
     /// Whether one of the roles that we are to make is a superuser already.
     pub(in crate::clusters) platform_is_superuser: bool,
-}
-
-impl Facts {
-    /// Connections that are not kept for superusers.
-    pub(in crate::clusters) fn free_connections(&self) -> u32 {
-        u32::try_from(self.max_connections - self.reserved_connections).unwrap_or(0)
-    }
 }
 
 /// Which server runs, and whether it takes writes.
@@ -64,23 +50,11 @@ pub(in crate::clusters) async fn running(
     .await
 }
 
-/// Looks at a server as the login that asks.
-pub(in crate::clusters) async fn facts(
-    connection: &mut PgConnection,
-) -> Result<Facts, sqlx::Error> {
+/// Looks at what is judged of a server by the [`requirements`](crate::clusters::requirements).
+pub(crate) async fn settings(connection: &mut PgConnection) -> Result<ServerSettings, sqlx::Error> {
     sqlx::query_as(
-        "with setting as (
-             select name, setting from pg_settings
-         )
+        "with setting as (select name, setting from pg_settings)
          select current_setting('server_version_num')::integer as version,
-             case when has_function_privilege('pg_control_system()', 'execute')
-                 then (select system_identifier from pg_control_system()) else 0 end as server,
-             login.rolsuper as is_superuser,
-             login.rolcreatedb as can_make_databases,
-             login.rolcreaterole as can_make_roles,
-             pg_is_in_recovery() as is_standby,
-             (select pg_encoding_to_char(encoding)::text from pg_database
-              where datname = 'template0') as encoding,
              current_setting('max_connections')::integer as max_connections,
              (select coalesce(sum(setting::integer), 0)::integer from setting
               where name in ('superuser_reserved_connections', 'reserved_connections'))
@@ -91,7 +65,25 @@ pub(in crate::clusters) async fn facts(
                  as naptime_seconds,
              (select setting::integer from setting
               where name = 'client_connection_check_interval') as connection_check_ms,
-             current_setting('fsync')::boolean as fsync,
+             current_setting('fsync')::boolean as fsync",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Looks at a server as the login that asks.
+pub(in crate::clusters) async fn facts(
+    connection: &mut PgConnection,
+) -> Result<Facts, sqlx::Error> {
+    sqlx::query_as(
+        "select case when has_function_privilege('pg_control_system()', 'execute')
+                 then (select system_identifier from pg_control_system()) else 0 end as server,
+             login.rolsuper as is_superuser,
+             login.rolcreatedb as can_make_databases,
+             login.rolcreaterole as can_make_roles,
+             pg_is_in_recovery() as is_standby,
+             (select pg_encoding_to_char(encoding)::text from pg_database
+              where datname = 'template0') as encoding,
              (select shobj_description(oid, 'pg_authid') from pg_roles where rolname = $1)
                  as platform_mark,
              exists (select from pg_roles where rolname = any($2) and rolsuper)
@@ -376,4 +368,13 @@ pub(crate) async fn used_bytes(connection: &mut PgConnection) -> Result<u64, sql
     .fetch_one(connection)
     .await?;
     Ok(bytes.unsigned_abs())
+}
+
+/// Waits until what was committed on a server so far would survive a crash, also where its sessions did not
+/// wait for that themselves: whoever waits for the log waits for all of it.
+pub(crate) async fn flush(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let message = "begin; set local synchronous_commit = on;
+        select pg_catalog.pg_logical_emit_message(true, 'tenantry', ''::text); commit";
+    sqlx::raw_sql(message).execute(connection).await?;
+    Ok(())
 }

@@ -3,10 +3,23 @@
 //! Deliberately never ends a session of a superuser where we are none, which nobody but another one can, nor a
 //! worker of the server, which has no user and gives way by itself. Invariant: our own session stays.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use contract::Code;
+use kit::error::Problem;
 use sqlx::PgConnection;
 
 use super::Name;
 use super::wall::Who;
+use crate::clusters::connections::Server;
+use crate::stop::Stop;
+
+/// Pause between two looks at the sessions: a client that was logging in at the first one shows at the
+/// second.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Looks in a row that must find nobody.
+const QUIET_LOOKS: u32 = 2;
 
 /// Ends the sessions in a database; gives how many there were.
 pub(crate) async fn end_sessions(
@@ -51,43 +64,101 @@ pub(crate) async fn end_sessions_everywhere(
     Ok(())
 }
 
-/// Ends these sessions in a database, but for superusers'; gives how many there were, theirs included.
-pub(super) async fn end_sessions_of(
-    connection: &mut PgConnection,
-    name: &Name,
-    who: Who,
-) -> Result<u64, sqlx::Error> {
+/// The sessions that are meant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sitting<'a> {
+    /// These people's, in the database of this name.
+    In(&'a Name, Who),
+    /// Everybody's, in a database that is not ours by its name: it is known by its oid.
+    InForeign { oid: u32, name: &'a str },
+}
+
+impl Sitting<'_> {
+    /// The name, the roles besides that of the name, and the oid: what a statement finds them by.
+    fn binds(self) -> (Option<String>, &'static str, Option<i64>) {
+        match self {
+            Self::In(name, who) => (Some(name.to_string()), who.others(), None),
+            Self::InForeign { oid, .. } => (None, Who::Everybody.others(), Some(oid.into())),
+        }
+    }
+}
+
+impl fmt::Display for Sitting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(name, _) => name.fmt(f),
+            Self::InForeign { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+/// Ends sessions until two looks in a row find none; gives how many it ended.
+///
+/// # Errors
+/// Somebody is still there after `patience`; the words say who.
+pub(crate) async fn empty(
+    server: &Server,
+    sitting: Sitting<'_>,
+    patience: Duration,
+) -> Result<u64, Stop> {
+    let began = Instant::now();
+    let (mut ended, mut quiet) = (0, 0);
+    let mut connection = server.acquire().await?;
+    loop {
+        let here = end(&mut connection, sitting).await?;
+        ended += here;
+        quiet = if here == 0 { quiet + 1 } else { 0 };
+        if quiet >= QUIET_LOOKS {
+            return Ok(ended);
+        }
+        if began.elapsed() >= patience {
+            let left = left(&mut connection, sitting).await?;
+            if left.is_empty() {
+                return Ok(ended);
+            }
+            let detail = format!("Sessions of {} do not end in {sitting}.", left.join(", "));
+            return Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// Ends these sessions, but for superusers'; gives how many there were, theirs included.
+async fn end(connection: &mut PgConnection, sitting: Sitting<'_>) -> Result<u64, sqlx::Error> {
+    let (name, others, oid) = sitting.binds();
     let found: i64 = sqlx::query_scalar(
         "select count(case when not coalesce(role.rolsuper, false)
                  then pg_terminate_backend(session.pid)::text else '' end)
          from pg_stat_activity session left join pg_roles role on role.oid = session.usesysid
-         where session.datname = $1::text::name and session.pid <> pg_backend_pid()
-             and session.usesysid is not null
-             and (session.usename like $2 or session.usename = $1::text::name)",
+         where (session.datname = $1::text::name or session.datid = $3::bigint::oid)
+             and session.pid <> pg_backend_pid() and session.usesysid is not null
+             and ($2 = '%' or session.usename like $2 or session.usename = $1::text::name)",
     )
-    .bind(name.to_string())
-    .bind(who.others())
+    .bind(name)
+    .bind(others)
+    .bind(oid)
     .fetch_one(connection)
     .await?;
     Ok(found.unsigned_abs())
 }
 
 /// Who still sits there: roles and their programs.
-pub(super) async fn sessions_of(
+async fn left(
     connection: &mut PgConnection,
-    name: &Name,
-    who: Who,
+    sitting: Sitting<'_>,
 ) -> Result<Vec<String>, sqlx::Error> {
+    let (name, others, oid) = sitting.binds();
     sqlx::query_scalar(
         "select distinct concat_ws(' ', usename, nullif(application_name, ''))
          from pg_stat_activity
-         where datname = $1::text::name and pid <> pg_backend_pid()
-             and usesysid is not null
-             and (usename like $2 or usename = $1::text::name)
+         where (datname = $1::text::name or datid = $3::bigint::oid)
+             and pid <> pg_backend_pid() and usesysid is not null
+             and ($2 = '%' or usename like $2 or usename = $1::text::name)
          order by 1",
     )
-    .bind(name.to_string())
-    .bind(who.others())
+    .bind(name)
+    .bind(others)
+    .bind(oid)
     .fetch_all(connection)
     .await
 }

@@ -140,23 +140,3 @@ fn what_is_quoted_is_one_word_whatever_it_is() {
         assert_eq!(inner.matches('\\').count(), 2 * text.matches('\\').count());
     }
 }
-
-#[test]
-fn only_what_is_meant_is_dropped() {
-    let found = |mark: &str, state| Look {
-        database: Some(DatabaseLook {
-            marker: None,
-            state,
-        }),
-        role: Some(RoleLook {
-            mark: Some(mark.to_owned()),
-        }),
-    };
-    let mine = found("tenantry:mine", DatabaseState::Open);
-    let others = found("tenantry:others", DatabaseState::Open);
-    let broken = found("tenantry:others", DatabaseState::HalfDropped);
-    assert!(Whose::Marked("tenantry:mine").covers(&mine));
-    assert!(!Whose::Marked("tenantry:mine").covers(&others));
-    assert!(!Whose::HalfDropped.covers(&others));
-    assert!(Whose::HalfDropped.covers(&broken));
-}

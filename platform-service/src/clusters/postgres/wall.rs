@@ -5,23 +5,16 @@
 //! Invariants: every wall is set in one message, which is one transaction, and may be set twice; a
 //! wall ends no session, so whoever sets one empties the database afterwards, never before.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use contract::Code;
 use contract::tenant::{DATA_ROLE, READ_ROLE, SIGN_IN_ROLE};
 use kit::db::Fault;
-use kit::error::Problem;
 use sqlx::PgConnection;
 
-use super::{Name, end_sessions_of, ident, literal, run, sessions_of};
+use super::sessions::{self, Sitting};
+use super::{Name, ident, literal, run};
 use crate::clusters::connections::Server;
 use crate::stop::Stop;
-
-/// Pause between two looks at the sessions: a client that was logging in at the first one shows at the
-/// second.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Looks in a row that must find nobody.
-const QUIET_LOOKS: u32 = 2;
 
 /// What a tenant's role may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,34 +133,12 @@ impl Who {
     }
 }
 
-/// Ends the sessions in a database until two looks in a row find none; gives how many it ended.
-///
-/// # Errors
-/// Somebody is still there after `patience`; the words say who.
+/// Ends these people's sessions in a database: see [`sessions::empty`].
 pub(crate) async fn empty(
     server: &Server,
     name: &Name,
     who: Who,
     patience: Duration,
 ) -> Result<u64, Stop> {
-    let began = Instant::now();
-    let (mut ended, mut quiet) = (0, 0);
-    let mut connection = server.acquire().await?;
-    loop {
-        let here = end_sessions_of(&mut connection, name, who).await?;
-        ended += here;
-        quiet = if here == 0 { quiet + 1 } else { 0 };
-        if quiet >= QUIET_LOOKS {
-            return Ok(ended);
-        }
-        if began.elapsed() >= patience {
-            let left = sessions_of(&mut connection, name, who).await?;
-            if left.is_empty() {
-                return Ok(ended);
-            }
-            let detail = format!("Sessions of {} do not end in {name}.", left.join(", "));
-            return Err(Stop::Retry(Problem::new(Code::NotReady).detail(detail)));
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
+    sessions::empty(server, Sitting::In(name, who), patience).await
 }

@@ -1,34 +1,51 @@
 //! Every check and every warning alone, against a server that has nothing to say to.
 
 use super::*;
+use crate::clusters::beside::Beside;
+
+fn good_settings() -> ServerSettings {
+    ServerSettings {
+        version: 150_018,
+        recovery_init_sync_method: "syncfs".to_owned(),
+        naptime_seconds: 300,
+        connection_check_ms: 1000,
+        fsync: true,
+        max_connections: 100,
+        reserved_connections: 3,
+    }
+}
 
 fn good() -> Facts {
     Facts {
-        version: 150_018,
         server: 1,
         is_superuser: false,
         can_make_databases: true,
         can_make_roles: true,
         is_standby: false,
         encoding: "UTF8".to_owned(),
-        max_connections: 100,
-        reserved_connections: 3,
-        recovery_init_sync_method: "syncfs".to_owned(),
-        naptime_seconds: 300,
-        connection_check_ms: 1000,
-        fsync: true,
         platform_mark: None,
         platform_is_superuser: false,
     }
 }
 
 fn judged(facts: Facts, budget: u32) -> (Vec<&'static str>, Vec<&'static str>) {
-    let inspection = Inspection {
-        version: facts.version,
-        facts,
+    judged_with(good_settings(), facts, budget)
+}
+
+fn judged_with(
+    settings: ServerSettings,
+    facts: Facts,
+    budget: u32,
+) -> (Vec<&'static str>, Vec<&'static str>) {
+    let inspection = Inspection { settings, facts };
+    let demand = Demand {
+        cluster: "main",
+        budget,
+        beside: Beside::default(),
+        files: None,
     };
-    let failures = inspection.failures(budget).into_iter();
-    let warnings = inspection.warnings(budget, Beside::default()).into_iter();
+    let failures = inspection.failures(demand).into_iter();
+    let warnings = inspection.warnings(demand).into_iter();
     (
         failures.map(|(field, _)| field).collect(),
         warnings.map(|warning| warning.about).collect(),
@@ -43,13 +60,6 @@ fn a_good_server_passes() {
 #[test]
 fn each_check_names_its_field() {
     let cases = [
-        (
-            Facts {
-                version: 140_011,
-                ..good()
-            },
-            "/host",
-        ),
         (
             Facts {
                 is_standby: true,
@@ -89,6 +99,11 @@ fn each_check_names_its_field() {
     for (facts, field) in cases {
         assert_eq!(judged(facts, 60).0, [field]);
     }
+    let old = ServerSettings {
+        version: 140_011,
+        ..good_settings()
+    };
+    assert_eq!(judged_with(old, good(), 60).0, ["/host"]);
     assert_eq!(
         judged(good(), 98),
         (vec!["/connection_budget"], vec!["max_connections"])
@@ -105,43 +120,43 @@ fn each_check_names_its_field() {
 fn each_setting_that_hurts_is_warned_of() {
     let cases = [
         (
-            Facts {
+            ServerSettings {
                 recovery_init_sync_method: "fsync".to_owned(),
-                ..good()
+                ..good_settings()
             },
             "recovery_init_sync_method",
         ),
         (
-            Facts {
+            ServerSettings {
                 naptime_seconds: 60,
-                ..good()
+                ..good_settings()
             },
             "autovacuum_naptime",
         ),
         (
-            Facts {
+            ServerSettings {
                 connection_check_ms: 0,
-                ..good()
+                ..good_settings()
             },
             "client_connection_check_interval",
         ),
         (
-            Facts {
+            ServerSettings {
                 max_connections: 86,
-                ..good()
+                ..good_settings()
             },
             "max_connections",
         ),
         (
-            Facts {
+            ServerSettings {
                 fsync: false,
-                ..good()
+                ..good_settings()
             },
             "fsync",
         ),
     ];
-    for (facts, about) in cases {
-        assert_eq!(judged(facts, 60), (vec![], vec![about]));
+    for (settings, about) in cases {
+        assert_eq!(judged_with(settings, good(), 60), (vec![], vec![about]));
     }
 }
 
@@ -149,7 +164,7 @@ fn each_setting_that_hurts_is_warned_of() {
 fn a_server_says_whose_cluster_it_is() {
     let marked = |mark: Option<&str>| {
         let inspection = Inspection {
-            version: 150_018,
+            settings: good_settings(),
             facts: Facts {
                 platform_mark: mark.map(str::to_owned),
                 ..good()

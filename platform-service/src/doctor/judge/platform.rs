@@ -10,7 +10,8 @@ use contract::operator::upkeep::{Diagnosis, Verdict};
 use contract::{OperationId, TenantId};
 use time::OffsetDateTime;
 
-use super::{Said, clock, findings, listed, unless};
+use super::{Said, clock, findings, listed};
+use crate::clusters::requirements::unless;
 use crate::doctor::facts::{OperatorKeyFacts, PlatformFacts};
 use crate::keys::SealedWith;
 

@@ -41,7 +41,6 @@ pub(crate) struct OperationsQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The id of the last operation of the page before.
-    #[param(value_type = Option<String>)]
     starting_after: Option<OperationId>,
     /// Only those that stand there.
     state: Option<OperationState>,
@@ -52,7 +51,6 @@ pub(crate) struct OperationsQuery {
     /// Only those on this cluster.
     cluster: Option<ClusterName>,
     /// Only the parts of this operation.
-    #[param(value_type = Option<String>)]
     parent: Option<OperationId>,
     /// Only those that were begun then or later.
     #[serde(default, with = "time::serde::rfc3339::option")]
@@ -97,6 +95,11 @@ fn no_such() -> Problem {
     Problem::new(Code::NotFound).detail("There is no such operation, or the token is not for it.")
 }
 
+fn no_token() -> Problem {
+    Problem::new(Code::TokenInvalid)
+        .detail("Send the token that the 202 answered, or an operator key.")
+}
+
 /// Who may read an operation.
 #[derive(Debug)]
 pub(crate) enum Reader {
@@ -133,7 +136,7 @@ where
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(&parts.headers, Code::TokenMissing)?;
         if !operators::is_key(token) {
-            return poll_digest(token).map(Self::Poller).ok_or_else(no_such);
+            return poll_digest(token).map(Self::Poller).ok_or_else(no_token);
         }
         Operator::<OperationsRead>::from_request_parts(parts, state).await?;
         Ok(Self::Operator)

@@ -57,10 +57,7 @@ pub(crate) struct Wanted {
 }
 
 /// Looks at a tenant's size, and at the programs that could copy it.
-pub(crate) async fn measure(
-    platform: &Platform,
-    tenant: &TenantId,
-) -> std::result::Result<Measured, Stop> {
+async fn measure(platform: &Platform, tenant: &TenantId) -> std::result::Result<Measured, Stop> {
     let placed = Placed::find(platform, tenant).await?;
     let name = Name::Tenant(tenant.clone());
     let bytes = {
@@ -131,6 +128,7 @@ pub(crate) async fn plan_move(
         snapshot: None,
         held_at: None,
         switched_at: None,
+        found: Default::default(),
         remains: Default::default(),
     })
 }

@@ -27,7 +27,7 @@ use crate::clusters::store::kept;
 use crate::platform::Platform;
 use crate::tenants;
 
-pub(crate) use begin::{Measured, Wanted, chosen, measure, plan_move, preview, router, way};
+pub(crate) use begin::{Measured, Wanted, chosen, plan_move, preview, router, way};
 
 /// How long what is left behind is kept.
 const KEEP_OLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -88,9 +88,22 @@ pub(crate) struct MovePlan {
     held_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     switched_at: Option<OffsetDateTime>,
+    /// What is known of the copy by whoever has just made it; nobody else takes over with that.
+    #[serde(skip)]
+    found: CopyFound,
     /// Of what was made on the target, when the move is undone.
     #[serde(default)]
     remains: Remains,
+}
+
+/// Whether the copy on the target has something in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum CopyFound {
+    /// It may have: an earlier try may have come so far.
+    #[default]
+    Unknown,
+    /// It was looked at, or made, and nothing has been loaded since.
+    Empty,
 }
 
 /// What an undone move leaves on its target.
@@ -166,6 +179,10 @@ impl Saga for MovePlan {
         }
     }
 
+    fn concerns_keepers(&self) -> bool {
+        false
+    }
+
     async fn act(&mut self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let done = match head.step {
             Step::Target => steps::make_target(platform, head, self).await,
@@ -212,8 +229,9 @@ impl Saga for MovePlan {
                 let old = self.old(tenant);
                 let place = (&self.from, &old);
                 kept::keep(&mut *connection, place, tenant, head.id, KEEP_OLD).await?;
-                // Last in the transaction: see the feed.
-                tenants::store::moved(connection, tenant, &self.to, self.copy).await?;
+                let news =
+                    tenants::store::moved(&mut *connection, tenant, &self.to, self.copy).await?;
+                news.announce(connection).await?;
             }
             _ => {}
         }

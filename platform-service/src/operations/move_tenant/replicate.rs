@@ -79,7 +79,7 @@ pub(super) async fn copy_snapshot(
     plan: &mut MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    ends.ensure_empty_copy().await?;
+    ends.ensure_empty_copy(plan).await?;
     let owner = unmigrated(platform, plan, &ends).await?;
     meter::expect(plan.bytes);
     let sees = moving::copy_snapshot(platform, ends.here(), owner, ends.there()).await?;

@@ -15,7 +15,7 @@ use kit::error::Problem;
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
-use super::{MovePlan, replicate};
+use super::{CopyFound, MovePlan, replicate};
 use crate::clusters::connections::Server;
 use crate::clusters::moving::contents::{self, Rows};
 use crate::clusters::moving::{self, Side};
@@ -62,9 +62,12 @@ impl Ends {
         })
     }
 
-    /// Ensures that the copy is there with its walls and nothing in it.
-    pub(super) async fn ensure_empty_copy(&self) -> Result<(), Stop> {
-        spare::ensure_empty(&self.target, &self.side).await
+    /// Ensures that the copy is there with its walls and nothing in it, and is loaded now.
+    pub(super) async fn ensure_empty_copy(&self, plan: &mut MovePlan) -> Result<(), Stop> {
+        match std::mem::take(&mut plan.found) {
+            CopyFound::Empty => Ok(()),
+            CopyFound::Unknown => spare::ensure_empty(&self.target, &self.side).await,
+        }
     }
 
     /// The tenant's database where it is.
@@ -120,7 +123,7 @@ impl Ends {
 pub(super) async fn make_target(
     platform: &Platform,
     head: &Head,
-    plan: &MovePlan,
+    plan: &mut MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     let mark = mark::of(head.id);
@@ -137,7 +140,8 @@ pub(super) async fn make_target(
         }
         _ => return Err(mark::taken(&ends.target, &ends.tenant)),
     };
-    ends.ensure_empty_copy().await?;
+    spare::ensure_empty(&ends.target, &ends.side).await?;
+    plan.found = CopyFound::Empty;
     let password = password(platform, head).await?;
     let arrival = Arrival {
         tenant: &ends.tenant,
@@ -166,14 +170,16 @@ async fn password(platform: &Platform, head: &Head) -> Result<Secret, Stop> {
     opened.map_err(|error| Stop::Retry(Problem::internal(error)))
 }
 
-/// Waits for a migration that is under way before requests are held.
+/// Waits for a migration that is under way before requests are held, and proves the login with which they are
+/// copied meanwhile.
 pub(super) async fn look_before_hold(
     platform: &Platform,
     head: &Head,
     plan: &mut MovePlan,
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
-    ends.here().locked_owner(platform).await?.close().await?;
+    ends.here().owner(platform).await?.close().await?;
+    ends.here().unmigrated().await?;
     plan.held_at = Some(OffsetDateTime::now_utc());
     Ok(())
 }
@@ -223,12 +229,15 @@ pub(super) async fn copy(
     let ends = Ends::of(platform, head, plan).await?;
     // An earlier try may have shut them out.
     ends.let_migrations_in().await?;
-    ends.ensure_empty_copy().await?;
+    ends.ensure_empty_copy(plan).await?;
     let mut owner = ends.here().locked_owner(platform).await?;
     meter::expect(plan.bytes);
-    moving::copy(platform, (ends.here(), &mut owner), ends.there(), None).await?;
-    plan.shape = contents::shape(&mut owner).await?;
-    note_rows(&mut owner, plan).await?;
+    let dumping = moving::dump(platform, (ends.here(), &mut owner), ends.there(), None).await?;
+    // Nobody changes anything meanwhile.
+    tokio::try_join!(dumping.load(), async {
+        plan.shape = contents::shape(&mut owner).await?;
+        note_rows(&mut owner, plan).await
+    })?;
     ends.shut_migrations_out().await?;
     Ok(owner.close().await?)
 }

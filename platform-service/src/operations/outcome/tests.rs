@@ -31,6 +31,7 @@ fn head(state: OperationState, step: Step) -> Head {
     Head {
         id: contract::OperationId::new(),
         lease: Uuid::now_v7(),
+        parent: None,
         subject: Subject::Tenant("t_acme".parse().unwrap()),
         state,
         step,

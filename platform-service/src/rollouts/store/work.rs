@@ -9,7 +9,7 @@ use contract::{ClusterName, OperationId, SchemaVersions, TenantId};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::feed;
+use crate::feed::Unannounced;
 use crate::registry::{bigint, int, json, number, parsed, to_json};
 
 /// A tenant whose turn it is.
@@ -217,16 +217,9 @@ pub(in crate::rollouts) async fn write(
         &versions,
     )
     .fetch_all(&mut *connection)
-    .await?
-    .into_iter()
-    .map(|row| {
-        Ok((
-            parsed("tenant.id", &row.id)?,
-            number("tenant.generation", row.generation)?,
-        ))
-    })
-    .collect::<Result<Vec<_>, sqlx::Error>>()?;
-    feed::store::record_many(connection, &changed).await?;
+    .await?;
+    let changed = changed.into_iter().map(|row| (row.id, row.generation));
+    Unannounced::many(changed)?.announce(connection).await?;
     Ok(())
 }
 

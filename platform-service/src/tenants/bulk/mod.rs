@@ -104,6 +104,7 @@ pub(crate) struct RowsQuery {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
     limit: Limit,
     /// The number of the last row of the page before.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     starting_after: Option<u32>,
     /// Only those that stand there.
     state: Option<BulkRowState>,

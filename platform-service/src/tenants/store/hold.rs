@@ -1,22 +1,21 @@
 //! Holds and moves of tenants: SQL.
 //!
-//! Deliberately without a look at the clusters. Invariant: each enters the change feed as the last
-//! write of its transaction.
+//! Deliberately without a look at the clusters. Invariant: each gives what the feed is to say of it.
 
 use std::time::Duration;
 
 use contract::{ClusterName, TenantId};
 use sqlx::PgConnection;
 
-use crate::feed;
-use crate::registry::{int, interval, number};
+use crate::feed::Unannounced;
+use crate::registry::{int, interval};
 
-/// Holds a tenant's requests for so long from now at most; gives the number of the change.
+/// Holds a tenant's requests for so long from now at most.
 pub(crate) async fn hold(
     connection: &mut PgConnection,
     id: &TenantId,
     longest: Duration,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant set held_until = now() + $2::interval,
              generation = generation + 1, updated_at = now()
@@ -24,33 +23,25 @@ pub(crate) async fn hold(
         id.as_str(),
         interval(longest)?,
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    let generation = number("tenant.generation", generation)?;
-    feed::store::record(connection, id, generation).await
+    Unannounced::one(id, generation)
 }
 
-/// Lets a tenant's requests go on; gives the number of the change, or of the newest one where it was
-/// not held.
+/// Lets a tenant's requests go on, where it was held.
 pub(crate) async fn release(
     connection: &mut PgConnection,
     id: &TenantId,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant set held_until = null,
              generation = generation + 1, updated_at = now()
          where id = $1 and held_until is not null returning generation",
         id.as_str(),
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    match generation {
-        Some(generation) => {
-            let generation = number("tenant.generation", generation)?;
-            feed::store::record(connection, id, generation).await
-        }
-        None => feed::store::last_number(connection).await,
-    }
+    Unannounced::if_changed(id, generation)
 }
 
 /// Says that a held tenant is on another cluster, as this copy, and lets its requests go on.
@@ -59,7 +50,7 @@ pub(crate) async fn moved(
     id: &TenantId,
     cluster: &ClusterName,
     copy: u32,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant set cluster = $2, copy = $3, held_until = null,
              generation = generation + 1, updated_at = now()
@@ -68,8 +59,7 @@ pub(crate) async fn moved(
         cluster.as_str(),
         int(copy)?,
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    let generation = number("tenant.generation", generation)?;
-    feed::store::record(connection, id, generation).await
+    Unannounced::one(id, generation)
 }

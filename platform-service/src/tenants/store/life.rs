@@ -1,7 +1,7 @@
 //! The SQL of a tenant's life after it was made: held back, deleted, brought back, purged.
 //!
 //! Deliberately decides nothing: what is allowed is known before. Invariant: what changes a route
-//! raises the generation and gives it, for the change feed.
+//! raises the generation and gives what the feed is to say of it.
 
 use contract::operator::tenant::FinalBackup;
 use contract::secret::SecretRef;
@@ -9,14 +9,15 @@ use contract::tenant::Suspension;
 use contract::{TenantId, TenantStatus};
 use sqlx::PgConnection;
 
+use crate::feed::Unannounced;
 use crate::registry::{number, parsed};
 
-/// Holds a tenant back; gives its generation.
+/// Holds a tenant back.
 pub(crate) async fn suspend(
     connection: &mut PgConnection,
     id: &TenantId,
     suspension: &Suspension,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set status = $2, wall = $3, suspended_reason = $4, suspended_until = $5,
@@ -30,14 +31,14 @@ pub(crate) async fn suspend(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(id, generation)
 }
 
-/// Lets a tenant go on; gives its generation.
+/// Lets a tenant go on.
 pub(crate) async fn resume(
     connection: &mut PgConnection,
     id: &TenantId,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set status = $2, wall = null, suspended_reason = null, suspended_until = null,
@@ -48,17 +49,17 @@ pub(crate) async fn resume(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(id, generation)
 }
 
 /// Says that a tenant is deleted, for its tier's retention, what its database is to be called and what its
-/// purge is to keep; gives its generation. Its wall stays for its return.
+/// purge is to keep. Its wall stays for its return.
 pub(crate) async fn delete(
     connection: &mut PgConnection,
     id: &TenantId,
     kept_name: &str,
     final_backup: FinalBackup,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set status = $2, deleted_at = now(), kept_name = $3, final_backup = $4,
@@ -73,7 +74,7 @@ pub(crate) async fn delete(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(id, generation)
 }
 
 /// Forgets that a last backup was wished for.
@@ -91,12 +92,11 @@ pub(crate) async fn keep_nothing(
     Ok(())
 }
 
-/// Brings a deleted tenant back, suspended where it was; gives its generation, or nothing where it is
-/// not deleted.
+/// Brings a tenant back, suspended where it was, if it is deleted.
 pub(crate) async fn undelete(
     connection: &mut PgConnection,
     id: &TenantId,
-) -> Result<Option<u64>, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set status = case when wall is null then $2 else $3 end,
@@ -110,9 +110,7 @@ pub(crate) async fn undelete(
     )
     .fetch_optional(connection)
     .await?;
-    generation
-        .map(|generation| number("tenant.generation", generation))
-        .transpose()
+    Unannounced::if_changed(id, generation)
 }
 
 /// The references to the passwords of a tenant's role, newest first.
@@ -129,12 +127,12 @@ pub(crate) async fn credentials(
     Ok(found.into_iter().map(SecretRef).collect())
 }
 
-/// Stores another contact address; gives the generation.
+/// Stores another contact address.
 pub(crate) async fn set_contact(
     connection: &mut PgConnection,
     id: &TenantId,
     email: &str,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "update registry.tenant
          set contact_email = $2, generation = generation + 1, updated_at = now()
@@ -144,21 +142,7 @@ pub(crate) async fn set_contact(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
-}
-
-/// A tenant's generation, for the change feed.
-pub(crate) async fn generation(
-    connection: &mut PgConnection,
-    id: &TenantId,
-) -> Result<u64, sqlx::Error> {
-    let generation = sqlx::query_scalar!(
-        "select generation from registry.tenant where id = $1",
-        id.as_str()
-    )
-    .fetch_one(connection)
-    .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(id, generation)
 }
 
 /// Suspended tenants whose suspension is over and of which nothing is being done.

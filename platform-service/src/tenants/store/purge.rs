@@ -9,6 +9,7 @@ use contract::operator::tenant::{CertificateId, CertificateKey, CertificateView,
 use contract::{ClusterName, TenantId, TenantStatus};
 use sqlx::PgConnection;
 
+use crate::feed::Unannounced;
 use crate::operations::MOST_UNDO_TRIES;
 use crate::operations::purge::{Doomed, DoomedObject};
 use crate::registry::{interval, number, parsed};
@@ -145,11 +146,11 @@ pub(crate) async fn certify(
     Ok(())
 }
 
-/// Leaves a tombstone; gives the generation.
+/// Leaves a tombstone.
 pub(crate) async fn tombstone(
     connection: &mut PgConnection,
     id: &TenantId,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let generation = sqlx::query_scalar!(
         "with failures as (
              delete from registry.migration_failure where tenant_id = $1
@@ -169,7 +170,7 @@ pub(crate) async fn tombstone(
     )
     .fetch_one(connection)
     .await?;
-    number("tenant.generation", generation)
+    Unannounced::one(id, generation)
 }
 
 /// The certificate of a tenant's deletion.

@@ -1,12 +1,12 @@
 //! New generations of many tenants, for what changes around them.
 //!
-//! Deliberately without the feed: whoever renews records it last. Invariant: rows are locked in one order,
+//! Deliberately without the feed: whoever renews announces it last. Invariant: rows are locked in one order,
 //! so that two renewals do not wait for each other.
 
-use contract::{ClusterName, TenantId};
+use contract::ClusterName;
 use sqlx::PgConnection;
 
-use crate::registry::{number, parsed};
+use crate::feed::Unannounced;
 
 /// Whose routes are others from now on.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +21,12 @@ pub(crate) enum Renewed<'a> {
 pub(crate) async fn renew(
     connection: &mut PgConnection,
     renewed: Renewed<'_>,
-) -> Result<Vec<(TenantId, u64)>, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     let (tier, cluster) = match renewed {
         Renewed::Of(tier) => (Some(tier), None),
         Renewed::On(cluster) => (None, Some(cluster.as_str())),
     };
-    sqlx::query!(
+    let rows = sqlx::query!(
         "with held as (
              select id from registry.tenant
              where ($1::text is null or tier = $1) and ($2::text is null or cluster = $2)
@@ -41,13 +41,6 @@ pub(crate) async fn renew(
         cluster,
     )
     .fetch_all(connection)
-    .await?
-    .into_iter()
-    .map(|row| {
-        Ok((
-            parsed("tenant.id", &row.id)?,
-            number("tenant.generation", row.generation)?,
-        ))
-    })
-    .collect()
+    .await?;
+    Unannounced::many(rows.into_iter().map(|row| (row.id, row.generation)))
 }

@@ -7,7 +7,7 @@ use contract::{SchemaOwner, TenantId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::registry::number;
+use crate::feed::Unannounced;
 
 /// A migration that failed, and since when.
 #[derive(Debug)]
@@ -37,14 +37,14 @@ pub(crate) async fn migration_failures(
     .await
 }
 
-/// Stores that an owner's schema is at this version and that nothing fails there any more. Gives
-/// the new generation where that is news.
+/// Stores that an owner's schema is at this version and that nothing fails there any more. That
+/// may be no news.
 pub(crate) async fn report_migrated(
     connection: &mut PgConnection,
     id: &TenantId,
     owner: &SchemaOwner,
     version: i32,
-) -> Result<Option<u64>, sqlx::Error> {
+) -> Result<Unannounced, sqlx::Error> {
     sqlx::query!(
         "delete from registry.migration_failure where tenant_id = $1 and owner = $2",
         id.as_str(),
@@ -64,9 +64,7 @@ pub(crate) async fn report_migrated(
     )
     .fetch_optional(connection)
     .await?;
-    generation
-        .map(|generation| number("tenant.generation", generation))
-        .transpose()
+    Unannounced::if_changed(id, generation)
 }
 
 /// What failed, as a service reports it.

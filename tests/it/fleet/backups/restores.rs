@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use contract::Code;
 use http::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use world::{Fault, Mode, OperationKind, Speaker, Step, WorldOptions, until};
 
+use super::super::copies::without_sessions;
 use super::super::harness::{self, halted, operation_at, operation_of, reaches, run_out};
 use super::super::moves::load::unlimited;
 use super::{Keeping, back_up, cases, hashes, post, restore_body, restore_path, write};
+use crate::auth;
 use crate::support::entry;
 
 #[tokio::test]
@@ -52,13 +55,15 @@ async fn a_restore_brings_back_every_row_and_neighbours_notice_nothing() {
         .await
         .expect(200);
     assert_eq!(answer.json()["result"]["copy"], 2, "{answer}");
-    assert_eq!(hashes(world, acme.id().as_str()).await, before);
+    let restored = hashes(world, acme.id().as_str()).await;
+    assert_eq!(without_sessions(restored), without_sessions(before));
     let back = operator
         .post(&restore_path(&acme), restore_body(&acme, "previous"))
         .await
         .expect(200);
     assert_eq!(back.json()["result"]["copy"], 3, "{back}");
-    assert_eq!(hashes(world, acme.id().as_str()).await, after);
+    let returned = hashes(world, acme.id().as_str()).await;
+    assert_eq!(without_sessions(returned), without_sessions(after));
     stop.cancel();
     let (neighbours, read) = (neighbour.await.unwrap(), reader.await.unwrap());
     assert_eq!(neighbours.failed, Vec::<u16>::new());
@@ -94,6 +99,32 @@ pub(super) async fn steady(speaker: Speaker, method: Method, stop: CancellationT
         }
     }
     met
+}
+
+#[tokio::test]
+async fn no_session_of_before_a_restore_goes_on() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let acme = world.tenant("stolen").await;
+    let door = acme.anonymous();
+    let stolen = auth::log_in(&door, acme.email()).await;
+    let kept = auth::refresh(&door, &stolen).await.expect(200).json();
+    let backup = back_up(&operator, &acme, "none").await;
+    // Used again, it ends its session; but not in the backup.
+    let pause = "update auth.refresh_token set spent_at = spent_at - interval '1 hour'";
+    world.postgres().run(acme.id().as_str(), pause).await;
+    let refused = auth::refresh(&door, &stolen).await;
+    refused.refused(Code::RefreshTokenInvalid);
+    for from in [backup.as_str(), "previous"] {
+        let body = restore_body(&acme, from);
+        operator.post(&restore_path(&acme), body).await.expect(200);
+        let refused = auth::refresh(&door, &kept).await;
+        refused.refused(Code::RefreshTokenInvalid);
+        // Who logs in is in as ever.
+        let new = auth::log_in(&door, acme.email()).await;
+        auth::refresh(&door, &new).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use contract::TenantId;
 use futures::future::join_all;
 use world::{Mode, World, WorldOptions, until};
 
-use super::super::harness::{operation_of, reaches};
+use super::super::harness::{operation_at, operation_of, reaches};
 use super::{begun, cluster_of, facts, move_to, servers, two_replicas};
 use crate::support::entry;
 
@@ -43,6 +43,27 @@ async fn a_stale_replica_cannot_write_to_the_old_copy() {
     let count = "select count(*) from entries.entry";
     assert_eq!(old.number(&left, count).await, 1);
     assert_eq!(new.number(acme.id().as_str(), count).await, 2);
+}
+
+#[tokio::test]
+async fn a_migration_that_is_under_way_is_waited_for_before_requests_wait() {
+    let world = World::with(two_replicas()).await;
+    world.second_cluster().await;
+    let acme = world.tenant("acme").await;
+    let (source, _) = servers(&world, acme.id()).await;
+    let lock = format!("select pg_advisory_xact_lock({})", kit::migrate::LOCK);
+    let migration = source.begin(acme.id().as_str(), &lock).await;
+    let id = operation_of(&begun(&world.operator(), &acme, "dump").await);
+    until("the move waits", || async {
+        operation_at(&world, &id).await["failure"]["detail"]
+            == "A migration of the tenant is under way."
+    })
+    .await;
+    assert_eq!(operation_at(&world, &id).await["step"], "hold");
+    assert_eq!(facts(&world, acme.id()).await, "1 free");
+    acme.owner().get("/v1/entries").await.expect(200);
+    migration.commit().await;
+    reaches(&world, &id, "done", "the move").await;
 }
 
 /// Holds a tenant as an operation does, or lets it go on.
