@@ -48,7 +48,7 @@ pub(crate) async fn make_empty(
 /// removes it where the caller does not.
 pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Stop> {
     let marker = server.database(name, copy_of(name)).marker();
-    let found = postgres::look(&mut *server.acquire().await?, name).await?;
+    let found = stock::look_after_drops(server, name).await?;
     if let Some(database) = found.database {
         let is_usable = database.state == DatabaseState::Open
             && database.marker.as_deref() == Some(&marker)

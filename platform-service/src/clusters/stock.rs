@@ -101,8 +101,29 @@ pub(crate) async fn claim(server: &Server, number: i64, claim: &Claim<'_>) -> Re
 
 /// Drops a database and then its role; nothing there, or nothing of `whose`, is success.
 pub(crate) async fn discard(server: &Server, name: &Name, whose: Whose<'_>) -> Result<(), Stop> {
+    let mut drops = drop_alone(server).await?;
+    postgres::discard(&mut drops, name, whose).await?;
+    Ok(drops.close().await?)
+}
+
+/// A connection that is the only one on its server that drops something, until it is closed.
+///
+/// Who drops what nobody claims sees that nobody does on such a connection: see [`look_after_drops`].
+pub(crate) async fn drop_alone(server: &Server) -> Result<PgConnection, Stop> {
     let mut connection = server.connect(Database::Maintenance).await?;
-    postgres::discard(&mut connection, name, whose).await?;
-    connection.close().await?;
-    Ok(())
+    postgres::drop_alone(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Looks at a name that the caller's operation claims by now. Who saw nobody claim it before, and found
+/// something there to drop, has dropped it.
+pub(crate) async fn look_after_drops(server: &Server, name: &Name) -> Result<Look, Stop> {
+    let found = postgres::look(&mut *server.acquire().await?, name).await?;
+    if found.is_nothing() {
+        return Ok(found);
+    }
+    let mut drops = drop_alone(server).await?;
+    let found = postgres::look(&mut drops, name).await?;
+    drops.close().await?;
+    Ok(found)
 }

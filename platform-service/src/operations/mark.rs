@@ -5,11 +5,11 @@
 
 use contract::{Code, OperationId, TenantId};
 use kit::error::Problem;
+use sqlx::PgConnection;
 
 use super::{OperationState, Stop, store};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Name, Whose};
-use crate::clusters::stock;
 use crate::platform::Platform;
 
 /// How every mark begins.
@@ -70,15 +70,16 @@ pub(crate) async fn under(server: &Server, tenant: &TenantId) -> Result<Option<S
     Ok(found.role.and_then(|role| role.mark))
 }
 
-/// Drops what a move has left under a tenant's name on a server.
+/// Drops what a move has left under a tenant's name on a server, on a connection that
+/// [drops alone](crate::clusters::stock::drop_alone) there.
 pub(crate) async fn drop_left(
     platform: &Platform,
-    server: &Server,
+    (server, drops): (&Server, &mut PgConnection),
     tenant: &TenantId,
 ) -> Result<(), Stop> {
     let Some(left) = left(platform, server, tenant).await? else {
         return Ok(());
     };
     let name = Name::Tenant(tenant.clone());
-    stock::discard(server, &name, Whose::Marked(&left)).await
+    Ok(postgres::discard(drops, &name, Whose::Marked(&left)).await?)
 }

@@ -14,13 +14,13 @@ use contract::{ClusterName, Code, TenantId};
 use kit::error::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self, keys, last};
-use crate::clusters::postgres::{Name, Whose};
+use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::stock;
 use crate::platform::Platform;
 use crate::tenants::certificate::{self, Signed};
@@ -255,10 +255,14 @@ impl PurgePlan {
     async fn drop_databases(&self, platform: &Platform) -> Result<(), Stop> {
         for doomed in &self.databases {
             let (server, name) = place(platform, doomed).await?;
+            let mut drops = stock::drop_alone(&server).await?;
             match &name {
-                Name::Tenant(tenant) => mark::drop_left(platform, &server, tenant).await?,
-                _ => stock::discard(&server, &name, Whose::Anybody).await?,
+                Name::Tenant(tenant) => {
+                    mark::drop_left(platform, (&server, &mut drops), tenant).await?;
+                }
+                _ => postgres::discard(&mut drops, &name, Whose::Anybody).await?,
             }
+            drops.close().await?;
         }
         Ok(())
     }

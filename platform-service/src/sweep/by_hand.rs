@@ -18,11 +18,8 @@ use super::look::{self, Place};
 use super::store::{self, Key};
 use super::{Found, Reached, Removal, forget, take_away};
 use crate::audit::{self, Action, Actor};
-use crate::clusters::connections::Database;
-use crate::clusters::postgres::{
-    self, Name,
-    orphan::{self, Orphan, Role, Use},
-};
+use crate::clusters::postgres::orphan::{self, Orphan, Role, Use};
+use crate::clusters::stock;
 use crate::confirm::{RemoveQuery, confirmed};
 use crate::operators::{ClustersWrite, Operator, Scope};
 use crate::platform::Platform;
@@ -147,10 +144,9 @@ async fn look_at(platform: &Platform, found: &Found) -> Result<(Orphan, Use), St
 /// Where a database or role is that only goes as it was looked at; an operator's login ends in its own way.
 fn on_server(found: &Found) -> Option<(&ClusterName, Role)> {
     match &found.removal {
-        Removal::Named(_, Name::Psql(_)) => None,
         Removal::Named(cluster, _) => Some((cluster, Role::Goes)),
         Removal::Foreign(cluster) => Some((cluster, Role::Stays)),
-        Removal::Slot(_) | Removal::Secret(_) | Removal::Object(_) => None,
+        Removal::Login(..) | Removal::Slot(_) | Removal::Secret(_) | Removal::Object(_) => None,
     }
 }
 
@@ -164,7 +160,7 @@ async fn take(platform: &Platform, actor: Actor, found: &Found, seen: &Orphan) -
     match on_server(found) {
         Some(place) => drop_looked_at(platform, place, (found, seen)).await?,
         None => {
-            if take_away(platform, found).await? == Reached::NoServer {
+            if take_away(platform, found).await? != Reached::Gone {
                 return Err(Stop::Fail(Problem::new(Code::NotFound)));
             }
         }
@@ -180,8 +176,7 @@ async fn drop_looked_at(
 ) -> Result<(), Stop> {
     let name = &found.key.name;
     let server = platform.server(cluster).await?;
-    let mut connection = server.connect(Database::Maintenance).await?;
-    postgres::drop_alone(&mut connection).await?;
+    let mut connection = stock::drop_alone(&server).await?;
     // Under the lock: who drops something to make it anew has done so, or waits.
     let now = orphan::look(&mut connection, name, role).await?;
     let claims = claims::of(platform, cluster).await?;

@@ -5,9 +5,11 @@
 //! be reached keeps no other one's from being dropped.
 
 use super::store::{self, DueDatabase};
-use crate::clusters;
+use sqlx::Connection as _;
+
 use crate::clusters::away::Away;
-use crate::clusters::postgres::{Name, Whose};
+use crate::clusters::postgres::{self, Name, Whose};
+use crate::clusters::stock;
 use crate::operations::mark;
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -38,15 +40,15 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     };
     // Gives up in seconds where the server does not answer.
     drop(server.acquire().await?);
-    if !store::is_due(&mut *platform.registry.acquire().await?, kept).await? {
-        return Ok(());
+    let mut drops = stock::drop_alone(&server).await?;
+    // Under the lock: an operation that begins later waits for it before it uses what is there.
+    if store::is_due(&mut *platform.registry.acquire().await?, kept).await? {
+        postgres::discard(&mut drops, &kept.name, Whose::Anybody).await?;
+        if let Name::Side(tenant, _) = &kept.name {
+            mark::drop_left(platform, (&server, &mut drops), tenant).await?;
+        }
+        store::forget_due(&mut *platform.registry.acquire().await?, kept).await?;
+        tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
     }
-    clusters::stock::discard(&server, &kept.name, Whose::Anybody).await?;
-    if let Name::Side(tenant, _) = &kept.name {
-        mark::drop_left(platform, &server, tenant).await?;
-    }
-    let mut registry = platform.registry.acquire().await?;
-    store::forget_due(&mut registry, kept).await?;
-    tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");
-    Ok(())
+    Ok(drops.close().await?)
 }

@@ -167,7 +167,11 @@ pub(super) fn unclaimed(
                 });
             };
             let claimless = claims.claimless(&name)?;
-            Some(find(key, claimless, Removal::Named(cluster.clone(), name)))
+            let removal = match name {
+                Name::Psql(_) => Removal::Login(cluster.clone(), name),
+                _ => Removal::Named(cluster.clone(), name),
+            };
+            Some(find(key, claimless, removal))
         })
         .collect()
 }

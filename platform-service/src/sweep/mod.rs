@@ -22,14 +22,15 @@ use adapters::secret_store::StoredSecret;
 use contract::ClusterName;
 use contract::operator::upkeep::SweepReport;
 use kit::error::Problem;
+use sqlx::Connection as _;
 use tokio::time::MissedTickBehavior;
 
 use self::claims::By;
 use self::store::Key;
 use crate::audit::{self, Action, Actor};
 use crate::backups::archive;
-use crate::clusters;
-use crate::clusters::postgres::{Name, Whose, inventory};
+use crate::clusters::postgres::{self, Name, Whose, inventory, logins};
+use crate::clusters::stock;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -51,6 +52,8 @@ struct Found {
 enum Removal {
     /// Database and role of this name.
     Named(ClusterName, Name),
+    /// A login of an operator, which no other is ever given the name of.
+    Login(ClusterName, Name),
     /// A database with a name that the platform does not give.
     Foreign(ClusterName),
     Slot(ClusterName),
@@ -151,15 +154,9 @@ async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), 
     if found.by == By::People {
         return Ok(());
     }
-    if let Removal::Named(cluster, name) = &found.removal {
-        let claims = claims::of(platform, cluster).await?;
-        if claims.claimless(name).is_none() {
-            return Ok(());
-        }
-    }
     match take_away(platform, found).await? {
         Reached::Gone => forget(platform, actor, &found.key).await,
-        Reached::NoServer => Ok(()),
+        Reached::NoServer | Reached::Claimed => Ok(()),
     }
 }
 
@@ -169,6 +166,8 @@ enum Reached {
     Gone,
     /// Its cluster was removed.
     NoServer,
+    /// Somebody claims it by now.
+    Claimed,
 }
 
 /// Takes away what a find is of.
@@ -180,12 +179,20 @@ async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> 
             let Some(server) = platform.find_server(cluster).await? else {
                 return Ok(Reached::NoServer);
             };
-            if let Name::Psql(_) = name {
-                let mut connection = server.acquire().await?;
-                clusters::postgres::logins::end(&mut connection, name).await?;
-            } else {
-                clusters::stock::discard(&server, name, Whose::Anybody).await?;
+            let mut drops = stock::drop_alone(&server).await?;
+            // Under the lock: an operation that claims it later waits for it before it uses what is there.
+            let claims = claims::of(platform, cluster).await?;
+            if claims.claimless(name).is_none() {
+                return Ok(Reached::Claimed);
             }
+            postgres::discard(&mut drops, name, Whose::Anybody).await?;
+            drops.close().await?;
+        }
+        Removal::Login(cluster, name) => {
+            let Some(server) = platform.find_server(cluster).await? else {
+                return Ok(Reached::NoServer);
+            };
+            logins::end(&mut *server.acquire().await?, name).await?;
         }
         Removal::Slot(cluster) => {
             let Some(server) = platform.find_server(cluster).await? else {

@@ -7,8 +7,8 @@
 use futures::future::BoxFuture;
 use serde_json::Value;
 use world::{
-    Answer, DEADLINE, Fault, Faults, OperationKind, PlatformReplica, Speaker, Step, TenantHandle,
-    World, WorldOptions, eventually,
+    Answer, DEADLINE, Fault, Faults, OpenTransaction, OperationKind, PlatformReplica, Postgres,
+    Speaker, Step, TenantHandle, World, WorldOptions, eventually,
 };
 
 use crate::markers;
@@ -294,6 +294,22 @@ pub(crate) async fn done(operator: &Speaker, answer: Answer) -> Value {
         (state == "done").then_some(operation)
     })
     .await
+}
+
+/// Keeps everybody from dropping anything on a server until it is over: what whoever drops something there
+/// holds.
+pub(crate) async fn drops_held_up(server: &Postgres) -> OpenTransaction {
+    let lock = "select pg_advisory_xact_lock(x'74656e616e746472'::bigint)";
+    server.begin("postgres", lock).await
+}
+
+/// Waits until so many wait for [`drops_held_up`].
+pub(crate) async fn drops_wait(server: &Postgres, wanted: i64) {
+    eventually(DEADLINE, &format!("{wanted} wait to drop"), || async {
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+        (server.number("postgres", waiting).await >= wanted).then_some(())
+    })
+    .await;
 }
 
 /// Every derived database and role is known to the registry, no drop was left half-done, and a sweep has

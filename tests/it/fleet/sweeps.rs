@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use world::{Faults, World, WorldOptions, until};
 
+use super::harness;
+
 async fn sweep(world: &World, body: Value) -> Vec<String> {
     let answer = world.operator().post("/v1/findings/sweep", body).await;
     let report = answer.expect(200).json();
@@ -298,9 +300,6 @@ async fn what_people_judge_goes_by_its_name_and_nothing_that_is_claimed() {
     kept.refused(Code::Conflict);
 }
 
-/// What whoever drops something on a server holds.
-const DROP_LOCK: i64 = 0x7465_6e61_6e74_6472;
-
 #[tokio::test]
 async fn what_changes_or_is_claimed_before_its_removal_stays() {
     let world = World::with(WorldOptions::default().stock_level(0)).await;
@@ -313,26 +312,45 @@ async fn what_changes_or_is_claimed_before_its_removal_stays() {
         values (gen_random_uuid(), 'create', 't_lost', 'stuck', 'place', '{}')";
     let anew = format!("drop database t_lost; {make}");
     for (database, meanwhile) in [("postgres", anew.as_str()), ("registry", claim)] {
-        let lock = format!("select pg_advisory_lock({DROP_LOCK})");
-        let mut drops = postgres.begin("postgres", &lock).await;
+        let drops = harness::drops_held_up(postgres).await;
         let operator = world.operator();
         let removal = operator.request(http::Method::DELETE, &path).send();
         let change = async {
-            until("the removal waits for its turn", || async {
-                let waiting = "select count(*) from pg_locks
-                    where locktype = 'advisory' and not granted";
-                postgres.number("postgres", waiting).await > 0
-            })
-            .await;
+            harness::drops_wait(postgres, 1).await;
             for statement in meanwhile.split("; ") {
                 postgres.run(database, statement).await;
             }
             let now = postgres.number("postgres", oid).await;
-            drops.run("select pg_advisory_unlock_all()").await;
+            drops.commit().await;
             now
         };
         let (answer, now) = futures::join!(removal, change);
         answer.refused(Code::Conflict);
         assert_eq!(postgres.number("postgres", oid).await, now, "{meanwhile}");
     }
+}
+
+#[tokio::test]
+async fn what_an_operation_claims_before_its_turn_stays_in_a_sweep() {
+    let options = WorldOptions::default()
+        .stock_level(0)
+        .platform_setting("sweep.grace", "1h");
+    let world = World::with(options).await;
+    let postgres = world.postgres();
+    let make = "create database \"side:t_lost:9\" owner tn_platform";
+    postgres.run("postgres", make).await;
+    assert_eq!(sweep(&world, json!({})).await, Vec::<String>::new());
+    let aged = "update registry.finding set first_seen_at = now() - interval '2 hours'";
+    postgres.run("registry", aged).await;
+    let drops = harness::drops_held_up(postgres).await;
+    let claimed = async {
+        harness::drops_wait(postgres, 1).await;
+        let claim = "insert into registry.operation (id, kind, tenant_id, state, step, plan)
+            values (gen_random_uuid(), 'create', 't_lost', 'stuck', 'place', '{}')";
+        postgres.run("registry", claim).await;
+        drops.commit().await;
+    };
+    futures::join!(sweep(&world, json!({})), claimed);
+    let left = "select count(*) from pg_database where datname = 'side:t_lost:9'";
+    assert_eq!(postgres.number("postgres", left).await, 1);
 }

@@ -15,6 +15,11 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    /// Whether the name is free.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.database.is_none() && self.role.is_none()
+    }
+
     /// Whether there is a database that takes connections.
     pub(crate) fn is_open(&self) -> bool {
         let state = self.database.as_ref().map(|database| database.state);

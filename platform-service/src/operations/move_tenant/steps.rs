@@ -127,7 +127,7 @@ pub(super) async fn make_target(
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     let mark = mark::of(head.id);
-    let found = postgres::look(&mut *ends.target.acquire().await?, &ends.tenant).await?;
+    let found = stock::look_after_drops(&ends.target, &ends.tenant).await?;
     let left = found.role.as_ref().and_then(|role| role.mark.as_deref());
     // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
     let left = left.filter(|mark| mark::is_one(mark));

@@ -54,7 +54,7 @@ pub(in crate::sweep) async fn due_databases(
         .collect()
 }
 
-/// Whether a kept database may still be dropped: a new operation may have taken its name meanwhile.
+/// Whether a kept database may still be dropped: a new operation of its tenant may use it by now.
 pub(in crate::sweep) async fn is_due(
     connection: &mut PgConnection,
     kept: &DueDatabase,
@@ -63,7 +63,10 @@ pub(in crate::sweep) async fn is_due(
         r#"
         select exists (
             select from registry.kept_database
-            where cluster = $1 and name = $2 and drop_after = $3) as "due!"
+            where cluster = $1 and name = $2 and drop_after = $3 and not exists (
+                select from registry.operation
+                where operation.tenant_id = kept_database.tenant_id
+                    and state in ('running', 'unwinding', 'stuck'))) as "due!"
         "#,
         kept.cluster.as_str(),
         kept.name.to_string(),

@@ -1,19 +1,19 @@
 //! What a move leaves on a server that is away when it is undone.
 
 use serde_json::{Value, json};
-use world::{Cluster, Fault, Postgres, StopMode, TenantHandle, World};
+use world::{Cluster, Fault, Faults, Postgres, Step, StopMode, TenantHandle, World};
 
 use super::super::harness::{self, halted, reaches, run_out};
 use super::super::life;
 use super::{move_to, moved, moving, servers, works};
 
-/// A tenant whose move was undone while the other server, which had switched already, was away; with that
-/// server, which is back.
-async fn left_behind(world: &World) -> (TenantHandle, &Postgres) {
+/// A tenant whose move was undone while the other server, on which all up to `last` was done already, was away;
+/// with that server, which is back.
+async fn left_behind(world: &World, last: Step) -> (TenantHandle, &Postgres) {
     let case = moving();
     let faults = case
-        .fault(case.point_of_no_return, Fault::FailAfterAct)
-        .with(case.kind, case.point_of_no_return, Fault::HaltBeforeUndo);
+        .fault(last, Fault::FailAfterAct)
+        .with(case.kind, last, Fault::HaltBeforeUndo);
     let (tenant, id) = halted(world, &case, faults, &mut None).await;
     let (_, there) = servers(world, tenant.id()).await;
     there.stop(StopMode::Immediate).await;
@@ -21,9 +21,21 @@ async fn left_behind(world: &World) -> (TenantHandle, &Postgres) {
     // The tenant does not wait for a server that it is not on.
     reaches(world, &id, "undone", "the move").await;
     works(&tenant).await;
+    // The sweep comes when a test says so.
+    due(world, &tenant, "1 day").await;
     there.start_again().await;
-    assert_eq!(databases(there, &tenant).await, 1, "it has switched there");
+    assert_eq!(databases(there, &tenant).await, 1, "it was made there");
     (tenant, there)
+}
+
+/// As if what was left were due in this time.
+async fn due(world: &World, tenant: &TenantHandle, within: &str) {
+    let sql = format!(
+        "update registry.kept_database set drop_after = now() + interval '{within}'
+         where tenant_id = '{}' and drop_after is not null",
+        tenant.id()
+    );
+    world.postgres().run("registry", &sql).await;
 }
 
 async fn databases(server: &Postgres, tenant: &TenantHandle) -> i64 {
@@ -37,20 +49,44 @@ async fn databases(server: &Postgres, tenant: &TenantHandle) -> i64 {
 #[tokio::test]
 async fn a_copy_that_was_left_is_in_nobodys_way() {
     let world = World::with(harness::patient()).await;
-    let (tenant, there) = left_behind(&world).await;
-    let to = match std::ptr::eq(there, world.postgres()) {
-        true => "main",
-        false => "second",
-    };
-    move_to(&world, &tenant, to, "dump").await;
+    let (tenant, _) = left_behind(&world, Step::Switch).await;
+    move_to(&world, &tenant, "second", "dump").await;
     moved(&world, &tenant).await;
+    harness::no_leftovers(&world).await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_comes_late_drops_nothing_of_the_next_move() {
+    let world = World::with(harness::patient()).await;
+    let (tenant, there) = left_behind(&world, Step::Target).await;
+    let oid = format!(
+        "select oid::bigint from pg_database where datname ~ '{}'",
+        tenant.id()
+    );
+    let made = there.number("postgres", &oid).await;
+    let drops = harness::drops_held_up(there).await;
+    due(&world, &tenant, "0").await;
+    // Its first look is at once.
+    let _sweeping = world.platform_replica(Faults::none()).await;
+    harness::drops_wait(there, 1).await;
+    let both_wait = async {
+        harness::drops_wait(there, 2).await;
+        drops.commit().await;
+    };
+    futures::join!(move_to(&world, &tenant, "second", "dump"), both_wait);
+    moved(&world, &tenant).await;
+    assert_eq!(
+        there.number("postgres", &oid).await,
+        made,
+        "what was there and empty is used"
+    );
     harness::no_leftovers(&world).await;
 }
 
 #[tokio::test]
 async fn a_copy_that_was_left_goes_with_its_tenant() {
     let world = World::with(harness::patient()).await;
-    let (tenant, there) = left_behind(&world).await;
+    let (tenant, there) = left_behind(&world, Step::Switch).await;
     let operator = world.operator();
     let removed = life::remove(&operator, &tenant).await;
     harness::done(&operator, removed).await;
