@@ -165,7 +165,12 @@ impl Opener {
     pub(super) async fn connect(&self) -> Result<PgConnection, OpenError> {
         let none = || sqlx::Error::Configuration("the route names no credential".into());
         let mut refused = OpenError::Database(none());
-        for credential in &self.credentials {
+        // While a password is replaced the server may change to the first between our tries of both.
+        let again = self
+            .credentials
+            .first()
+            .filter(|_| self.credentials.len() > 1);
+        for credential in self.credentials.iter().chain(again) {
             let opened = credential
                 .secret
                 .get_or_try_init(|| {

@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use super::connections::{Server, open};
 use super::postgres::{self, Name, Whose};
 use super::store::{self, Keeping, derived};
-use super::{owner, query_login, stock, template};
+use super::{drops, owner, query_login, stock, template};
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -197,7 +197,7 @@ async fn sweep(platform: &Platform, server: &Server) -> Result<(), Stop> {
     // One that is being dropped just now looks the same; its name may be in use again afterwards.
     let half_dropped = half_dropped.map(|name| (name, Whose::HalfDropped));
     for (name, whose) in orphans.chain(half_dropped) {
-        match stock::discard(server, &name, whose).await {
+        match drops::discard(server, &name, whose).await {
             Ok(()) => tracing::info!(cluster = %server.name(), name = %name, "dropped a leftover"),
             // The next round tries again; the stock must not wait for it.
             Err(stop) => {

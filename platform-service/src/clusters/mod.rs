@@ -10,6 +10,7 @@ pub(crate) mod beside;
 mod capacity;
 mod change;
 pub(crate) mod connections;
+pub(crate) mod drops;
 mod keeper;
 mod measure;
 pub(crate) mod moving;

@@ -36,7 +36,7 @@ use contract::tenant::{DATA_ROLE, QUERY_ROLE, SCHEMA_ROLE};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::scram::Verifier;
-pub(crate) use discard::{Whose, discard, drop_alone, leftovers};
+pub(crate) use discard::{Whose, after_drops, discard, drop_alone, leftovers};
 pub(crate) use fence::Fence;
 pub(crate) use keep::{rename, rename_role, set_password};
 use look::RoleLook;

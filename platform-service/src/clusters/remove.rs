@@ -20,8 +20,8 @@ use time::OffsetDateTime;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::connections::Server;
+use super::drops;
 use super::postgres::{self, Name, Whose, inventory, logins};
-use super::stock;
 use super::store::{self as clusters, ClusterRow, derived, remove as store};
 use crate::audit::{self, Action, Actor};
 use crate::confirm::{RemoveQuery, confirmed};
@@ -319,7 +319,7 @@ async fn clear_server(server: &Server, mode: Mode, cleared: &mut Cleared) -> Res
     let half_dropped = leftovers.half_dropped.into_iter();
     for (name, whose) in derived.chain(half_dropped.map(|name| (name, Whose::HalfDropped))) {
         if mode == Mode::Remove {
-            stock::discard(server, &name, whose).await?;
+            drops::discard(server, &name, whose).await?;
         }
         cleared.dropped.push(name.to_string());
     }

@@ -8,8 +8,8 @@ use contract::{OperationId, TenantId};
 use sqlx::Connection;
 
 use super::connections::{Database, Server};
+use super::drops;
 use super::postgres::{self, DatabaseState, Name, Source, Whose};
-use super::stock;
 use super::store::kept;
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -48,7 +48,7 @@ pub(crate) async fn make_empty(
 /// removes it where the caller does not.
 pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Stop> {
     let marker = server.database(name, copy_of(name)).marker();
-    let found = stock::look_after_drops(server, name).await?;
+    let found = drops::look_after(server, name).await?;
     if let Some(database) = found.database {
         let is_usable = database.state == DatabaseState::Open
             && database.marker.as_deref() == Some(&marker)
@@ -56,7 +56,7 @@ pub(crate) async fn ensure_empty(server: &Server, name: &Name) -> Result<(), Sto
         if is_usable {
             return Ok(());
         }
-        stock::discard(server, name, Whose::Anybody).await?;
+        drops::discard(server, name, Whose::Anybody).await?;
     }
     let _permit = server.copy_permit().await;
     make_bare(server, name).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn drop_now(
         .database
         .is_some()
     {
-        stock::discard(server, name, Whose::Anybody).await?;
+        drops::discard(server, name, Whose::Anybody).await?;
     }
     kept::forget(
         &mut *platform.registry.acquire().await?,

@@ -6,6 +6,7 @@
 //! and its role.
 
 use super::connections::{Database, Server};
+use super::drops;
 use super::postgres::{self, Claim, DatabaseState, Look, Name, Source, Whose};
 use super::template;
 use crate::stop::Stop;
@@ -37,7 +38,7 @@ pub(crate) async fn ensure(server: &Server, number: i64, template: i64) -> Resul
         && database.state != DatabaseState::Open
     {
         drop(connection);
-        discard(server, &name, Whose::Anybody).await?;
+        drops::discard(server, &name, Whose::Anybody).await?;
         connection = server.acquire().await?;
         found = postgres::look(&mut connection, &name).await?;
     }
@@ -97,33 +98,4 @@ pub(crate) async fn claim(server: &Server, number: i64, claim: &Claim<'_>) -> Re
         }
         _ => error.into(),
     })
-}
-
-/// Drops a database and then its role; nothing there, or nothing of `whose`, is success.
-pub(crate) async fn discard(server: &Server, name: &Name, whose: Whose<'_>) -> Result<(), Stop> {
-    let mut drops = drop_alone(server).await?;
-    postgres::discard(&mut drops, name, whose).await?;
-    Ok(drops.close().await?)
-}
-
-/// A connection that is the only one on its server that drops something, until it is closed.
-///
-/// Who drops what nobody claims sees that nobody does on such a connection: see [`look_after_drops`].
-pub(crate) async fn drop_alone(server: &Server) -> Result<PgConnection, Stop> {
-    let mut connection = server.connect(Database::Maintenance).await?;
-    postgres::drop_alone(&mut connection).await?;
-    Ok(connection)
-}
-
-/// Looks at a name that the caller's operation claims by now. Who saw nobody claim it before, and found
-/// something there to drop, has dropped it.
-pub(crate) async fn look_after_drops(server: &Server, name: &Name) -> Result<Look, Stop> {
-    let found = postgres::look(&mut *server.acquire().await?, name).await?;
-    if found.is_nothing() {
-        return Ok(found);
-    }
-    let mut drops = drop_alone(server).await?;
-    let found = postgres::look(&mut drops, name).await?;
-    drops.close().await?;
-    Ok(found)
 }

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use super::connections::{Database, Server};
 use super::postgres::{self, DatabaseState, Name, Source, Whose};
 use super::store::derived::{self, TemplateRow};
-use super::{services, stock};
+use super::{drops, services};
 use crate::platform::Platform;
 use crate::replicas::{self, LiveService};
 use crate::stop::Stop;
@@ -90,7 +90,7 @@ async fn build(
         .as_ref()
         .is_some_and(|found| found.state != DatabaseState::Open)
     {
-        stock::discard(server, name, Whose::Anybody).await?;
+        drops::discard(server, name, Whose::Anybody).await?;
         found = None;
     }
     if found.is_none() {

@@ -50,19 +50,6 @@ pub(crate) async fn is_of_undone(platform: &Platform, comment: &str) -> Result<b
     Ok(row.is_some_and(|row| row.state == OperationState::Undone))
 }
 
-/// The mark of what a move has left under a tenant's name on a server, where it could not undo that
-/// itself; none where nothing was left.
-pub(crate) async fn left(
-    platform: &Platform,
-    server: &Server,
-    tenant: &TenantId,
-) -> Result<Option<String>, Stop> {
-    match under(server, tenant).await? {
-        Some(left) if is_of_undone(platform, &left).await? => Ok(Some(left)),
-        _ => Ok(None),
-    }
-}
-
 /// The mark of what is under a tenant's name on a server, whoever needs it: the server alone is asked.
 pub(crate) async fn under(server: &Server, tenant: &TenantId) -> Result<Option<String>, Stop> {
     let name = Name::Tenant(tenant.clone());
@@ -70,16 +57,19 @@ pub(crate) async fn under(server: &Server, tenant: &TenantId) -> Result<Option<S
     Ok(found.role.and_then(|role| role.mark))
 }
 
-/// Drops what a move has left under a tenant's name on a server, on a connection that
-/// [drops alone](crate::clusters::stock::drop_alone) there.
+/// Drops what a move that could not undo it itself has left under a tenant's name on a server, on a
+/// connection that [drops alone](crate::clusters::drops::alone) there.
 pub(crate) async fn drop_left(
     platform: &Platform,
-    (server, drops): (&Server, &mut PgConnection),
+    drops: &mut PgConnection,
     tenant: &TenantId,
 ) -> Result<(), Stop> {
-    let Some(left) = left(platform, server, tenant).await? else {
-        return Ok(());
-    };
     let name = Name::Tenant(tenant.clone());
-    Ok(postgres::discard(drops, &name, Whose::Marked(&left)).await?)
+    let found = postgres::look(&mut *drops, &name).await?;
+    match found.role_mark() {
+        Some(left) if is_of_undone(platform, left).await? => {
+            Ok(postgres::discard(drops, &name, Whose::Marked(left)).await?)
+        }
+        _ => Ok(()),
+    }
 }

@@ -20,8 +20,8 @@ use super::saga::{Saga, Traits};
 use super::{Head, Step, Stop, mark};
 use crate::backups::archive::{self, Written};
 use crate::backups::{self, keys, last};
+use crate::clusters::drops;
 use crate::clusters::postgres::{self, Name, Whose};
-use crate::clusters::stock;
 use crate::platform::Platform;
 use crate::tenants::certificate::{self, Signed};
 use crate::tenants::place::Placed;
@@ -255,11 +255,11 @@ impl PurgePlan {
     async fn drop_databases(&self, platform: &Platform) -> Result<(), Stop> {
         for doomed in &self.databases {
             let (server, name) = place(platform, doomed).await?;
-            let mut drops = stock::drop_alone(&server).await?;
+            // Gives up in seconds where the server does not answer.
+            drop(server.acquire().await?);
+            let mut drops = drops::alone(&server).await?;
             match &name {
-                Name::Tenant(tenant) => {
-                    mark::drop_left(platform, (&server, &mut drops), tenant).await?;
-                }
+                Name::Tenant(tenant) => mark::drop_left(platform, &mut drops, tenant).await?,
                 _ => postgres::discard(&mut drops, &name, Whose::Anybody).await?,
             }
             drops.close().await?;

@@ -24,7 +24,7 @@ use crate::backups::store::{self, BackupRow};
 use crate::clusters::postgres::wall::{self, Wall, Who};
 use crate::clusters::postgres::{self, Name, sign_ins};
 use crate::clusters::store::kept;
-use crate::clusters::{services, spare};
+use crate::clusters::{drops, services, spare};
 use crate::platform::Platform;
 use crate::tenants::place::Placed;
 use crate::tenants::{self, TenantRow};
@@ -176,6 +176,11 @@ impl RestorePlan {
         let mut registry = platform.registry.acquire().await?;
         kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
         drop(registry);
+        let found = drops::look_after(&server, &name).await?;
+        if found.database.is_none() {
+            let detail = format!("The database {name} is not there any more.");
+            return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
+        }
         let database = server.database(&name, spare::copy_of(&name));
         self.schema_versions = services::bring_to_serve(platform, head, &server, &database).await?;
         Ok(())
@@ -246,9 +251,19 @@ impl RestorePlan {
         if let RestoreSource::Previous { .. } = self.source {
             let tenant = head.tenant()?;
             let name = self.coming(tenant);
-            let mut registry = platform.registry.acquire().await?;
             let place = (&self.cluster, &name);
-            kept::keep(&mut registry, place, tenant, head.id, self.keep_old).await?;
+            let server = platform.server(&self.cluster).await?;
+            let is_gone = match drops::look_after(&server, &name).await {
+                Ok(found) => found.database.is_none(),
+                Err(stop) if stop.is_unusable() => false,
+                Err(stop) => return Err(stop),
+            };
+            let mut registry = platform.registry.acquire().await?;
+            if is_gone {
+                kept::forget(&mut registry, place).await?;
+            } else {
+                kept::keep(&mut registry, place, tenant, head.id, self.keep_old).await?;
+            }
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use super::look::{self, Place};
 use super::store::{self, Key};
 use super::{Found, Reached, Removal, forget, take_away};
 use crate::audit::{self, Action, Actor};
+use crate::clusters::drops;
 use crate::clusters::postgres::orphan::{self, Orphan, Role, Use};
-use crate::clusters::stock;
 use crate::confirm::{RemoveQuery, confirmed};
 use crate::operators::{ClustersWrite, Operator, Scope};
 use crate::platform::Platform;
@@ -176,9 +176,10 @@ async fn drop_looked_at(
 ) -> Result<(), Stop> {
     let name = &found.key.name;
     let server = platform.server(cluster).await?;
-    let mut connection = stock::drop_alone(&server).await?;
+    let mut connection = drops::alone(&server).await?;
     // Under the lock: who drops something to make it anew has done so, or waits.
     let now = orphan::look(&mut connection, name, role).await?;
+    refuse_kept(platform, &found.key).await?;
     let claims = claims::of(platform, cluster).await?;
     if now != *seen || !look::is_unclaimed(&claims, cluster, &found.key) {
         let detail = "It changed, or somebody claims it by now: look again.";

@@ -4,12 +4,12 @@
 //! that an operation works on is dropped, because it may be what that goes back to; a cluster that cannot
 //! be reached keeps no other one's from being dropped.
 
-use super::store::{self, DueDatabase};
 use sqlx::Connection as _;
 
+use super::store::{self, DueDatabase};
 use crate::clusters::away::Away;
+use crate::clusters::drops;
 use crate::clusters::postgres::{self, Name, Whose};
-use crate::clusters::stock;
 use crate::operations::mark;
 use crate::platform::Platform;
 use crate::stop::Stop;
@@ -40,12 +40,15 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     };
     // Gives up in seconds where the server does not answer.
     drop(server.acquire().await?);
-    let mut drops = stock::drop_alone(&server).await?;
-    // Under the lock: an operation that begins later waits for it before it uses what is there.
+    let mut drops = drops::alone(&server).await?;
+    // In the order that is told there.
+    let found = postgres::look(&mut drops, &kept.name).await?;
     if store::is_due(&mut *platform.registry.acquire().await?, kept).await? {
-        postgres::discard(&mut drops, &kept.name, Whose::Anybody).await?;
+        if !found.is_nothing() {
+            postgres::discard(&mut drops, &kept.name, Whose::Anybody).await?;
+        }
         if let Name::Side(tenant, _) = &kept.name {
-            mark::drop_left(platform, (&server, &mut drops), tenant).await?;
+            mark::drop_left(platform, &mut drops, tenant).await?;
         }
         store::forget_due(&mut *platform.registry.acquire().await?, kept).await?;
         tracing::info!(cluster = %kept.cluster, name = %kept.name, "dropped a kept database");

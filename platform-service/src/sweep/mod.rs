@@ -29,8 +29,8 @@ use self::claims::By;
 use self::store::Key;
 use crate::audit::{self, Action, Actor};
 use crate::backups::archive;
+use crate::clusters::drops;
 use crate::clusters::postgres::{self, Name, Whose, inventory, logins};
-use crate::clusters::stock;
 use crate::platform::Platform;
 use crate::stop::Stop;
 
@@ -134,11 +134,12 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
         report.found += staying.len() as u64;
         for one in due {
             let removed = match mode {
-                Mode::Look => Ok(()),
+                Mode::Look => Ok(Reached::Gone),
                 Mode::Remove => remove(platform, actor, &one).await,
             };
             match removed {
-                Ok(()) => report.removed.push(one.key.to_string()),
+                Ok(Reached::Gone) => report.removed.push(one.key.to_string()),
+                Ok(Reached::NoServer | Reached::Claimed) => {}
                 Err(stop) => {
                     report.found += 1;
                     report.failed.push(format!("{}: {}", one.key, stop.words()));
@@ -150,14 +151,15 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
 }
 
 /// Removes a find that a sweep may remove, if still nobody claims it and it can be reached.
-async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<(), Stop> {
+async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<Reached, Stop> {
     if found.by == By::People {
-        return Ok(());
+        return Ok(Reached::Claimed);
     }
-    match take_away(platform, found).await? {
-        Reached::Gone => forget(platform, actor, &found.key).await,
-        Reached::NoServer | Reached::Claimed => Ok(()),
+    let reached = take_away(platform, found).await?;
+    if reached == Reached::Gone {
+        forget(platform, actor, &found.key).await?;
     }
+    Ok(reached)
 }
 
 /// What became of something that is taken away.
@@ -166,7 +168,7 @@ enum Reached {
     Gone,
     /// Its cluster was removed.
     NoServer,
-    /// Somebody claims it by now.
+    /// It is not to be removed: somebody claims it by now.
     Claimed,
 }
 
@@ -179,13 +181,15 @@ async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> 
             let Some(server) = platform.find_server(cluster).await? else {
                 return Ok(Reached::NoServer);
             };
-            let mut drops = stock::drop_alone(&server).await?;
-            // Under the lock: an operation that claims it later waits for it before it uses what is there.
-            let claims = claims::of(platform, cluster).await?;
-            if claims.claimless(name).is_none() {
+            let mut drops = drops::alone(&server).await?;
+            // In the order that is told there.
+            let there = postgres::look(&mut drops, name).await?;
+            if is_claimed(platform, cluster, (name, &found.key)).await? {
                 return Ok(Reached::Claimed);
             }
-            postgres::discard(&mut drops, name, Whose::Anybody).await?;
+            if !there.is_nothing() {
+                postgres::discard(&mut drops, name, Whose::Anybody).await?;
+            }
             drops.close().await?;
         }
         Removal::Login(cluster, name) => {
@@ -211,6 +215,17 @@ async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> 
             .map_err(|error| Stop::Retry(Problem::internal(error)))?,
     }
     Ok(Reached::Gone)
+}
+
+/// Whether a row or an operator's word keeps a find by now.
+async fn is_claimed(
+    platform: &Platform,
+    cluster: &ClusterName,
+    (name, key): (&Name, &Key),
+) -> Result<bool, Stop> {
+    let kept = store::find(&mut *platform.registry.acquire().await?, key).await?;
+    let claims = claims::of(platform, cluster).await?;
+    Ok(kept.is_some_and(|row| row.kept) || claims.claimless(name).is_none())
 }
 
 /// Forgets a find that is removed.

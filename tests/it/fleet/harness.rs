@@ -306,7 +306,9 @@ pub(crate) async fn drops_held_up(server: &Postgres) -> OpenTransaction {
 /// Waits until so many wait for [`drops_held_up`].
 pub(crate) async fn drops_wait(server: &Postgres, wanted: i64) {
     eventually(DEADLINE, &format!("{wanted} wait to drop"), || async {
-        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+        let waiting = "select count(*) from pg_locks
+            where locktype = 'advisory' and not granted and objsubid = 1
+                and classid = x'74656e61'::bigint and objid = x'6e746472'::bigint";
         (server.number("postgres", waiting).await >= wanted).then_some(())
     })
     .await;

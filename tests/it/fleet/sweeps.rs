@@ -308,10 +308,9 @@ async fn what_changes_or_is_claimed_before_its_removal_stays() {
     postgres.run("postgres", make).await;
     let oid = "select oid::bigint from pg_database where datname = 't_lost'";
     let path = removal("database/main/t_lost", "confirm=t_lost");
-    let claim = "insert into registry.operation (id, kind, tenant_id, state, step, plan)
-        values (gen_random_uuid(), 'create', 't_lost', 'stuck', 'place', '{}')";
+    let claim = claim("t_lost");
     let anew = format!("drop database t_lost; {make}");
-    for (database, meanwhile) in [("postgres", anew.as_str()), ("registry", claim)] {
+    for (database, meanwhile) in [("postgres", anew.as_str()), ("registry", claim.as_str())] {
         let drops = harness::drops_held_up(postgres).await;
         let operator = world.operator();
         let removal = operator.request(http::Method::DELETE, &path).send();
@@ -330,27 +329,62 @@ async fn what_changes_or_is_claimed_before_its_removal_stays() {
     }
 }
 
+/// An operation that works on a tenant.
+fn claim(tenant: &str) -> String {
+    format!(
+        "insert into registry.operation (id, kind, tenant_id, state, step, plan)
+         values (gen_random_uuid(), 'create', '{tenant}', 'stuck', 'place', '{{}}')"
+    )
+}
+
 #[tokio::test]
-async fn what_an_operation_claims_before_its_turn_stays_in_a_sweep() {
+async fn what_somebody_claims_before_its_turn_stays_in_a_sweep() {
     let options = WorldOptions::default()
         .stock_level(0)
         .platform_setting("sweep.grace", "1h");
     let world = World::with(options).await;
+    let acme = world.tenant("swept").await;
     let postgres = world.postgres();
-    let make = "create database \"side:t_lost:9\" owner tn_platform";
-    postgres.run("postgres", make).await;
+    let kept = format!("old:{}:7", acme.id());
+    for name in ["side:t_lost:9", "side:t_meant:9", &kept] {
+        let make = format!("create database \"{name}\" owner tn_platform");
+        postgres.run("postgres", &make).await;
+    }
+    let expected = format!(
+        "insert into registry.kept_database (cluster, name, tenant_id, operation_id, drop_after)
+         values ('main', '{kept}', '{}', gen_random_uuid(), now() + interval '1 day')",
+        acme.id()
+    );
+    postgres.run("registry", &expected).await;
+    let left = "select datname::text from pg_database where datname ~ '^(side|old):' order by 1";
+    let all = postgres.texts("postgres", left).await;
+    assert_eq!(all.len(), 3);
     assert_eq!(sweep(&world, json!({})).await, Vec::<String>::new());
     let aged = "update registry.finding set first_seen_at = now() - interval '2 hours'";
     postgres.run("registry", aged).await;
     let drops = harness::drops_held_up(postgres).await;
     let claimed = async {
         harness::drops_wait(postgres, 1).await;
-        let claim = "insert into registry.operation (id, kind, tenant_id, state, step, plan)
-            values (gen_random_uuid(), 'create', 't_lost', 'stuck', 'place', '{}')";
-        postgres.run("registry", claim).await;
+        postgres.run("registry", &claim("t_lost")).await;
+        let keep = json!({ "id": "database/main/side:t_meant:9", "kept": true });
+        let answer = world.operator().post("/v1/findings/keep", keep).await;
+        answer.expect(200);
         drops.commit().await;
     };
-    futures::join!(sweep(&world, json!({})), claimed);
-    let left = "select count(*) from pg_database where datname = 'side:t_lost:9'";
-    assert_eq!(postgres.number("postgres", left).await, 1);
+    let (removed, ()) = futures::join!(sweep(&world, json!({})), claimed);
+    assert_eq!(removed, Vec::<String>::new());
+    assert_eq!(postgres.texts("postgres", left).await, all);
+
+    // The same of one that was kept for a time, when that is over.
+    let drops = harness::drops_held_up(postgres).await;
+    let due = "update registry.kept_database set drop_after = now()";
+    postgres.run("registry", due).await;
+    // Its first look is at once.
+    let _sweeping = world.platform_replica(Faults::none()).await;
+    harness::drops_wait(postgres, 1).await;
+    postgres.run("registry", &claim(acme.id().as_str())).await;
+    drops.commit().await;
+    // Who waits has its turn first.
+    harness::drops_held_up(postgres).await.commit().await;
+    assert_eq!(postgres.texts("postgres", left).await, all);
 }

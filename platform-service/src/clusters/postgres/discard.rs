@@ -49,7 +49,17 @@ pub(crate) async fn drop_alone(connection: &mut PgConnection) -> Result<(), sqlx
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query("select pg_advisory_lock($1)")
+    // Who stands still between two statements holds nobody up for long.
+    sqlx::query("select set_config('idle_session_timeout', '30s', false), pg_advisory_lock($1)")
+        .bind(DROP_LOCK)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Waits until nothing is being dropped by who began before, as long as a session waits for a lock.
+pub(crate) async fn after_drops(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(DROP_LOCK)
         .execute(connection)
         .await?;
@@ -59,15 +69,13 @@ pub(crate) async fn drop_alone(connection: &mut PgConnection) -> Result<(), sqlx
 /// Drops a database with the sessions in it, then the role of the same name; nothing there, or
 /// nothing of `whose`, is success.
 ///
-/// Takes a connection of its own, to be closed afterwards: every timeout is switched off on it, and
-/// it holds the lock that lets one drop at a time run on a server, because each forces a checkpoint
-/// and because a database that is being dropped looks like one whose drop was interrupted.
+/// Takes a connection that [drops alone](drop_alone): each drop forces a checkpoint, and a database that is
+/// being dropped looks like one whose drop was interrupted.
 pub(crate) async fn discard(
     connection: &mut PgConnection,
     name: &Name,
     whose: Whose<'_>,
 ) -> Result<(), sqlx::Error> {
-    drop_alone(&mut *connection).await?;
     // Under the lock, because what is dropped under it stays what was looked at.
     let found = look(&mut *connection, name).await?;
     if !whose.covers(&found) {

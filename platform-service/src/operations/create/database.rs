@@ -10,8 +10,8 @@ use super::{FIRST_COPY, open_password};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::{self, Claim, Name, Whose};
 use crate::clusters::scram::Verifier;
-use crate::clusters::stock;
 use crate::clusters::store::derived::{self, ClaimedCopy, Made};
+use crate::clusters::{drops, stock};
 use crate::operations::{Head, Stop, lease, mark};
 use crate::platform::Platform;
 use crate::tenants;
@@ -86,7 +86,7 @@ pub(super) async fn drop_database(platform: &Platform, head: &Head) -> Result<()
     };
     let server = platform.server(&cluster).await?;
     if let Some(claimed) = claimed {
-        stock::discard(&server, &Name::Stock(claimed.number), Whose::Anybody).await?;
+        drops::discard(&server, &Name::Stock(claimed.number), Whose::Anybody).await?;
     }
     drop_marked(&server, head).await
 }
@@ -97,7 +97,7 @@ pub(in crate::operations) async fn drop_marked(server: &Server, head: &Head) -> 
     let mark = mark::of(head.id);
     // Looked at before, because a drop waits for all others on the server.
     if mark::is_on(server, &name, &mark).await? {
-        stock::discard(server, &name, Whose::Marked(&mark)).await?;
+        drops::discard(server, &name, Whose::Marked(&mark)).await?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::clusters::postgres::moving::{Arrival, Migrations, Role};
 use crate::clusters::postgres::wall::{self, Wall, Who};
 use crate::clusters::postgres::{self, Name, Whose};
 use crate::clusters::scram::Verifier;
-use crate::clusters::{spare, stock};
+use crate::clusters::{drops, spare};
 use crate::operations::saga::Head;
 use crate::operations::{hold, lease, mark};
 use crate::platform::Platform;
@@ -127,7 +127,7 @@ pub(super) async fn make_target(
 ) -> Result<(), Stop> {
     let ends = Ends::of(platform, head, plan).await?;
     let mark = mark::of(head.id);
-    let found = stock::look_after_drops(&ends.target, &ends.tenant).await?;
+    let found = drops::look_after(&ends.target, &ends.tenant).await?;
     let left = found.role.as_ref().and_then(|role| role.mark.as_deref());
     // Of the operations of a tenant one alone lives: another's mark is what an undone move left.
     let left = left.filter(|mark| mark::is_one(mark));
@@ -135,7 +135,7 @@ pub(super) async fn make_target(
         (None, None, _) => Role::Missing,
         (Some(_), None, Some(_)) => Role::There,
         (_, Some(_), Some(left)) if ends.has_left(platform, left).await? => {
-            stock::discard(&ends.target, &ends.tenant, Whose::Marked(left)).await?;
+            drops::discard(&ends.target, &ends.tenant, Whose::Marked(left)).await?;
             Role::Missing
         }
         _ => return Err(mark::taken(&ends.target, &ends.tenant)),
@@ -346,9 +346,9 @@ pub(super) async fn drop_target(
     let ends = Ends::of(platform, head, plan).await?;
     // The pool gives up in seconds on a server that does not answer at all.
     drop(ends.target.acquire().await?);
-    stock::discard(&ends.target, &ends.side, Whose::Anybody).await?;
+    drops::discard(&ends.target, &ends.side, Whose::Anybody).await?;
     let mark = mark::of(head.id);
-    stock::discard(&ends.target, &ends.tenant, Whose::Marked(&mark)).await
+    drops::discard(&ends.target, &ends.tenant, Whose::Marked(&mark)).await
 }
 
 /// Puts what is left on the source away, walled.

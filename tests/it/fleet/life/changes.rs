@@ -9,9 +9,12 @@ use kit::error::Problem;
 use refinery::Migration;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use world::{World, WorldOptions};
+use world::{Fault, Mode, Step, World, WorldOptions, until};
 
-use super::{done, has_one_password, is_still_its_owners, owners, path, post, tell, with_an_entry};
+use super::{
+    done, harness, has_one_password, is_still_its_owners, owners, path, post, rotate, tell,
+    with_an_entry,
+};
 use crate::support::{entry, role_password, signup};
 
 #[tokio::test]
@@ -50,6 +53,45 @@ async fn rotation_under_load_fails_no_request() {
     let old = world.postgres().connect_as(id, before.expose(), id).await;
     assert!(old.is_err(), "the password of before opens nothing");
     has_one_password(&world, &acme).await;
+}
+
+#[tokio::test]
+async fn a_password_that_changes_between_the_tries_of_both_lets_in() {
+    let options = harness::patient()
+        .app_setting("connections.idle", "1ms")
+        .app_setting("connections.open", "20s")
+        .app_setting("connections.queue_wait", "20s");
+    let world = World::with(options).await;
+    let far = world.cluster_behind_proxy("far").await;
+    let full = json!({ "status": "full" });
+    let main = world.operator().patch("/v1/clusters/main", full).await;
+    main.expect(200);
+    let mut acme = Some(with_an_entry(&world).await);
+    // Both are told to the replicas, and the server takes the old one.
+    let case = rotate();
+    let faults = case.fault(Step::Publish, Fault::HaltAfterLog);
+    let (acme, rotation) = harness::halted(&world, &case, faults, &mut acme).await;
+    acme.owner().get("/v1/entries").await.expect(200);
+    let new = role_password(&world, acme.id()).await;
+    let change = format!("alter role {} password '{}'", acme.id(), new.expose());
+    let link = far.link();
+    link.set(Mode::Delay(50..=50));
+    let tried = link.accepted();
+    let changed = async {
+        until(
+            "the new one was refused, and the other is tried",
+            || async { link.accepted() >= tried + 2 },
+        )
+        .await;
+        far.postgres().run("postgres", &change).await;
+    };
+    let owner = acme.owner();
+    let (answer, ()) = futures::join!(owner.get("/v1/entries"), changed);
+    answer.expect(200);
+    link.set(Mode::Pass);
+    harness::run_out(&world, &rotation).await;
+    harness::reaches(&world, &rotation, "done", "the rotation").await;
+    acme.owner().get("/v1/entries").await.expect(200);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a move leaves on a server that is away when it is undone.
 
 use serde_json::{Value, json};
-use world::{Cluster, Fault, Faults, Postgres, Step, StopMode, TenantHandle, World};
+use world::{Cluster, Fault, Faults, Postgres, Step, StopMode, TenantHandle, World, until};
 
 use super::super::harness::{self, halted, reaches, run_out};
 use super::super::life;
@@ -26,6 +26,16 @@ async fn left_behind(world: &World, last: Step) -> (TenantHandle, &Postgres) {
     there.start_again().await;
     assert_eq!(databases(there, &tenant).await, 1, "it was made there");
     (tenant, there)
+}
+
+/// Whether a move of it is under way.
+async fn is_moved(world: &World, tenant: &TenantHandle) -> bool {
+    let moves = format!(
+        "select count(*) from registry.operation
+         where kind = 'move' and state = 'running' and tenant_id = '{}'",
+        tenant.id()
+    );
+    world.postgres().number("registry", &moves).await == 1
 }
 
 /// As if what was left were due in this time.
@@ -70,6 +80,7 @@ async fn a_sweep_that_comes_late_drops_nothing_of_the_next_move() {
     let _sweeping = world.platform_replica(Faults::none()).await;
     harness::drops_wait(there, 1).await;
     let both_wait = async {
+        until("the next move has begun", || is_moved(&world, &tenant)).await;
         harness::drops_wait(there, 2).await;
         drops.commit().await;
     };
@@ -80,6 +91,30 @@ async fn a_sweep_that_comes_late_drops_nothing_of_the_next_move() {
         made,
         "what was there and empty is used"
     );
+    harness::no_leftovers(&world).await;
+}
+
+#[tokio::test]
+async fn a_move_waits_for_a_drop_that_has_begun() {
+    let world = World::with(harness::patient()).await;
+    let (tenant, there) = left_behind(&world, Step::Target).await;
+    let holds_it = format!("comment on database \"side:{}:2\" is null", tenant.id());
+    let in_the_way = there.begin("postgres", &holds_it).await;
+    due(&world, &tenant, "0").await;
+    // Its first look is at once.
+    let _sweeping = world.platform_replica(Faults::none()).await;
+    until("it is being dropped", || async {
+        let drops = "select count(*) from pg_stat_activity
+            where query like 'drop database%' and wait_event_type = 'Lock'";
+        there.number("postgres", drops).await == 1
+    })
+    .await;
+    let waits = async {
+        harness::drops_wait(there, 1).await;
+        drop(in_the_way);
+    };
+    futures::join!(move_to(&world, &tenant, "second", "dump"), waits);
+    moved(&world, &tenant).await;
     harness::no_leftovers(&world).await;
 }
 
