@@ -210,8 +210,9 @@ async fn the_login_of_the_schemas_is_put_back_whoever_changes_it() {
     let postgres = world.postgres();
     let verifier = "select rolpassword from pg_authid where rolname = 'tn_schema'";
     let change = "alter role tn_schema password 'mine'";
-    postgres.run("postgres", change).await;
-    let changed = postgres.texts("postgres", verifier).await;
+    // In one message, which is one transaction.
+    let change = format!("{change}; {verifier}");
+    let changed = postgres.texts("postgres", &change).await;
     until("it is put back", || async {
         postgres.texts("postgres", verifier).await != changed
     })

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use world::{Answer, OperationKind, Speaker, Step, TenantHandle, World, WorldOptions};
 
-pub(super) use behind::live as other_lives;
+pub(super) use behind::{live as other_lives, outliving};
 
 use super::harness::{
     Case, every_instruction_killed, every_step_fails, every_step_twice, no_leftovers, patient,

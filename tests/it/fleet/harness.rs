@@ -192,14 +192,22 @@ pub(crate) async fn halted(
         (speaker.get("/readyz").await.status() != 200).then_some(())
     })
     .await;
+    // However long a test takes until it says so.
+    leased(world, &id, "1 day").await;
     (tenant, id)
 }
 
 /// As if the time had passed for which a dead runner has an operation.
 pub(crate) async fn run_out(world: &World, id: &str) {
+    leased(world, id, "0").await;
+}
+
+/// As if an operation were its runner's for so long from now on.
+async fn leased(world: &World, id: &str, within: &str) {
     let id: contract::OperationId = id.parse().expect("an id");
     let sql = format!(
-        "update registry.operation set leased_until = now() where id = '{}' and leased_until is not null",
+        "update registry.operation set leased_until = now() + interval '{within}'
+         where id = '{}' and leased_until is not null",
         id.uuid()
     );
     world.postgres().run("registry", &sql).await;

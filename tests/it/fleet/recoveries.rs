@@ -230,12 +230,15 @@ async fn a_server_that_was_upgraded_in_place_gets_the_programs_that_fit_it() {
     let world = &keeping.world;
     let operator = world.operator();
     let acme = world.tenant("upgraded").await;
-    // As if it had been added long ago.
-    let old = "update registry.cluster set server_version = 90600, measured_at = null";
+    // As if it had been added long ago, and nobody measured it meanwhile.
+    let old = "update registry.cluster
+        set server_version = 90600, measured_at = now() + interval '1 day'";
     world.postgres().run("registry", old).await;
     let path = format!("/v1/tenants/{}/backups", acme.id());
     let refused = operator.post(&path, json!({})).await;
     refused.refused(Code::ToolsMissing);
+    let due = "update registry.cluster set measured_at = null";
+    world.postgres().run("registry", due).await;
     let _replica = world.platform_replica(Faults::none()).await;
     until("the cluster is measured", || async {
         let shown = operator.get("/v1/clusters/main").await.expect(200).json();

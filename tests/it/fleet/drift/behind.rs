@@ -170,6 +170,11 @@ impl Other {
     }
 }
 
+/// In which a service lives for as long as a test, of one sign of life.
+pub(in crate::fleet) fn outliving(options: WorldOptions) -> WorldOptions {
+    options.platform_setting("replicas.silent_after", "4m")
+}
+
 /// A sign of life of a service `other`, whose schema is at version 2.
 pub(in crate::fleet) async fn live(world: &World, url: &str) {
     let heartbeat = Heartbeat {
@@ -206,7 +211,7 @@ async fn three(world: &World) -> [TenantHandle; 3] {
 
 #[tokio::test]
 async fn a_service_that_goes_on_to_its_newest_version_says_nothing_about_older_ones() {
-    let world = World::with(WorldOptions::default()).await;
+    let world = World::with(outliving(WorldOptions::default())).await;
     let [_none, one, _two] = three(&world).await;
     let (other, url) = Other::start(&world, Manners::GoesOn).await;
     let report = compared(&world, json!({ "repair": "objects" })).await;
@@ -230,7 +235,7 @@ async fn a_service_that_goes_on_to_its_newest_version_says_nothing_about_older_o
 
 #[tokio::test]
 async fn a_kill_between_two_references_leaves_none() {
-    let world = World::with(patient()).await;
+    let world = World::with(outliving(patient())).await;
     three(&world).await;
     // The versions of most tenants come first.
     world.tenant("most").await;

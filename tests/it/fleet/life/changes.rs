@@ -58,7 +58,6 @@ async fn rotation_under_load_fails_no_request() {
 #[tokio::test]
 async fn a_password_that_changes_between_the_tries_of_both_lets_in() {
     let options = harness::patient()
-        .app_setting("connections.idle", "1ms")
         .app_setting("connections.open", "20s")
         .app_setting("connections.queue_wait", "20s");
     let world = World::with(options).await;
@@ -76,6 +75,11 @@ async fn a_password_that_changes_between_the_tries_of_both_lets_in() {
     let change = format!("alter role {} password '{}'", acme.id(), new.expose());
     let link = far.link();
     link.set(Mode::Delay(50..=50));
+    let sessions = format!(
+        "select pg_terminate_backend(pid, 30000) from pg_stat_activity where usename = '{}'",
+        acme.id()
+    );
+    far.postgres().run("postgres", &sessions).await;
     let tried = link.accepted();
     let changed = async {
         until(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use world::{World, WorldOptions, until};
 
-use super::super::drift::other_lives;
+use super::super::drift::{other_lives, outliving};
 use super::super::harness::reaches;
 use super::{Fleet, POISON};
 use crate::support::away;
@@ -89,7 +89,7 @@ impl Other {
 /// line, whether its calls turn out to be for one or for several.
 async fn rolled_out(takes: usize) {
     const ALL: usize = 12;
-    let world = World::with(WorldOptions::default()).await;
+    let world = World::with(outliving(WorldOptions::default())).await;
     let mut ids = Vec::new();
     for number in 0..ALL {
         let tenant = world.tenant(&format!("called{number}")).await;
