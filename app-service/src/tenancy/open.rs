@@ -78,6 +78,11 @@ impl OpenError {
         ))
     }
 
+    /// Whether the server did not take the password.
+    fn is_login_refused(&self) -> bool {
+        matches!(self, Self::Database(error) if Fault::of(error) == Fault::LoginRefused)
+    }
+
     /// Whether the server had no connection left for us.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Database(error) if Fault::of(error) == Fault::Full)
@@ -165,42 +170,38 @@ impl Opener {
     pub(super) async fn connect(&self) -> Result<PgConnection, OpenError> {
         let none = || sqlx::Error::Configuration("the route names no credential".into());
         let mut refused = OpenError::Database(none());
-        // While a password is replaced the server may change to the first between our tries of both.
-        let again = self
-            .credentials
-            .first()
-            .filter(|_| self.credentials.len() > 1);
-        for credential in self.credentials.iter().chain(again) {
-            let opened = credential
-                .secret
-                .get_or_try_init(|| {
-                    let subject = SecretSubject::Tenant(self.tenant.clone());
-                    async move { self.secrets.open(&subject, &credential.reference).await }
-                })
-                .await;
-            let secret = match opened {
-                Ok(secret) => secret,
+        for credential in &self.credentials {
+            match self.connect_with(credential).await {
                 // While a password is replaced, either of the two may do.
-                Err(error) => {
-                    refused = error.into();
-                    continue;
-                }
-            };
-            let login = Login {
-                role: self.tenant.as_str(),
-                password: secret,
-                database: &self.database.name,
-                application: &self.application,
-            };
-            match dial(&self.database, login).await {
-                Ok(postgres) => return Ok(postgres),
-                Err(error) if Fault::of(&error) == Fault::LoginRefused => {
-                    refused = error.into();
-                }
-                Err(error) => return Err(error.into()),
+                Err(error @ OpenError::Secret(_)) => refused = error,
+                Err(error) if error.is_login_refused() => refused = error,
+                connected => return connected,
             }
         }
-        Err(refused)
+        match self.credentials.as_slice() {
+            // The server may have changed from the one to the other between our tries.
+            [first, _, ..] if refused.is_login_refused() => {
+                self.connect_with(first).await.or(Err(refused))
+            }
+            _ => Err(refused),
+        }
+    }
+
+    async fn connect_with(&self, credential: &Credential) -> Result<PgConnection, OpenError> {
+        let opened = credential
+            .secret
+            .get_or_try_init(|| {
+                let subject = SecretSubject::Tenant(self.tenant.clone());
+                async move { self.secrets.open(&subject, &credential.reference).await }
+            })
+            .await;
+        let login = Login {
+            role: self.tenant.as_str(),
+            password: opened?,
+            database: &self.database.name,
+            application: &self.application,
+        };
+        Ok(dial(&self.database, login).await?)
     }
 
     /// Ends one of the role's own sessions on the server and waits until it is gone.

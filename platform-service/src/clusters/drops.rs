@@ -2,9 +2,9 @@
 //!
 //! Deliberately an order for both sides instead of a lock that an operation keeps. Who drops what nobody claims takes
 //! the lock of drops, looks whether there is something, sees that nobody claims it, and drops it. Who claims it does
-//! so in the registry before it looks at the server, and waits for that lock where it finds something. Invariant: what
-//! an operation finds is dropped by nobody else from then on, and what it makes where there was nothing was never
-//! seen by a sweep.
+//! so in the registry before it [looks](look_after) at the server, and waits for that lock where it finds something.
+//! Invariant: what such an operation finds is dropped by nobody else from then on, and what it makes where there was
+//! nothing was never seen by a sweep.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -31,11 +31,14 @@ pub(crate) async fn discard(server: &Server, name: &Name, whose: Whose<'_>) -> R
 /// # Errors
 /// To be tried again where a drop takes long.
 pub(crate) async fn look_after(server: &Server, name: &Name) -> Result<Look, Stop> {
-    let mut connection = server.acquire().await?;
-    let found = postgres::look(&mut connection, name).await?;
+    let found = postgres::look(&mut *server.acquire().await?, name).await?;
     if found.is_nothing() {
         return Ok(found);
     }
+    // Of its own: those of the pool are for what is over soon.
+    let mut connection = server.connect(Database::Maintenance).await?;
     postgres::after_drops(&mut connection).await?;
-    Ok(postgres::look(&mut connection, name).await?)
+    let found = postgres::look(&mut connection, name).await?;
+    connection.close().await?;
+    Ok(found)
 }

@@ -176,8 +176,9 @@ impl RestorePlan {
         let mut registry = platform.registry.acquire().await?;
         kept::expect(&mut registry, place, head.tenant()?, head.id).await?;
         drop(registry);
-        let found = drops::look_after(&server, &name).await?;
-        if found.database.is_none() {
+        if let RestoreSource::Previous { .. } = self.source
+            && drops::look_after(&server, &name).await?.database.is_none()
+        {
             let detail = format!("The database {name} is not there any more.");
             return Err(Stop::Fail(Problem::new(Code::Conflict).detail(detail)));
         }
@@ -251,19 +252,9 @@ impl RestorePlan {
         if let RestoreSource::Previous { .. } = self.source {
             let tenant = head.tenant()?;
             let name = self.coming(tenant);
-            let place = (&self.cluster, &name);
-            let server = platform.server(&self.cluster).await?;
-            let is_gone = match drops::look_after(&server, &name).await {
-                Ok(found) => found.database.is_none(),
-                Err(stop) if stop.is_unusable() => false,
-                Err(stop) => return Err(stop),
-            };
             let mut registry = platform.registry.acquire().await?;
-            if is_gone {
-                kept::forget(&mut registry, place).await?;
-            } else {
-                kept::keep(&mut registry, place, tenant, head.id, self.keep_old).await?;
-            }
+            let place = (&self.cluster, &name);
+            kept::keep(&mut registry, place, tenant, head.id, self.keep_old).await?;
         }
         Ok(())
     }

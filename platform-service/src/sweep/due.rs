@@ -41,7 +41,7 @@ async fn drop_one(platform: &Platform, kept: &DueDatabase) -> Result<(), Stop> {
     // Gives up in seconds where the server does not answer.
     drop(server.acquire().await?);
     let mut drops = drops::alone(&server).await?;
-    // In the order that is told there.
+    // The order is that of `clusters::drops`.
     let found = postgres::look(&mut drops, &kept.name).await?;
     if store::is_due(&mut *platform.registry.acquire().await?, kept).await? {
         if !found.is_nothing() {

@@ -139,6 +139,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
             };
             match removed {
                 Ok(Reached::Gone) => report.removed.push(one.key.to_string()),
+                Ok(Reached::Kept) => report.found += 1,
                 Ok(Reached::NoServer | Reached::Claimed) => {}
                 Err(stop) => {
                     report.found += 1;
@@ -153,7 +154,7 @@ async fn round(platform: &Platform, actor: Actor, mode: Mode) -> Result<SweepRep
 /// Removes a find that a sweep may remove, if still nobody claims it and it can be reached.
 async fn remove(platform: &Platform, actor: Actor, found: &Found) -> Result<Reached, Stop> {
     if found.by == By::People {
-        return Ok(Reached::Claimed);
+        return Ok(Reached::Kept);
     }
     let reached = take_away(platform, found).await?;
     if reached == Reached::Gone {
@@ -168,8 +169,10 @@ enum Reached {
     Gone,
     /// Its cluster was removed.
     NoServer,
-    /// It is not to be removed: somebody claims it by now.
+    /// Somebody claims it by now.
     Claimed,
+    /// It is for people to judge, or they did.
+    Kept,
 }
 
 /// Takes away what a find is of.
@@ -182,15 +185,14 @@ async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> 
                 return Ok(Reached::NoServer);
             };
             let mut drops = drops::alone(&server).await?;
-            // In the order that is told there.
+            // The order is that of `clusters::drops`.
             let there = postgres::look(&mut drops, name).await?;
-            if is_claimed(platform, cluster, (name, &found.key)).await? {
-                return Ok(Reached::Claimed);
-            }
-            if !there.is_nothing() {
+            let reached = judge(platform, cluster, (name, &found.key)).await?;
+            if reached == Reached::Gone && !there.is_nothing() {
                 postgres::discard(&mut drops, name, Whose::Anybody).await?;
             }
             drops.close().await?;
+            return Ok(reached);
         }
         Removal::Login(cluster, name) => {
             let Some(server) = platform.find_server(cluster).await? else {
@@ -217,15 +219,24 @@ async fn take_away(platform: &Platform, found: &Found) -> Result<Reached, Stop> 
     Ok(Reached::Gone)
 }
 
-/// Whether a row or an operator's word keeps a find by now.
-async fn is_claimed(
+/// What becomes of a database or role: somebody may claim or keep it by now.
+async fn judge(
     platform: &Platform,
     cluster: &ClusterName,
     (name, key): (&Name, &Key),
-) -> Result<bool, Stop> {
-    let kept = store::find(&mut *platform.registry.acquire().await?, key).await?;
-    let claims = claims::of(platform, cluster).await?;
-    Ok(kept.is_some_and(|row| row.kept) || claims.claimless(name).is_none())
+) -> Result<Reached, Stop> {
+    if claims::of(platform, cluster)
+        .await?
+        .claimless(name)
+        .is_none()
+    {
+        return Ok(Reached::Claimed);
+    }
+    let row = store::find(&mut *platform.registry.acquire().await?, key).await?;
+    Ok(match row {
+        Some(row) if row.kept => Reached::Kept,
+        _ => Reached::Gone,
+    })
 }
 
 /// Forgets a find that is removed.

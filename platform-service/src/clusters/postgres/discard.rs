@@ -49,7 +49,7 @@ pub(crate) async fn drop_alone(connection: &mut PgConnection) -> Result<(), sqlx
     )
     .execute(&mut *connection)
     .await?;
-    // Who stands still between two statements holds nobody up for long.
+    // Who stands still between two statements, but for a drop, holds nobody up for long.
     sqlx::query("select set_config('idle_session_timeout', '30s', false), pg_advisory_lock($1)")
         .bind(DROP_LOCK)
         .execute(connection)

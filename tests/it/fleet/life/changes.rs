@@ -74,7 +74,7 @@ async fn a_password_that_changes_between_the_tries_of_both_lets_in() {
     let new = role_password(&world, acme.id()).await;
     let change = format!("alter role {} password '{}'", acme.id(), new.expose());
     let link = far.link();
-    link.set(Mode::Delay(50..=50));
+    link.set(Mode::Delay(200..=200));
     let sessions = format!(
         "select pg_terminate_backend(pid, 30000) from pg_stat_activity where usename = '{}'",
         acme.id()
@@ -87,12 +87,14 @@ async fn a_password_that_changes_between_the_tries_of_both_lets_in() {
             || async { link.accepted() >= tried + 2 },
         )
         .await;
+        // That goes on when the password is the new one.
+        link.set(Mode::Blackhole);
         far.postgres().run("postgres", &change).await;
+        link.set(Mode::Pass);
     };
     let owner = acme.owner();
     let (answer, ()) = futures::join!(owner.get("/v1/entries"), changed);
     answer.expect(200);
-    link.set(Mode::Pass);
     harness::run_out(&world, &rotation).await;
     harness::reaches(&world, &rotation, "done", "the rotation").await;
     acme.owner().get("/v1/entries").await.expect(200);

@@ -8,12 +8,17 @@ use super::{moving, servers};
 /// Nothing of the server's log is written but what somebody asks for, and its sessions do not: who wants to have
 /// something kept says so. (Its writer of the log stands still: whatever its settings, it writes whole pages.)
 const LAZY: [&str; 3] = [
+    // Not while it writes, and has locks.
+    "do $$ declare writer int; begin
+         while writer is null loop
+             perform pg_stat_clear_snapshot();
+             select pid into writer from pg_stat_activity
+                 where backend_type = 'walwriter' and wait_event = 'WalWriterMain';
+         end loop;
+         execute format('copy (select) to program %L', 'cat; kill -STOP ' || writer);
+     end $$",
     "alter system set synchronous_commit = off",
     "select pg_reload_conf()",
-    "do $$ begin
-         execute (select format('copy (select) to program %L', 'cat; kill -STOP ' || pid)
-             from pg_stat_activity where backend_type = 'walwriter');
-     end $$",
 ];
 
 #[tokio::test]
