@@ -137,15 +137,14 @@ async fn a_restart_of_postgresql_is_felt_only_while_it_is_down() {
 }
 
 /// The most sessions at once that had sat in a transaction for longer than it takes to end the one of a
-/// client that is gone: its rollback gets 250 ms, and the end of its session on the server 5 s. As long again
-/// is the machine's, which is less than what the server itself waits.
+/// client that is gone: its rollback gets 250 ms, and the end of its session on the server 5 s.
 async fn forgotten_transactions(world: World, watching: Arc<AtomicBool>) -> i64 {
     let mut connection = world.postgres().connect("postgres").await;
     let mut most = 0;
     while watching.load(Ordering::SeqCst) {
         let now: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where usename like 't\\_%'
-                 and state like 'idle in transaction%' and state_change < now() - interval '10.5 s'",
+                 and state like 'idle in transaction%' and state_change < now() - interval '5.25 s'",
         )
         .fetch_one(&mut connection)
         .await
