@@ -44,7 +44,7 @@ async fn look(db: &mut PgConnection) -> sqlx::Result<String> {
     let look =
         "select concat_ws(' ', pg_backend_pid(), current_user, current_setting('search_path'),
              current_setting('statement_timeout'), current_setting('timezone'),
-             current_setting('default_transaction_read_only'), current_setting('litter.note', true),
+             current_setting('default_transaction_read_only'), coalesce(current_setting('litter.note', true), ''),
              (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
              (select count(*) from pg_cursors where name = 'held'),
              (select count(*) from pg_listening_channels()),

@@ -5,17 +5,19 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contract::TenantId;
-use contract::operator::backup::NewClone;
+use contract::operator::backup::{BackupId, NewClone};
 use contract::operator::operation::OperationView;
-use kit::error::Result;
+use contract::{Code, TenantId};
+use kit::error::{Problem, Result};
 use kit::extract::{Json, Path, Query};
 use serde_json::json;
+use sqlx::PgConnection;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::backups::store::{self, BackupRow};
 use crate::backups::{archive, found, living, original};
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
-use crate::operations::{ClonePlan, Subject};
+use crate::operations::{ClonePlan, OperationKind, Subject};
 use crate::operators::{Operator, TenantsWrite};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -62,7 +64,7 @@ pub(crate) async fn clone(
     begin(&platform, request, move |db, id| {
         Box::pin(async move {
             let backup = match new.backup {
-                Some(backup) => Some(found(db, backup).await?),
+                Some(backup) => Some(kept(db, backup).await?),
                 None => None,
             };
             let original = match &backup {
@@ -93,6 +95,17 @@ pub(crate) async fn clone(
         })
     })
     .await
+}
+
+/// A backup that nobody is about to remove, nor begins to until the transaction ends.
+async fn kept(connection: &mut PgConnection, id: BackupId) -> Result<BackupRow> {
+    store::hold(connection, id).await?;
+    let row = found(connection, id).await?;
+    match store::used_by(connection, id, OperationKind::ForgetBackup).await? {
+        None => Ok(row),
+        Some(operation) => Err(Problem::new(Code::Conflict)
+            .detail(format!("The operation {operation} is removing the backup."))),
+    }
 }
 
 pub(crate) fn router() -> OpenApiRouter<Platform> {

@@ -3,6 +3,7 @@
 //! Deliberately two requests: an upload may take long, and an import that is refused needs none again.
 //! Invariant: an archive is there as a whole or not at all.
 
+use adapters::object_store::ObjectPath;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -18,7 +19,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::StreamReader;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::format;
+use super::{format, store as uploads};
 use crate::backups::archive::{self, Written};
 use crate::backups::tidy::UPLOADS;
 use crate::operations::begin::{Begin, Planned, WaitQuery, begin};
@@ -41,10 +42,24 @@ fn object(name: &str) -> Result<String> {
     }
 }
 
+/// Where an archive is that may be replaced or removed.
+///
+/// # Errors
+/// It is being imported, and goes with its import: what came in its place would go as well.
+async fn unneeded(platform: &Platform, name: &str) -> Result<ObjectPath> {
+    let object = object(name)?;
+    let mut registry = platform.registry.acquire().await?;
+    if uploads::is_needed(&mut registry, &object, None).await? {
+        return Err(Problem::new(Code::Conflict)
+            .detail("An archive of this name is being imported, and is removed with that."));
+    }
+    archive::object_path(&object).map_err(Stop::into_problem)
+}
+
 /// Upload an archive to import.
 ///
-/// Send the file as it was exported. An archive of the same name is replaced; it is removed when its
-/// import is over, or after a day without one.
+/// Send the file as it was exported. An archive of the same name is replaced, unless it is being imported; it
+/// is removed when its import is over, or after a day without one.
 #[utoipa::path(
     put,
     path = "/v1/imports/{name}",
@@ -64,7 +79,7 @@ pub(crate) async fn upload(
 ) -> Result<Json<UploadView>> {
     uncoded(&headers)?;
     let objects = archive::objects(&platform.settings)?;
-    let path = archive::object_path(&object(&name)?).map_err(Stop::into_problem)?;
+    let path = unneeded(&platform, &name).await?;
     let body = body.into_data_stream().map_err(std::io::Error::other);
     let body = StreamReader::new(body).take(MAX_BYTES + 1);
     let stored = objects
@@ -90,6 +105,8 @@ pub(crate) async fn upload(
 }
 
 /// Remove an uploaded archive.
+///
+/// One that is being imported is removed by its import.
 #[utoipa::path(
     delete,
     path = "/v1/imports/{name}",
@@ -104,7 +121,7 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
     let objects = archive::objects(&platform.settings)?;
-    let path = archive::object_path(&object(&name)?).map_err(Stop::into_problem)?;
+    let path = unneeded(&platform, &name).await?;
     let removed = objects.delete(&path).await;
     removed.map_err(|error| archive::object_stop(error).into_problem())?;
     Ok(StatusCode::NO_CONTENT)

@@ -18,7 +18,7 @@ use super::store::BackupRow;
 use super::{found, store};
 use crate::confirm::{DeleteQuery, confirmed};
 use crate::operations::begin::{Begin, Planned, begin};
-use crate::operations::{ForgetBackupPlan, Subject};
+use crate::operations::{ForgetBackupPlan, OperationKind, Subject};
 use crate::operators::{BackupsWrite, Operator};
 use crate::platform::Platform;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
@@ -68,6 +68,7 @@ pub(crate) async fn delete(
     };
     begin(&platform, request, move |db, _| {
         Box::pin(async move {
+            store::hold(db, id).await?;
             let row = deletable(db, id).await?;
             Ok(Planned {
                 subject: Subject::Tenant(row.tenant.clone()),
@@ -87,7 +88,7 @@ async fn preview(platform: &Platform, id: BackupId) -> Result<BackupView> {
 /// A backup that nothing is being made of.
 async fn deletable(connection: &mut PgConnection, id: BackupId) -> Result<BackupRow> {
     let row = found(&mut *connection, id).await?;
-    match store::needed_by(connection, id).await? {
+    match store::used_by(connection, id, OperationKind::Clone).await? {
         None => Ok(row),
         Some(operation) => Err(Problem::new(Code::Conflict).detail(format!(
             "The operation {operation} makes a new tenant of the backup; wait for its end, or look at it if \

@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use contract::operator::backup::BackupKind;
+use contract::operator::backup::{BackupId, BackupKind};
 use kit::error::{Problem, chain};
+use sqlx::PgConnection;
 use tokio::time::MissedTickBehavior;
 
-use super::store::due;
+use super::store::{self, due};
 use super::{archive, found};
 use crate::audit::Actor;
 use crate::operations::begin::{Started, spawn};
-use crate::operations::{BackupPlan, ForgetBackupPlan, Subject};
+use crate::operations::{BackupPlan, ForgetBackupPlan, OperationKind, Subject};
 use crate::platform::Platform;
 
 /// Backups by schedule that are made at once on a cluster.
@@ -67,6 +68,15 @@ async fn warn_of_schedules(platform: &Platform) -> bool {
     }
 }
 
+/// Whether nobody uses a backup, nor begins to until the transaction ends.
+async fn is_left_alone(connection: &mut PgConnection, id: BackupId) -> Result<bool, sqlx::Error> {
+    // Asked again: a copy of it may have begun since it was found to be over.
+    Ok(store::hold_if_free(connection, id).await?
+        && store::used_by(connection, id, OperationKind::Clone)
+            .await?
+            .is_none())
+}
+
 /// Begins what is due now.
 async fn look(platform: &Platform) -> Result<(), Problem> {
     let mut transaction = platform.registry.begin().await?;
@@ -85,10 +95,13 @@ async fn look(platform: &Platform) -> Result<(), Problem> {
         let actor = Actor::Platform;
         match spawn(&mut transaction, actor, None, subject, plan.into()).await? {
             Started::New(_) => begun += 1,
-            Started::Busy => super::store::delete(&mut transaction, id).await?,
+            Started::Busy => store::delete(&mut transaction, id).await?,
         }
     }
     for id in due::over(&mut transaction, PER_LOOK).await? {
+        if !is_left_alone(&mut transaction, id).await? {
+            continue;
+        }
         let row = found(&mut transaction, id).await?;
         let subject = Subject::Tenant(row.tenant.clone());
         let plan = ForgetBackupPlan::of(&row);

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::archive::{Facts, Tables, Written};
 use crate::feed::Unannounced;
+use crate::operations::OperationKind;
 use crate::registry::{bigint, int, interval, json, number, parsed, to_json};
 
 /// A backup as it is stored.
@@ -243,16 +244,44 @@ pub(crate) async fn mark_corrupt(
     Ok(())
 }
 
-/// The operation that is not over and makes a new tenant of a backup.
-pub(crate) async fn needed_by(
+/// Keeps a backup from being used or removed by anybody else until the transaction ends. Who begins an
+/// operation on one waits for that before it asks [`used_by`].
+pub(crate) async fn hold(connection: &mut PgConnection, id: BackupId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"select id as "id!" from registry.backup where id = $1 for update"#,
+        id.uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(())
+}
+
+/// As [`hold`], for who has other rows already and must not wait; whether it is held.
+pub(crate) async fn hold_if_free(
     connection: &mut PgConnection,
     id: BackupId,
+) -> Result<bool, sqlx::Error> {
+    let held = sqlx::query!(
+        r#"select id as "id!" from registry.backup where id = $1 for update skip locked"#,
+        id.uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(held.is_some())
+}
+
+/// The operation of a kind that is not over and is about a backup.
+pub(crate) async fn used_by(
+    connection: &mut PgConnection,
+    id: BackupId,
+    kind: OperationKind,
 ) -> Result<Option<OperationId>, sqlx::Error> {
     let found = sqlx::query_scalar!(
         "select id from registry.operation
-         where kind = 'clone' and state in ('running', 'unwinding', 'stuck')
+         where kind = $2 and state in ('running', 'unwinding', 'stuck')
              and plan ->> 'backup' = $1 limit 1",
         id.to_string(),
+        kind.as_str(),
     )
     .fetch_optional(connection)
     .await?;

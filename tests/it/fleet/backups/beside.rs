@@ -285,6 +285,56 @@ async fn with_the_tenants_cluster_down_its_backup_goes_elsewhere_or_waits_and_is
     .await;
 }
 
+#[tokio::test]
+async fn a_backup_is_not_read_and_removed_by_operations_that_begin_at_once() {
+    let keeping = Keeping::start(WorldOptions::default()).await;
+    let world = &keeping.world;
+    let acme = world.tenant("either").await;
+    write(&acme, &["one"]).await;
+    let waiting = async |many: i64| {
+        let sql = "select count(*) from pg_stat_activity
+            where wait_event_type = 'Lock' and query like '%registry.backup%for update%'";
+        until("so many wait for the backup", || async {
+            world.postgres().number("postgres", sql).await == many
+        })
+        .await;
+    };
+    for first in [Method::POST, Method::DELETE] {
+        let backup = back_up(&world.operator(), &acme, "none").await;
+        let row = "select from registry.backup where state = 'ready' for update";
+        let held = world.postgres().begin("registry", row).await;
+        let (reader, remover) = (world.operator(), world.operator());
+        let copy = json!({ "slug": copy_slug(&acme), "backup": backup });
+        let clones = format!("/v1/tenants/{}/clones", acme.id());
+        let object = format!("/v1/backups/{backup}?confirm={backup}");
+        let read = async move { reader.post(&clones, copy).await };
+        let remove = async move { remover.delete(&object).await };
+        let (accepted, refused) = if first == Method::POST {
+            let read = tokio::spawn(read);
+            waiting(1).await;
+            (read, tokio::spawn(remove))
+        } else {
+            let remove = tokio::spawn(remove);
+            waiting(1).await;
+            (remove, tokio::spawn(read))
+        };
+        waiting(2).await;
+        drop(held);
+        let refused = refused.await.unwrap();
+        let done = accepted.await.unwrap().expect(200).json();
+        if first == Method::POST {
+            let words = refused.refused(Code::Conflict).detail.unwrap();
+            let id = done["id"].as_str().unwrap();
+            assert!(words.contains(id), "{words} {done:#}");
+        } else {
+            // It may be gone altogether by then.
+            assert!(matches!(refused.status(), 404 | 409), "{refused}");
+        }
+    }
+    copy_is_served(world, &acme).await;
+    harness::no_leftovers(world).await;
+}
+
 /// Of the steps of a clone, the one that differs where a backup is loaded, and the last one. The others are
 /// every clone's: see `copies`.
 fn case() -> Case {
