@@ -130,7 +130,7 @@ pub(crate) async fn remove(
 /// Make a tenant of an uploaded archive.
 ///
 /// Every checksum is looked at first, and every row afterwards; then its schemas are brought up to date
-/// and it is served, with the people, passwords and sessions that it has.
+/// and it is served, with the people and passwords that it has. Nobody's sign-in goes on.
 ///
 /// Whatever the archive says of the tenant is taken over where the request says nothing else, its tier and
 /// limits of its own among it: the audit has them.

@@ -288,6 +288,22 @@ pub(crate) async fn used_by(
     Ok(found.map(OperationId::from_uuid))
 }
 
+/// The operation that is not over and makes a new tenant of any backup of this one.
+pub(crate) async fn read_by(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+) -> Result<Option<OperationId>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select id from registry.operation
+         where kind = 'clone' and state in ('running', 'unwinding', 'stuck')
+             and plan ->> 'source' = $1 and plan ->> 'backup' is not null limit 1",
+        tenant.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(OperationId::from_uuid))
+}
+
 /// Records that a backup was restored to see that it can be.
 pub(crate) async fn mark_verified(
     connection: &mut PgConnection,

@@ -6,6 +6,8 @@
 //! claim keep them apart. Invariant: what is dropped has a derived name that no row claims, or is a
 //! database of ours whose drop was begun already.
 
+mod turn;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,25 +15,33 @@ use std::sync::Arc;
 use contract::ClusterName;
 use futures::StreamExt as _;
 use futures::stream;
-use sqlx::Connection as _;
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::connections::{Server, open};
+use self::turn::Turn;
+use super::connections::Server;
 use super::postgres::{self, Name, Whose};
-use super::store::{self, Keeping, derived};
+use super::store::{self, derived};
 use super::{drops, owner, query_login, stock, template};
 use crate::platform::Platform;
 use crate::stop::Stop;
 
 /// Copies that the keeper makes at once, fewer than a server bears: sign-ups come first.
 const COPIES_BEHIND: usize = 2;
+/// Clusters that one process keeps at the same time; others wait, or are kept by its next round.
+const KEPT_AT_ONCE: u32 = 16;
 
 /// Keeps all clusters until the service stops.
 pub(crate) async fn keep(platform: Platform) {
     let mut tick = tokio::time::interval(platform.settings.stock.check_every.get());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds = Rounds::default();
+    let registry = platform.registry.connect_options();
+    let mut rounds = Rounds {
+        running: JoinSet::new(),
+        busy: HashMap::new(),
+        sessions: kit::db::pool(registry.as_ref().clone(), KEPT_AT_ONCE),
+    };
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -59,11 +69,12 @@ pub(crate) async fn keep(platform: Platform) {
 }
 
 /// One round per cluster at a time.
-#[derive(Default)]
 struct Rounds {
     running: JoinSet<ClusterName>,
     /// Each with whether another round was wanted meanwhile, which may have come after it had looked.
     busy: HashMap<ClusterName, Again>,
+    /// Those that have turns.
+    sessions: PgPool,
 }
 
 /// Whether a round is followed by another one.
@@ -82,7 +93,9 @@ impl Rounds {
             Entry::Vacant(idle) => {
                 let cluster = idle.key().clone();
                 idle.insert(Again::No);
-                self.running.spawn(round(platform.clone(), cluster));
+                let sessions = self.sessions.clone();
+                self.running
+                    .spawn(round(platform.clone(), sessions, cluster));
             }
         }
     }
@@ -100,8 +113,8 @@ impl Rounds {
     }
 }
 
-async fn round(platform: Platform, cluster: ClusterName) -> ClusterName {
-    match keep_one(&platform, &cluster).await {
+async fn round(platform: Platform, sessions: PgPool, cluster: ClusterName) -> ClusterName {
+    match keep_in_turn(&platform, &sessions, &cluster).await {
         Ok(()) => {}
         Err(Stop::Retry(problem) | Stop::Fail(problem)) => {
             let cause = kit::error::chain(&problem);
@@ -114,15 +127,22 @@ async fn round(platform: Platform, cluster: ClusterName) -> ClusterName {
     cluster
 }
 
-async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
-    // A connection of its own: the lock lives as long as its session.
-    let mut lock = open(&platform.registry.connect_options()).await?;
-    if store::try_keep(&mut lock, cluster).await? == Keeping::Others {
-        lock.close().await?;
+async fn keep_in_turn(
+    platform: &Platform,
+    sessions: &PgPool,
+    cluster: &ClusterName,
+) -> Result<(), Stop> {
+    let Some(turn) = Turn::take(sessions, cluster).await? else {
         return Ok(());
-    }
+    };
+    let kept = keep_one(platform, cluster).await;
+    let given_back = turn.give_back(cluster).await;
+    kept?;
+    Ok(given_back?)
+}
+
+async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop> {
     let Some(server) = platform.find_server(cluster).await? else {
-        lock.close().await?;
         return Ok(());
     };
     // First, so that what an earlier installation left on a server has gone before a number of ours
@@ -131,17 +151,17 @@ async fn keep_one(platform: &Platform, cluster: &ClusterName) -> Result<(), Stop
     query_login::ensure(platform, &server).await?;
     // Before a template is made, for which services log in with it.
     owner::keep(platform, &server).await;
-    if let Some(current) = template::ensure(platform, &server).await? {
-        fill(platform, &server, current.number).await?;
-        let replaced = {
-            let mut registry = platform.registry.acquire().await?;
-            derived::delete_replaced(&mut registry, cluster, current.number).await?
-        };
-        if replaced > 0 {
-            sweep(platform, &server).await?;
-        }
+    let Some(current) = template::ensure(platform, &server).await? else {
+        return Ok(());
+    };
+    fill(platform, &server, current.number).await?;
+    let replaced = {
+        let mut registry = platform.registry.acquire().await?;
+        derived::delete_replaced(&mut registry, cluster, current.number).await?
+    };
+    if replaced > 0 {
+        sweep(platform, &server).await?;
     }
-    lock.close().await?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::connections::Server;
 use super::drops;
 use super::postgres::{self, Name, Whose, inventory, logins};
-use super::store::{self as clusters, ClusterRow, derived, remove as store};
+use super::store::{self as clusters, ClusterRow, derived, keeping, remove as store};
 use crate::audit::{self, Action, Actor};
 use crate::confirm::{RemoveQuery, confirmed};
 use crate::operations::OperationKind;
@@ -112,7 +112,7 @@ async fn forget(
     let mut transaction = platform.registry.begin().await?;
     // In the order in which others take these locks: who keeps a cluster or shares its connections has
     // theirs before they touch its row.
-    let kept = store::end_keeping(&mut transaction, name).await;
+    let kept = keeping::keep_out(&mut transaction, name).await;
     kept.map_err(|error| match Fault::of(&error) {
         Fault::LockTimeout => Problem::new(Code::NotReady)
             .detail("Databases are just being made on it: ask again in a moment.")

@@ -5,6 +5,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod derived;
+pub(super) mod keeping;
 pub(crate) mod kept;
 mod measurements;
 pub(crate) mod moves;
@@ -25,13 +26,11 @@ use super::placement::{Candidate, ClusterStatus};
 use crate::registry::{bigint, int, json, number, parsed, to_json};
 
 pub(crate) use measurements::{
-    Holdings, Measured, claim_measuring, holdings, set_connections, set_measured,
+    Holdings, Measured, add_bytes, claim_measuring, holdings, set_connections, set_measured,
 };
 
 /// Serialises the adding of clusters: an arbitrary number that nothing else in the registry uses.
 const ADDING_LOCK: i64 = 0x0063_6c75_7374_6572;
-/// The class of the locks under which one process keeps a cluster's templates and stock.
-const KEEPER_LOCK_CLASS: i32 = 0x6b65_6570;
 
 /// A cluster as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -359,8 +358,8 @@ pub(crate) async fn lock_candidates(
                 tiers: row.tiers,
                 labels: json("cluster.labels", row.labels)?,
                 weight: number("cluster.weight", row.weight)?,
-                databases: held.tenants,
-                used_bytes: held.used_bytes.unwrap_or_default(),
+                databases: held.tenants + held.coming,
+                used_bytes: held.used_bytes.unwrap_or_default() + held.coming_bytes,
                 connections: held.connections,
                 max_disk_bytes: row
                     .max_disk_bytes
@@ -373,32 +372,4 @@ pub(crate) async fn lock_candidates(
             })
         })
         .collect()
-}
-
-/// Whether this session keeps a cluster now; it does until the session ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// This one does.
-    Ours,
-    /// Another process does.
-    Others,
-}
-
-/// Tries to become the one process that keeps a cluster. Needs a connection of its own.
-pub(crate) async fn try_keep(
-    connection: &mut PgConnection,
-    cluster: &ClusterName,
-) -> Result<Keeping, sqlx::Error> {
-    let locked = sqlx::query_scalar!(
-        r#"select pg_try_advisory_lock($1, hashtext($2)) as "locked!""#,
-        KEEPER_LOCK_CLASS,
-        cluster.as_str(),
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(if locked {
-        Keeping::Ours
-    } else {
-        Keeping::Others
-    })
 }

@@ -293,7 +293,7 @@ fn failed(view: &OperationView) -> Problem {
         _ if summary.kind == OperationKind::ForgetBackup.as_str() => {
             "failed; the backup's state says what became of it"
         }
-        _ => "failed, and nothing of it is left",
+        _ => "failed, and was undone",
     };
     let sentence = format!("The operation {} {end}.", summary.id);
     match &summary.failure {

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 
 use super::rename::{self, Database};
 use super::saga::Saga;
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::clusters::connections::Server;
 use crate::clusters::postgres::wall::{Wall, Who};
 use crate::clusters::postgres::{self, Name};
@@ -43,12 +43,17 @@ impl DeletePlan {
 }
 
 /// Sets a tenant's wall where there is anything to wall.
-async fn set_wall(server: &Server, tenant: &TenantId, wanted: Wall) -> Result<(), Stop> {
+async fn set_wall(
+    (platform, head): (&Platform, &Head),
+    server: &Server,
+    tenant: &TenantId,
+    wanted: Wall,
+) -> Result<(), Stop> {
     let name = Name::Tenant(tenant.clone());
     let found = postgres::look(&mut *server.acquire().await?, &name).await?;
     match (found.database, found.role) {
         (None, None) => Ok(()),
-        _ => wall::set(server, tenant, wanted).await,
+        _ => lease::set_wall((platform, head), server, tenant, wanted).await,
     }
 }
 
@@ -65,7 +70,7 @@ impl Saga for DeletePlan {
         match head.step {
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                set_wall(&placed.server, tenant, Wall::Blocked).await
+                set_wall((platform, head), &placed.server, tenant, Wall::Blocked).await
             }
             Step::Sessions => {
                 let placed = Placed::find(platform, tenant).await?;
@@ -121,7 +126,8 @@ impl Saga for DeletePlan {
             }
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                set_wall(&placed.server, tenant, wall::before_deletion(&placed.row)).await
+                let wanted = wall::before_deletion(&placed.row);
+                set_wall((platform, head), &placed.server, tenant, wanted).await
             }
             _ => Ok(()),
         }

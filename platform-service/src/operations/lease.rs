@@ -2,15 +2,16 @@
 //!
 //! Deliberately not for keeping the lease: the runner renews it by itself while a step runs. Invariant: a
 //! runner that has lost its operation is told so before it acts, and what it has sent to a server by then
-//! changes no names there once its lease is over.
+//! changes no names and no walls there once its lease is over.
 
-use contract::Code;
+use contract::{Code, TenantId};
 use kit::error::Problem;
 
 use super::store::{self, Hold};
 use super::{Head, Stop};
 use crate::clusters::connections::Server;
-use crate::clusters::postgres::Fence;
+use crate::clusters::postgres::wall::{self, Wall};
+use crate::clusters::postgres::{Fence, Name};
 use crate::platform::Platform;
 
 /// Renews the lease, or stops where another runner has taken the operation.
@@ -28,9 +29,9 @@ pub(super) async fn still_ours(platform: &Platform, head: &Head) -> Result<(), S
     }
 }
 
-/// Renews the lease, and gives what keeps a change of names on a server from ending after it.
+/// Renews the lease, and gives what keeps a change of names or of a wall on a server from ending after it.
 ///
-/// Whoever takes the operation over looks once which names there are.
+/// Whoever takes the operation over looks once which names there are, and sets the wall once.
 pub(super) async fn fence(
     platform: &Platform,
     head: &Head,
@@ -42,4 +43,17 @@ pub(super) async fn fence(
     let fence = Fence::after(&mut *server.acquire().await?, longest).await?;
     still_ours(platform, head).await?;
     Ok(fence)
+}
+
+/// Sets the wall of a tenant while the operation is ours; sessions that knew an older one go on.
+pub(super) async fn set_wall(
+    (platform, head): (&Platform, &Head),
+    server: &Server,
+    tenant: &TenantId,
+    wall: Wall,
+) -> Result<(), Stop> {
+    let fence = fence(platform, head, server).await?;
+    let mut connection = server.acquire().await?;
+    let name = Name::Tenant(tenant.clone());
+    Ok(wall::set(&mut connection, fence, &name, wall).await?)
 }

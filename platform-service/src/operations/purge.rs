@@ -6,6 +6,8 @@
 
 mod databases;
 
+use std::time::Duration;
+
 use adapters::object_store::{ObjectPath, ObjectStore};
 use adapters::secret_store::{SecretError, SecretSubject};
 use contract::operator::backup::BackupId;
@@ -34,6 +36,9 @@ pub(crate) struct Doomed {
     pub(crate) cluster: ClusterName,
     pub(crate) name: String,
 }
+
+/// How soon it is looked again whether a copy of a backup is made.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// An object that is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +197,20 @@ impl Saga for PurgePlan {
     ) -> Result<(), Stop> {
         let tenant = head.tenant()?;
         match step {
-            Step::Condemn => Ok(store::purge::condemn(connection, tenant).await?),
+            Step::Condemn => {
+                store::purge::condemn(&mut *connection, tenant).await?;
+                // Who begins a copy of a backup has the tenant's row, too.
+                match backups::store::read_by(connection, tenant).await? {
+                    None => Ok(()),
+                    Some(operation) => Err(Stop::Later {
+                        wait: LOOK,
+                        reason: format!(
+                            "The operation {operation} makes a new tenant of a backup of it."
+                        )
+                        .into(),
+                    }),
+                }
+            }
             Step::Drop => Ok(store::purge::forget_databases(connection, tenant).await?),
             // First: what it has encrypted is unreadable even while its store is away.
             Step::Secrets => Ok(store::purge::destroy_key(connection, tenant).await?),

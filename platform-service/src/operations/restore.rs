@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::saga::{Saga, Traits};
-use super::{Head, Step, Stop, hold};
+use super::{Head, Step, Stop, hold, lease};
 use crate::backups::archive::{self, Archive, Tables};
 use crate::backups::changes::{self, Changes};
 use crate::backups::store::{self, BackupRow};
-use crate::clusters::postgres::wall::{self, Wall, Who};
+use crate::clusters::postgres::wall::{Wall, Who};
 use crate::clusters::postgres::{self, Name, sign_ins};
 use crate::clusters::store::kept;
 use crate::clusters::{drops, services, spare};
@@ -224,15 +224,12 @@ impl RestorePlan {
         let tenant = head.tenant()?;
         let server = platform.server(&self.cluster).await?;
         let name = Name::Tenant(tenant.clone());
-        {
-            let mut connection = server.acquire().await?;
-            wall::set(&mut connection, &name, Wall::Blocked).await?;
-            let found = postgres::look(&mut connection, &name).await?;
-            self.replaced = match found.database {
-                Some(_) => Replaced::Kept,
-                None => Replaced::Missing,
-            };
-        }
+        lease::set_wall((platform, head), &server, tenant, Wall::Blocked).await?;
+        let found = postgres::look(&mut *server.acquire().await?, &name).await?;
+        self.replaced = match found.database {
+            Some(_) => Replaced::Kept,
+            None => Replaced::Missing,
+        };
         tenants::wall::end_sessions(&server, &name, Who::Everybody).await?;
         tenants::wall::end_sessions(&server, &self.coming(tenant), Who::Everybody).await?;
         Ok(())
@@ -241,10 +238,8 @@ impl RestorePlan {
     /// The wall that the tenant had.
     async fn let_in(&self, platform: &Platform, head: &Head) -> Result<(), Stop> {
         let placed = Placed::find(platform, head.tenant()?).await?;
-        let name = Name::Tenant(placed.row.id.clone());
-        let wanted = tenants::wall::wanted(&placed.row);
-        wall::set(&mut *placed.server.acquire().await?, &name, wanted).await?;
-        Ok(())
+        let (tenant, wanted) = (&placed.row.id, tenants::wall::wanted(&placed.row));
+        lease::set_wall((platform, head), &placed.server, tenant, wanted).await
     }
 
     /// A database that was kept is kept again.

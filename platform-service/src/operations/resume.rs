@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::{Wall, Who};
 use crate::platform::Platform;
@@ -30,8 +30,8 @@ impl Saga for ResumePlan {
         match head.step {
             Step::Wall => {
                 let placed = Placed::find(platform, head.tenant()?).await?;
-                wall::set(&placed.server, head.tenant()?, Wall::Open).await?;
-                Ok(())
+                let tenant = head.tenant()?;
+                lease::set_wall((platform, head), &placed.server, tenant, Wall::Open).await
             }
             Step::Announce => Ok(()),
             other => Err(other.unexpected()),
@@ -56,7 +56,8 @@ impl Saga for ResumePlan {
         if head.step == Step::Wall {
             let tenant = head.tenant()?;
             let placed = Placed::find(platform, tenant).await?;
-            wall::set(&placed.server, tenant, wall::wanted(&placed.row)).await?;
+            let wanted = wall::wanted(&placed.row);
+            lease::set_wall((platform, head), &placed.server, tenant, wanted).await?;
             let name = Name::Tenant(tenant.clone());
             wall::end_sessions(&placed.server, &name, Who::Tenant).await?;
         }

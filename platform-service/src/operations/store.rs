@@ -52,7 +52,7 @@ pub(crate) struct NewOperation<'a> {
     pub(crate) idempotency: Option<&'a Idempotency>,
     /// SHA-256 of the token that lets an anonymous caller read it.
     pub(crate) poll_digest: Option<&'a [u8]>,
-    /// Zero leaves it to whoever looks first.
+    /// From when it is written on; zero leaves it to whoever looks first.
     pub(crate) lease_for: Duration,
     /// What has happened until its current step; that this one has started comes last.
     pub(crate) log: &'a [Entry],
@@ -72,7 +72,7 @@ pub(crate) async fn insert(
              insert into registry.operation
                  (id, kind, tenant_id, cluster, parent_id, requested_by, state, step, plan, lease,
                   leased_until, idempotency_key, request_digest, poll_digest)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::interval, $12, $13, $14)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp() + $11::interval, $12, $13, $14)
              returning id
          )
          insert into registry.operation_step (operation_id, step, event)
@@ -455,7 +455,8 @@ pub(crate) async fn write(
             set state = $3, step = $4, attempts = $5, failure = $6, plan = $7,
                 unreadable_since = null, run_at = now() + $8::interval,
                 lease = case when $9 then null else lease end,
-                leased_until = case when $9 then null else now() + $8::interval + $10::interval end,
+                leased_until = case when $9 then null
+                    else clock_timestamp() + $8::interval + $10::interval end,
                 finished_at = case when $11 then now() end,
                 resumes = $15, result = coalesce($16, result),
                 progress = coalesce($17, case

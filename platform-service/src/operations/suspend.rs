@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop};
+use super::{Head, Step, Stop, lease};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::Who;
 use crate::platform::Platform;
@@ -35,7 +35,8 @@ impl Saga for SuspendPlan {
         match head.step {
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                wall::set(&placed.server, tenant, wall::wanted(&placed.row)).await
+                let wanted = wall::wanted(&placed.row);
+                lease::set_wall((platform, head), &placed.server, tenant, wanted).await
             }
             Step::Sessions => {
                 let placed = Placed::find(platform, tenant).await?;

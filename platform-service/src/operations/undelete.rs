@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::saga::Saga;
-use super::{Head, Step, Stop, rename};
+use super::{Head, Step, Stop, lease, rename};
 use crate::clusters::postgres::Name;
 use crate::clusters::postgres::wall::{Wall, Who};
 use crate::platform::Platform;
@@ -41,7 +41,7 @@ impl Saga for UndeletePlan {
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
                 let wanted = wall::before_deletion(&placed.row);
-                wall::set(&placed.server, tenant, wanted).await
+                lease::set_wall((platform, head), &placed.server, tenant, wanted).await
             }
             Step::Announce => Ok(()),
             other => Err(other.unexpected()),
@@ -75,7 +75,7 @@ impl Saga for UndeletePlan {
             }
             Step::Wall => {
                 let placed = Placed::find(platform, tenant).await?;
-                wall::set(&placed.server, tenant, Wall::Blocked).await?;
+                lease::set_wall((platform, head), &placed.server, tenant, Wall::Blocked).await?;
                 wall::end_sessions(&placed.server, &name, Who::Everybody).await
             }
             _ => Ok(()),

@@ -221,7 +221,8 @@ pub(super) async fn enter(
     Ok(())
 }
 
-/// Ends a roll-out that nobody aborted.
+/// Ends a roll-out that nobody aborted. Whose turn was asked for at its last moment failed still, and can be
+/// asked for again.
 pub(crate) async fn finish(
     connection: &mut PgConnection,
     id: OperationId,
@@ -231,6 +232,16 @@ pub(crate) async fn finish(
          set state = case when state = 'aborted' then state else 'done' end,
              finished_at = coalesce(finished_at, now())
          where id = $1",
+        id.uuid(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    // A statement of its own: one that waited for the row would not see what was asked for.
+    sqlx::query!(
+        "update registry.rollout_tenant entry set state = 'failed'
+         from registry.rollout
+         where rollout.id = $1 and rollout.state = 'done'
+             and entry.rollout_id = $1 and entry.state = 'pending'",
         id.uuid(),
     )
     .execute(connection)

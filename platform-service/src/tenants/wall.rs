@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use contract::TenantStatus;
 use contract::tenant::SuspensionWall;
-use contract::{TenantId, TenantStatus};
 
 use super::TenantRow;
 use crate::clusters::connections::Server;
@@ -34,13 +34,6 @@ pub(crate) fn before_deletion(row: &TenantRow) -> Wall {
         Some(SuspensionWall::ReadOnly) => Wall::ReadOnly,
         Some(SuspensionWall::Blocked) => Wall::Blocked,
     }
-}
-
-/// Sets a tenant's wall; sessions that knew an older one go on.
-pub(crate) async fn set(server: &Server, tenant: &TenantId, wall: Wall) -> Result<(), Stop> {
-    let mut connection = server.acquire().await?;
-    wall::set(&mut connection, &Name::Tenant(tenant.clone()), wall).await?;
-    Ok(())
 }
 
 /// Ends the sessions in a tenant's database.

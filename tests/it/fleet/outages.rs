@@ -67,7 +67,7 @@ async fn a_disk_that_gets_full_midway_is_named_and_the_same_request_works_when_t
         let refused = post(&asked, &acme, verb).await;
         let words = refused.refused(code).detail.unwrap();
         assert!(words.contains("full"), "{verb}: {words}");
-        assert!(words.contains("nothing of it is left"), "{verb}: {words}");
+        assert!(words.contains("was undone"), "{verb}: {words}");
         let shown = asked
             .get(&format!("/v1/operations/{}", operation_of(&refused)))
             .await;

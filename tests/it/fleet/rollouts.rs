@@ -475,6 +475,32 @@ async fn a_roll_out_that_is_over_waits_for_the_one_that_is_not() {
 }
 
 #[tokio::test]
+async fn whose_turn_is_asked_for_at_the_last_moment_can_be_asked_for_again() {
+    let fleet = Fleet::with(WorldOptions::default(), 2).await;
+    fleet.on(0, POISON).await;
+    fleet.release().await;
+    let id = fleet.start(json!({ "halt_share": 1 })).await;
+    let registry = fleet.world.postgres();
+    let row = "select from registry.rollout for update";
+    let mut asks = registry.begin("registry", row).await;
+    until("the roll-out is about to end", || async {
+        let ends = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+            and query like '%update registry.rollout%finished_at%'";
+        registry.number("postgres", ends).await == 1
+    })
+    .await;
+    asks.run("update registry.rollout_tenant set state = 'pending' where state = 'failed'")
+        .await;
+    asks.commit().await;
+    fleet.ends(&id, "done").await;
+    assert_eq!(fleet.states(&id).await, ["failed", "done"]);
+    fleet.on(0, CURE).await;
+    fleet.order(&id, "retry-failed").await.expect(200);
+    fleet.ends(&id, "done").await;
+    assert_eq!(fleet.states(&id).await, ["done", "done"]);
+}
+
+#[tokio::test]
 async fn a_pause_lets_those_that_run_end_and_events_tell_all() {
     let fleet = Fleet::with(WorldOptions::default(), 4).await;
     fleet.on(1, POISON).await;

@@ -9,6 +9,9 @@ use contract::{ClusterName, TenantId, TenantStatus};
 
 use crate::values;
 
+/// What a tenant can be that has something to migrate, compare or ask.
+const LIVING: [TenantStatus; 2] = [TenantStatus::Active, TenantStatus::Suspended];
+
 /// Which tenants; all that are active or suspended where nothing is said.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tenant selection (default: all active and suspended tenants)")]
@@ -25,8 +28,8 @@ pub(crate) struct SelectionFlags {
     /// Only tenants in this region.
     #[arg(long)]
     region: Option<String>,
-    /// Only tenants with this status.
-    #[arg(long, value_parser = values::one_of::<TenantStatus>(TenantStatus::ALL.map(TenantStatus::as_str)))]
+    /// Only tenants with this status, of those that have a database in use.
+    #[arg(long, value_parser = values::one_of::<TenantStatus>(LIVING.map(TenantStatus::as_str)))]
     status: Option<TenantStatus>,
     /// Only tenants with this text in their id, slug, company or contact address.
     #[arg(long)]

@@ -1,8 +1,8 @@
-//! A fence: the time after which a runner changes no names on a server any more.
+//! A fence: the time after which a runner changes no names and no walls on a server any more.
 //!
-//! A runner that takes an operation over looks once which names there are, and goes on from there. A
-//! statement of the runner before it, which still waits for a lock or is still on its way, must not change
-//! them afterwards. Deliberately measured by the server's own clock, so that no two clocks are compared.
+//! A runner that takes an operation over looks once which names there are, sets the wall, and goes on from
+//! there. A statement of the runner before it, which still waits for a lock or is still on its way, must not
+//! change them afterwards. Deliberately measured by the server's own clock, so that no two clocks are compared.
 //! Invariant: the last statement of a message, which is one transaction, checks the time; a runner whose
 //! connection broke off goes on only when the time is over, because what it sent may still be under way in
 //! the server.
@@ -49,7 +49,7 @@ impl Fence {
         let check = format!(
             "do $fence$ begin
                  if extract(epoch from clock_timestamp()) >= {} then
-                     raise lock_not_available using message = 'names were not changed in time';
+                     raise lock_not_available using message = 'it was not done in time';
                  end if;
              end $fence$",
             self.until

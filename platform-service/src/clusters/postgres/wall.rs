@@ -12,7 +12,7 @@ use kit::db::Fault;
 use sqlx::PgConnection;
 
 use super::sessions::{self, Sitting};
-use super::{Name, ident, literal, run};
+use super::{Fence, Name, ident, literal};
 use crate::clusters::connections::Server;
 use crate::stop::Stop;
 
@@ -31,12 +31,13 @@ pub(crate) enum Wall {
 /// the role alone is walled: what takes the database's place gets its wall with the name.
 pub(crate) async fn set(
     connection: &mut PgConnection,
+    fence: Fence,
     name: &Name,
     wall: Wall,
 ) -> Result<(), sqlx::Error> {
-    match run(&mut *connection, statements(name, wall)).await {
+    match fence.run(&mut *connection, statements(name, wall)).await {
         Err(error) if Fault::of(&error) == Fault::DatabaseGone => {
-            run(connection, on_role(name, wall)).await
+            fence.run(connection, on_role(name, wall)).await
         }
         set => set,
     }

@@ -12,15 +12,21 @@ use sqlx::PgConnection;
 use crate::clusters::postgres::ServerConnections;
 use crate::registry::{bigint, int, interval, number, parsed};
 
-/// The clusters whose bytes were not measured for so long, which are the caller's to measure now.
+/// The clusters whose bytes were not measured for so long, which are the caller's to measure now. Locked in
+/// the order in which placement locks them.
 pub(crate) async fn claim_measuring(
     connection: &mut PgConnection,
     every: Duration,
 ) -> Result<Vec<ClusterName>, sqlx::Error> {
     sqlx::query_scalar!(
-        "update registry.cluster set measured_at = now()
-         where measured_at is null or measured_at < now() - $1::interval
-         returning name",
+        "with due as (
+             select name from registry.cluster
+             where measured_at is null or measured_at < now() - $1::interval
+             order by name for no key update
+         )
+         update registry.cluster set measured_at = now()
+         from due where cluster.name = due.name
+         returning cluster.name",
         interval(every)?,
     )
     .fetch_all(connection)
@@ -60,6 +66,22 @@ pub(crate) async fn set_measured(
     Ok(())
 }
 
+/// Counts what was moved to a cluster as used, until it is measured.
+pub(crate) async fn add_bytes(
+    connection: &mut PgConnection,
+    name: &ClusterName,
+    bytes: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update registry.cluster set used_bytes = used_bytes + $2 where name = $1",
+        name.as_str(),
+        bigint(bytes)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores how many connections a cluster's server has, and how many are used.
 pub(crate) async fn set_connections(
     connection: &mut PgConnection,
@@ -83,6 +105,10 @@ pub(crate) async fn set_connections(
 pub(crate) struct Holdings {
     /// Databases of tenants.
     pub(crate) tenants: u32,
+    /// Those of tenants that are being moved there.
+    pub(crate) coming: u32,
+    /// Bytes of what is being moved there, as of the begin of each move.
+    pub(crate) coming_bytes: u64,
     /// Ready copies of any template.
     pub(crate) stock: u32,
     /// Bytes of all its databases when they were last measured.
@@ -102,9 +128,17 @@ pub(crate) async fn holdings(
             cluster.used_connections,
             (select count(*) from registry.tenant
              where tenant.cluster = cluster.name and tenant.status <> 'deleted') as "tenants!",
+            coalesce(coming.moves, 0) as "coming!", coalesce(coming.bytes, 0) as "coming_bytes!",
             (select count(*) from registry.stock
              where stock.cluster = cluster.name and stock.status = 'ready') as "stock!"
-        from registry.cluster where cluster.name = any($1)
+        from registry.cluster
+        left join lateral (
+            select count(*) as moves, sum((move.plan ->> 'bytes')::bigint)::bigint as bytes
+            from registry.operation move join registry.tenant on tenant.id = move.tenant_id
+            where move.kind = 'move' and move.state in ('running', 'unwinding', 'stuck')
+                and move.plan ->> 'to' = cluster.name and tenant.cluster <> cluster.name
+        ) coming on true
+        where cluster.name = any($1)
         "#,
         names,
     )
@@ -114,6 +148,8 @@ pub(crate) async fn holdings(
         .map(|row| {
             let holdings = Holdings {
                 tenants: number("count", row.tenants)?,
+                coming: number("count", row.coming)?,
+                coming_bytes: number("sum", row.coming_bytes)?,
                 stock: number("count", row.stock)?,
                 used_bytes: row
                     .used_bytes

@@ -7,31 +7,13 @@ use contract::{ClusterName, OperationId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{ClusterRow, KEEPER_LOCK_CLASS, find};
+use super::{ClusterRow, find};
 use crate::clusters::remove::{Left, LeftOperation, Several};
 use crate::operations::OperationState;
 use crate::registry::parsed;
 
 /// Things of each sort that are named.
 const NAMED: i64 = 5;
-
-/// Until the transaction ends nobody keeps a cluster's templates and stock; waits some seconds for who does.
-pub(in crate::clusters) async fn end_keeping(
-    connection: &mut PgConnection,
-    cluster: &ClusterName,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("set local lock_timeout = '10s'")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!(
-        "select pg_advisory_xact_lock($1, hashtext($2))::text as locked",
-        KEEPER_LOCK_CLASS,
-        cluster.as_str(),
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(())
-}
 
 /// A cluster on which nothing can be placed until the transaction ends.
 pub(in crate::clusters) async fn lock(

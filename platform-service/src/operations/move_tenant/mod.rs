@@ -23,7 +23,7 @@ use super::saga::{Head, Saga, Traits};
 use super::{Step, Stop, hold};
 use crate::clusters::moving::contents::Rows;
 use crate::clusters::postgres::Name;
-use crate::clusters::store::kept;
+use crate::clusters::store::{self as clusters, kept};
 use crate::platform::Platform;
 use crate::tenants;
 
@@ -225,6 +225,8 @@ impl Saga for MovePlan {
                 hold::set(connection, tenant, self.hold_for).await?;
             }
             Step::Switch => {
+                // A cluster before its tenants, as everywhere.
+                clusters::add_bytes(&mut *connection, &self.to, self.bytes).await?;
                 kept::forget(&mut *connection, (&self.to, &self.side(tenant))).await?;
                 let old = self.old(tenant);
                 let place = (&self.from, &old);

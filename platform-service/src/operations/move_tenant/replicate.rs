@@ -155,7 +155,6 @@ pub(super) async fn end_following(
     let mut source = unmigrated(platform, plan, &ends).await?;
     let mut copy = ends.there().owner(platform).await?;
     follower::end(&mut source, &mut copy).await?;
-    ends.shut_migrations_out().await?;
     copy.close().await?;
-    Ok(source.close().await?)
+    ends.shut_migrations_out(source).await
 }

@@ -100,10 +100,17 @@ impl Ends {
     }
 
     /// Keeps migrations out of the source: what was copied must not change.
-    pub(super) async fn shut_migrations_out(&self) -> Result<(), Stop> {
-        let mut source = self.source.acquire().await?;
+    pub(super) async fn shut_migrations_out(&self, owner: PgConnection) -> Result<(), Stop> {
         let may_not = Migrations::MayNot;
-        Ok(postgres::moving::let_migrations(&mut source, &self.tenant, may_not).await?)
+        {
+            let mut source = self.source.acquire().await?;
+            postgres::moving::let_migrations(&mut source, &self.tenant, may_not).await?;
+        }
+        // Also who has come in before, and waits for the lock that the owner has.
+        wall::empty(&self.source, &self.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+        // Its session has ended with theirs.
+        drop(owner);
+        Ok(())
     }
 
     /// Lets migrations into the source again.
@@ -189,12 +196,8 @@ pub(super) async fn shut(platform: &Platform, head: &Head, plan: &MovePlan) -> R
     let ends = Ends::of(platform, head, plan).await?;
     let change = feed::store::last_number(&mut *platform.registry.acquire().await?).await?;
     hold::settled(platform, head.tenant()?, change).await?;
-    wall::set(
-        &mut *ends.source.acquire().await?,
-        &ends.tenant,
-        Wall::Blocked,
-    )
-    .await?;
+    let tenant = head.tenant()?;
+    lease::set_wall((platform, head), &ends.source, tenant, Wall::Blocked).await?;
     wall::empty(&ends.source, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
     Ok(())
 }
@@ -208,8 +211,7 @@ pub(super) async fn open_again(
     let ends = Ends::of(platform, head, plan).await?;
     let wanted = wanted(platform, head).await?;
     ends.let_migrations_in().await?;
-    let mut source = ends.source.acquire().await?;
-    Ok(wall::set(&mut source, &ends.tenant, wanted).await?)
+    lease::set_wall((platform, head), &ends.source, head.tenant()?, wanted).await
 }
 
 /// The wall that the tenant is to stand behind.
@@ -238,8 +240,7 @@ pub(super) async fn copy(
         plan.shape = contents::shape(&mut owner).await?;
         note_rows(&mut owner, plan).await
     })?;
-    ends.shut_migrations_out().await?;
-    Ok(owner.close().await?)
+    ends.shut_migrations_out(owner).await
 }
 
 /// Keeps how much is in the source for the comparison. Of a big tenant the rows are not counted, which
@@ -291,7 +292,7 @@ pub(super) async fn switch(
     let wanted = wanted(platform, head).await?;
     let marker = ends.marker();
     if has_switched(&ends, &marker).await? {
-        wall::set(&mut *ends.target.acquire().await?, &ends.tenant, wanted).await?;
+        lease::set_wall((platform, head), &ends.target, head.tenant()?, wanted).await?;
     } else {
         wall::empty(&ends.target, &ends.side, Who::Everybody, EMPTY_PATIENCE).await?;
         let fence = lease::fence(platform, head, &ends.target).await?;
@@ -326,10 +327,9 @@ pub(super) async fn switch_back(
     if !has_switched(&ends, &ends.marker()).await? {
         return Ok(());
     }
-    let mut target = ends.target.acquire().await?;
-    wall::set(&mut target, &ends.tenant, Wall::Blocked).await?;
+    let tenant = head.tenant()?;
+    lease::set_wall((platform, head), &ends.target, tenant, Wall::Blocked).await?;
     wall::empty(&ends.target, &ends.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
-    drop(target);
     let marker = ends.there().database().marker();
     let names = (&ends.side, marker.as_str());
     let fence = lease::fence(platform, head, &ends.target).await?;

@@ -7,7 +7,7 @@ use contract::TenantId;
 
 use super::{Replaced, RestorePlan};
 use crate::clusters::connections::Server;
-use crate::clusters::postgres::wall::{self, Wall, Who};
+use crate::clusters::postgres::wall::{Wall, Who};
 use crate::clusters::postgres::{self, Fence, Marked, Name};
 use crate::clusters::spare;
 use crate::clusters::store::kept;
@@ -86,7 +86,8 @@ impl RestorePlan {
         let server = platform.server(&self.cluster).await?;
         let (coming, away) = (self.coming(tenant), self.away(tenant));
         if self.is_swapped(&server, tenant).await? {
-            self.lock_out_for_return(&server, tenant, &away).await?;
+            self.lock_out_for_return((platform, head), &server, &away)
+                .await?;
             let fence = lease::fence(platform, head, &server).await?;
             match self.replaced {
                 Replaced::Kept => {
@@ -110,12 +111,13 @@ impl RestorePlan {
 
     async fn lock_out_for_return(
         &self,
+        (platform, head): (&Platform, &Head),
         server: &Server,
-        tenant: &TenantId,
         away: &Name,
     ) -> Result<(), Stop> {
+        let tenant = head.tenant()?;
         let name = Name::Tenant(tenant.clone());
-        wall::set(&mut *server.acquire().await?, &name, Wall::Blocked).await?;
+        lease::set_wall((platform, head), server, tenant, Wall::Blocked).await?;
         tenants::wall::end_sessions(server, &name, Who::Everybody).await?;
         tenants::wall::end_sessions(server, away, Who::Everybody).await
     }

@@ -193,6 +193,13 @@ pub(in crate::rollouts) async fn write(
         .iter()
         .map(|ended| int(ended.copy))
         .collect::<Result<_, _>>()?;
+    // Before what else there is of them, as who reports a migration does.
+    sqlx::query!(
+        r#"select id as "id!" from registry.tenant where id = any($1) order by id for no key update"#,
+        &tenants,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     write_ends(connection, id, (&tenants, &copies), ended).await?;
     write_failures(connection, &tenants, ended).await?;
     let versions: Vec<Value> = ended

@@ -335,6 +335,32 @@ async fn a_backup_is_not_read_and_removed_by_operations_that_begin_at_once() {
     harness::no_leftovers(world).await;
 }
 
+#[tokio::test]
+async fn a_purge_waits_for_who_makes_a_tenant_of_a_backup_of_what_is_purged() {
+    let keeping = Keeping::start(harness::patient()).await;
+    let world = &keeping.world;
+    let operator = world.operator();
+    let case = case();
+    let faults = case.fault(Step::Load, world::Fault::HaltBeforeAct);
+    let (tenant, copy) = harness::halted(world, &case, faults, &mut None).await;
+    let confirmed = format!("/v1/tenants/{0}?confirm={0}", tenant.id());
+    let deleted = operator.delete(&confirmed).await;
+    reaches(world, &operation_of(&deleted), "done", "the deletion").await;
+    let path = format!("/v1/tenants/{}/purge?wait=none", tenant.id());
+    let body = json!({ "confirm": tenant.id(), "force": tenant.id(), "final_backup": "none" });
+    let purge = operation_of(&operator.post(&path, body).await.expect(202));
+    until("the purge says what it waits for", || async {
+        let shown = harness::operation_at(world, &purge).await.to_string();
+        shown.contains(&copy)
+    })
+    .await;
+    harness::run_out(world, &copy).await;
+    reaches(world, &copy, "done", "the copy").await;
+    reaches(world, &purge, "done", "the purge").await;
+    copy_is_served(world, &tenant).await;
+    assert_eq!(titles(world, &copy_id(&tenant)).await, ["one"]);
+}
+
 /// Of the steps of a clone, the one that differs where a backup is loaded, and the last one. The others are
 /// every clone's: see `copies`.
 fn case() -> Case {

@@ -135,6 +135,27 @@ async fn drained(world: &World, id: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_drain_leaves_behind_what_has_no_room_beside_those_that_are_on_their_way() {
+    let world = World::with(WorldOptions::default().stock_level(1)).await;
+    let _tenants = join_all((0..3).map(|_| world.tenant("many"))).await;
+    world.second_cluster().await;
+    let room = json!({ "max_databases": 2 });
+    let operator = world.operator();
+    operator
+        .patch("/v1/clusters/second", room)
+        .await
+        .expect(200);
+    let path = "/v1/clusters/main/drain?wait=none";
+    let begun = operator.post(path, json!({ "at_once": 3 })).await;
+    let result = drained(&world, &operation_of(&begun)).await;
+    assert_eq!(
+        (&result["left"], &result["moved"]),
+        (&json!(1), &json!(2)),
+        "{result:#}"
+    );
+}
+
+#[tokio::test]
 async fn a_drain_ends_with_those_left_that_no_cluster_takes_and_moves_the_others() {
     let world = World::with(WorldOptions::default().stock_level(1)).await;
     let stays = world.tenant("aaa").await;

@@ -1,10 +1,11 @@
-//! A migration that comes between two steps of a move by replication: what it makes is not in the slot.
+//! A migration that comes between two steps of a move by replication: what it makes is not in the slot. And one
+//! that waits for a copy's end.
 
-use world::{Fault, Step, World};
+use world::{Fault, Step, World, until};
 
 use super::super::harness::{self, halted, operation_at, reaches, run_out};
 use super::load::{Load, unlimited};
-use super::{replicating, servers};
+use super::{moving, replicating, servers};
 
 #[tokio::test]
 async fn a_migration_between_two_steps_ends_the_move_and_loses_nothing() {
@@ -65,4 +66,36 @@ async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
     assert_eq!(failed, Vec::<String>::new());
     let kept = "select count(*) from entries.later";
     assert_eq!(there.number(tenant.id().as_str(), kept).await, acknowledged);
+}
+
+#[tokio::test]
+async fn who_waits_to_migrate_what_is_copied_is_sent_away_before_the_copy_is_compared() {
+    for (case, step) in [(moving(), Step::Copy), (replicating(), Step::Sequences)] {
+        // Whoever goes on with the move stops, too, before the database is left.
+        let options = harness::patient().faults(case.fault(Step::Compare, Fault::HaltBeforeAct));
+        let world = World::with(options).await;
+        let faults = case.fault(step, Fault::HaltBeforeAct);
+        let (tenant, id) = halted(&world, &case, faults, &mut None).await;
+        let (here, _) = servers(&world, tenant.id()).await;
+        let name = tenant.id().as_str();
+        let waiter = format!(
+            "create role waiter login password 'waiting';
+             grant connect on database \"{name}\" to waiter"
+        );
+        here.run("postgres", &waiter).await;
+        let waiting = here.connect_as("waiter", "waiting", name).await.unwrap();
+        run_out(&world, &id).await;
+        until("the next one has halted", || async {
+            world.visitor().get("/readyz").await.status() != 200
+        })
+        .await;
+        let left = "select count(*) from pg_stat_activity where usename = 'waiter'";
+        assert_eq!(here.number("postgres", left).await, 0, "{step:?}");
+        drop(waiting);
+        world.kill_platform();
+        world.start_platform().await;
+        run_out(&world, &id).await;
+        reaches(&world, &id, "done", step.as_str()).await;
+        (case.after_done)(&world, &tenant).await;
+    }
 }

@@ -29,7 +29,7 @@ struct Change {
     /// The customer's name.
     #[arg(long)]
     company: Option<String>,
-    /// Contact address, to which the platform sends mail.
+    /// Contact address of the customer.
     #[arg(long, value_name = "EMAIL")]
     contact: Option<String>,
     /// Tier, as in `tenantctl tiers list`.
