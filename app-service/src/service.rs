@@ -243,6 +243,9 @@ impl Service {
         self.tasks.close();
         let ended = async {
             self.tasks.wait().await;
+            // Those that were cut off in a statement are idle by now.
+            self.directory.close_idle();
+            self.tasks.wait().await;
             self.heart.stop().await;
         };
         if tokio::time::timeout(BACKGROUND_PATIENCE, ended)

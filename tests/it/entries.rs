@@ -8,6 +8,36 @@ use world::{Answer, World};
 use crate::support::entry;
 
 #[tokio::test]
+async fn a_page_of_large_entries_ends_early_and_the_next_one_goes_on() {
+    let world = World::shared().await;
+    let editor = world.tenant("large").await.editor().await;
+    let large = "x".repeat(60 * 1024);
+    for number in 0..40 {
+        let body = json!({ "title": number.to_string(), "body": { "text": large } });
+        editor.post("/v1/entries", body).await.expect(201);
+    }
+    let (mut titles, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = editor
+            .get(&format!("/v1/entries?limit=100{after}"))
+            .await
+            .expect(200);
+        assert!(page.body().len() < 1100 * 1024, "{}", page.body().len());
+        let page = page.json();
+        let entries = page["data"].as_array().unwrap();
+        let title = |entry: &Value| entry["title"].as_str().unwrap().to_owned();
+        titles.extend(entries.iter().map(title));
+        if page["has_more"] == false {
+            break;
+        }
+        let last = entries.last().expect("one at least")["id"].as_str();
+        after = format!("&starting_after={}", last.unwrap());
+    }
+    let all: Vec<String> = (0..40).rev().map(|number| number.to_string()).collect();
+    assert_eq!(titles, all);
+}
+
+#[tokio::test]
 async fn an_entry_is_made_shown_changed_and_removed() {
     let world = World::shared().await;
     let editor = world.tenant("crud").await.editor().await;

@@ -179,6 +179,8 @@ async fn create_batch(
 }
 
 /// List or search entries, newest first
+///
+/// A page holds fewer entries than `limit` where they are large; `has_more` says whether there are more.
 #[utoipa::path(
     get, path = "/v1/entries", operation_id = "entries.list", tag = "entries",
     params(EntryQuery),
@@ -199,7 +201,8 @@ async fn list(
             None => Box::pin(store::list(db, limit, starting_after)),
         })
         .await?;
-    Ok(Json(Page::of(found, limit)))
+    let bytes = |entry: &EntryView| entry.body.get().len();
+    Ok(Json(Page::of_large(found, limit, bytes)))
 }
 
 /// Show an entry

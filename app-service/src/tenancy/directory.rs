@@ -171,15 +171,19 @@ impl Directory {
         let deadline = Instant::now() + self.0.settings.held;
         loop {
             let known = self.find(id).await?;
-            let Some(Hold { until }) = known.route.hold else {
-                return Ok(known);
+            let is_over = match known.route.hold {
+                Some(Hold { until }) => until <= OffsetDateTime::now_utc(),
+                None if self.0.holds.is_held(id) => false,
+                None => return Ok(known),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || until <= OffsetDateTime::now_utc() {
+            if left.is_zero() || is_over {
                 return Err(Refusal::Held);
             }
             let waited = self.0.holds.wait(id, left.min(hold::LOOK)).await;
             waited.map_err(|hold::Crowded| Refusal::Held)?;
+            // A route and its hold are not known at the same moment: whoever makes them known is to get on.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -94,6 +94,9 @@ pub(super) fn not_granted(tier: &TierGrant, limit: &str) -> Problem {
     Problem::new(Code::LimitReached).detail(format!("The tier {name} grants no {limit}."))
 }
 
+/// More than a replica can serve: what is granted beyond it is as good as that.
+const MOST_PER_SECOND: i64 = 1_000_000;
+
 /// Requests of a tenant that one replica takes.
 pub(super) enum RequestRate {
     /// Its tier bounds them not.
@@ -108,7 +111,7 @@ impl RequestRate {
     pub(super) fn of(tier: &TierGrant) -> Self {
         match tier.limit(REQUESTS_LIMIT) {
             Limit::Unlimited => Self::Unlimited,
-            Limit::AtMost(number) => u32::try_from(number.min(i64::from(u32::MAX)))
+            Limit::AtMost(number) => u32::try_from(number.min(MOST_PER_SECOND))
                 .ok()
                 .and_then(|number| Rate::new(number, Duration::from_secs(1)).ok())
                 .map_or(Self::None, |rate| Self::PerSecond(GlobalLimiter::new(rate))),

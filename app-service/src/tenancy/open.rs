@@ -213,7 +213,10 @@ impl Opener {
         let milliseconds = i64::try_from(patience.as_millis() / 2).unwrap_or(i64::MAX);
         let ending = async {
             let mut postgres = self.connect().await?;
-            let gone: bool = sqlx::query_scalar("select pg_terminate_backend($1, $2)")
+            // None of a server that was started anew has its number.
+            let ended = "select pg_terminate_backend($1, $2)
+                 or not exists (select from pg_stat_activity where pid = $1)";
+            let gone: bool = sqlx::query_scalar(ended)
                 .bind(process)
                 .bind(milliseconds)
                 .fetch_one(&mut postgres)

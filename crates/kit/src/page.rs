@@ -1,7 +1,7 @@
 //! Lists: `limit`, `starting_after`, `has_more`.
 //!
-//! Deliberately without page numbers: a cursor is stable under inserts. Invariant: a page never
-//! holds more than [`MAX_LIMIT`] items.
+//! Deliberately without page numbers: a cursor is stable under inserts. Invariants: a page never
+//! holds more than [`MAX_LIMIT`] items, nor more than [`MAX_BYTES`] of those that may be large.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub const MAX_LIMIT: u16 = 100;
 /// Items in a page where nothing is asked for.
 pub const DEFAULT_LIMIT: u16 = 20;
+
+/// The most bytes of large items in a page: an answer is in memory until its client has taken it, however
+/// slowly.
+pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// How many items to show: 1 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
@@ -59,6 +63,21 @@ impl<T> Page<T> {
             data: probed,
             has_more,
         }
+    }
+
+    /// As [`Page::of`], of items that may be large: it ends before the one that would be too much, but has
+    /// one at least.
+    pub fn of_large(probed: Vec<T>, limit: Limit, bytes: impl Fn(&T) -> usize) -> Self {
+        let mut page = Self::of(probed, limit);
+        let mut all = 0;
+        let fitting = page.data.iter().take_while(|item| {
+            all += bytes(item);
+            all <= MAX_BYTES
+        });
+        let fitting = fitting.count().max(1);
+        page.has_more |= fitting < page.data.len();
+        page.data.truncate(fitting);
+        page
     }
 
     /// The same page with other items.

@@ -79,12 +79,25 @@ async fn is_left_alone(connection: &mut PgConnection, id: BackupId) -> Result<bo
 
 /// Begins what is due now.
 async fn look(platform: &Platform) -> Result<(), Problem> {
+    // A transaction each: what the one holds of tenants is not to wait for what the other looks through.
+    let begun = begin_backups(platform).await? + begin_removals(platform).await?;
+    if begun > 0 {
+        platform.runner.nudge();
+    }
+    Ok(())
+}
+
+/// Begins the backups that are due; gives how many.
+async fn begin_backups(platform: &Platform) -> Result<u64, Problem> {
     let mut transaction = platform.registry.begin().await?;
     if !due::lock(&mut transaction).await? {
-        return Ok(());
+        return Ok(0);
     }
     let mut begun = 0;
-    for due in due::tenants(&mut transaction, PER_CLUSTER, PER_LOOK).await? {
+    let mut tenants = due::tenants(&mut transaction, PER_CLUSTER, PER_LOOK).await?;
+    // In the order in which others lock several tenants.
+    tenants.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
+    for due in tenants {
         let kind = BackupKind::Scheduled;
         let keep_for = Some(DAY * due.keep_days);
         let encryption = due.encryption;
@@ -98,6 +111,17 @@ async fn look(platform: &Platform) -> Result<(), Problem> {
             Started::Busy => store::delete(&mut transaction, id).await?,
         }
     }
+    transaction.commit().await?;
+    Ok(begun)
+}
+
+/// Begins the removals of what is over; gives how many.
+async fn begin_removals(platform: &Platform) -> Result<u64, Problem> {
+    let mut transaction = platform.registry.begin().await?;
+    if !due::lock(&mut transaction).await? {
+        return Ok(0);
+    }
+    let mut begun = 0;
     for id in due::over(&mut transaction, PER_LOOK).await? {
         if !is_left_alone(&mut transaction, id).await? {
             continue;
@@ -116,8 +140,5 @@ async fn look(platform: &Platform) -> Result<(), Problem> {
         begun += 1;
     }
     transaction.commit().await?;
-    if begun > 0 {
-        platform.runner.nudge();
-    }
-    Ok(())
+    Ok(begun)
 }
