@@ -130,6 +130,10 @@ pub async fn may_idle(
     Ok(())
 }
 
+/// A connection that nobody has used for longer is asked for a sign of life first: its server may have been
+/// stopped and started since.
+const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+
 /// A pool for one database of our own; never for tenants, whose connections have a budget.
 ///
 /// A request that is dropped between BEGIN and its answer leaves an open transaction that sqlx does
@@ -146,6 +150,11 @@ pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(60))
         .test_before_acquire(false)
+        .before_acquire(|connection, found| {
+            Box::pin(
+                async move { Ok(found.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
+            )
+        })
         .after_release(|connection, _| {
             Box::pin(async move {
                 end_transaction(connection).await?;

@@ -38,7 +38,21 @@ pub(crate) struct Doomed {
 }
 
 /// How soon it is looked again whether a copy of a backup is made.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Waits as long as a new tenant is made of a backup of this one.
+async fn read_by_nobody(connection: &mut PgConnection, tenant: &TenantId) -> Result<(), Stop> {
+    match backups::store::read_by(connection, tenant).await? {
+        None => Ok(()),
+        Some(operation) => {
+            let reason = format!("The operation {operation} makes a new tenant of a backup of it.");
+            Err(Stop::Later {
+                wait: LOOK,
+                reason: reason.into(),
+            })
+        }
+    }
+}
 
 /// An object that is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +175,7 @@ impl Saga for PurgePlan {
                 Ok(())
             }
             Step::Condemn => {
+                read_by_nobody(&mut *platform.registry.acquire().await?, tenant).await?;
                 self.take_stock(platform, tenant).await?;
                 let left = left(platform, &self.databases, Away::Fails).await?;
                 self.databases.extend(left);
@@ -200,16 +215,7 @@ impl Saga for PurgePlan {
             Step::Condemn => {
                 store::purge::condemn(&mut *connection, tenant).await?;
                 // Who begins a copy of a backup has the tenant's row, too.
-                match backups::store::read_by(connection, tenant).await? {
-                    None => Ok(()),
-                    Some(operation) => Err(Stop::Later {
-                        wait: LOOK,
-                        reason: format!(
-                            "The operation {operation} makes a new tenant of a backup of it."
-                        )
-                        .into(),
-                    }),
-                }
+                read_by_nobody(connection, tenant).await
             }
             Step::Drop => Ok(store::purge::forget_databases(connection, tenant).await?),
             // First: what it has encrypted is unreadable even while its store is away.

@@ -99,7 +99,7 @@ async fn keys_of_operators_are_listed_and_those_of_the_platform_rotated() {
     left_out.says(tenant.id().as_str());
     ctl.run(&["keys", "rotate-credentials", "--status", "deleted"])
         .expect(2)
-        .says("is active or suspended");
+        .says("[possible values: active, suspended]");
     tenant.owner().get("/v1/me").await.expect(200);
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use contract::tenant::{DATA_ROLE, READ_ROLE, SIGN_IN_ROLE};
+use contract::tenant::{DATA_ROLE, READ_ROLE, SCHEMA_ROLE, SIGN_IN_ROLE};
 use kit::db::Fault;
 use sqlx::PgConnection;
 
@@ -121,6 +121,8 @@ pub(crate) enum Who {
     Tenant,
     /// Those, and those of operators' logins: nobody but the platform stays.
     People,
+    /// Those, and those of whoever migrates.
+    Migrations,
 }
 
 impl Who {
@@ -129,6 +131,7 @@ impl Who {
         match self {
             Self::Everybody => "%",
             Self::People => "psql:%",
+            Self::Migrations => SCHEMA_ROLE,
             Self::Tenant => "",
         }
     }

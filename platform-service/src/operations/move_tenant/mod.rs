@@ -225,8 +225,10 @@ impl Saga for MovePlan {
                 hold::set(connection, tenant, self.hold_for).await?;
             }
             Step::Switch => {
-                // A cluster before its tenants, as everywhere.
-                clusters::add_bytes(&mut *connection, &self.to, self.bytes).await?;
+                // A cluster before its tenants, as everywhere. What followed was there to be measured.
+                if self.variant == MoveVariant::Dump {
+                    clusters::add_bytes(&mut *connection, &self.to, self.bytes).await?;
+                }
                 kept::forget(&mut *connection, (&self.to, &self.side(tenant))).await?;
                 let old = self.old(tenant);
                 let place = (&self.from, &old);

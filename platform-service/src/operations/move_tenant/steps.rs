@@ -107,7 +107,7 @@ impl Ends {
             postgres::moving::let_migrations(&mut source, &self.tenant, may_not).await?;
         }
         // Also who has come in before, and waits for the lock that the owner has.
-        wall::empty(&self.source, &self.tenant, Who::Everybody, EMPTY_PATIENCE).await?;
+        wall::empty(&self.source, &self.tenant, Who::Migrations, EMPTY_PATIENCE).await?;
         // Its session has ended with theirs.
         drop(owner);
         Ok(())

@@ -263,18 +263,24 @@ pub(crate) async fn due(
                  max(operation.finished_at) - min(operation.finished_at), interval '1 day'))
          ), troubled as (
              select cluster, max(at) as at from failed group by cluster
+         ), read as (
+             select plan ->> 'source' as id from registry.operation
+             where kind = 'clone' and state in ('running', 'unwinding', 'stuck')
+                 and plan ->> 'backup' is not null
          )
          select tenant.id from registry.tenant
          left join troubled on troubled.cluster = tenant.cluster
          where purge_after <= now() and purged_at is null and status = $1
              and tenant.id not in (select id from failed)
+             and not exists (select from read where read.id = tenant.id)
              and not exists (
                  select from registry.operation
                  where tenant_id = tenant.id and state in ('running', 'unwinding', 'stuck'))
          order by troubled.at nulls first, purge_after
          limit greatest(0, $2 - (
              select count(*) from registry.operation
-             where kind = 'purge' and state in ('running', 'unwinding') and attempts < $4))",
+             where kind = 'purge' and state in ('running', 'unwinding') and attempts < $4
+                 and not exists (select from read where read.id = operation.tenant_id)))",
         TenantStatus::Deleted.as_str(),
         i64::from(at_once),
         interval(rest)?,

@@ -1,7 +1,8 @@
 //! A migration that comes between two steps of a move by replication: what it makes is not in the slot. And one
 //! that waits for a copy's end.
 
-use world::{Fault, Step, World, until};
+use sqlx::PgConnection;
+use world::{Fault, Postgres, Step, World, until};
 
 use super::super::harness::{self, halted, operation_at, reaches, run_out};
 use super::load::{Load, unlimited};
@@ -68,6 +69,20 @@ async fn a_slot_of_an_earlier_try_is_made_anew_where_a_table_has_come() {
     assert_eq!(there.number(tenant.id().as_str(), kept).await, acknowledged);
 }
 
+/// A session of whoever migrates, with the server's process that it is.
+async fn as_owner(server: &Postgres, database: &str) -> (PgConnection, i32) {
+    let verifier = "select rolpassword from pg_authid where rolname = 'tn_schema'";
+    let verifier = server.texts("postgres", verifier).await.remove(0);
+    let set = |password: &str| format!("alter role tn_schema password '{password}'");
+    server.run("postgres", &set("waiting")).await;
+    let session = server.connect_as("tn_schema", "waiting", database).await;
+    server.run("postgres", &set(&verifier)).await;
+    let mut session = session.unwrap();
+    let process = sqlx::query_scalar("select pg_backend_pid()");
+    let process = process.fetch_one(&mut session).await.unwrap();
+    (session, process)
+}
+
 #[tokio::test]
 async fn who_waits_to_migrate_what_is_copied_is_sent_away_before_the_copy_is_compared() {
     for (case, step) in [(moving(), Step::Copy), (replicating(), Step::Sequences)] {
@@ -78,20 +93,16 @@ async fn who_waits_to_migrate_what_is_copied_is_sent_away_before_the_copy_is_com
         let (tenant, id) = halted(&world, &case, faults, &mut None).await;
         let (here, _) = servers(&world, tenant.id()).await;
         let name = tenant.id().as_str();
-        let waiter = format!(
-            "create role waiter login password 'waiting';
-             grant connect on database \"{name}\" to waiter"
-        );
-        here.run("postgres", &waiter).await;
-        let waiting = here.connect_as("waiter", "waiting", name).await.unwrap();
+        let waiting = as_owner(here, name).await;
         run_out(&world, &id).await;
         until("the next one has halted", || async {
             world.visitor().get("/readyz").await.status() != 200
         })
         .await;
-        let left = "select count(*) from pg_stat_activity where usename = 'waiter'";
-        assert_eq!(here.number("postgres", left).await, 0, "{step:?}");
-        drop(waiting);
+        let (session, waits) = waiting;
+        let left = format!("select count(*) from pg_stat_activity where pid = {waits}");
+        assert_eq!(here.number("postgres", &left).await, 0, "{step:?}");
+        drop(session);
         world.kill_platform();
         world.start_platform().await;
         run_out(&world, &id).await;
