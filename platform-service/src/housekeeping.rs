@@ -9,14 +9,13 @@ pub(crate) mod store;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
-
 use crate::feed;
 use crate::keys;
 use crate::made_once;
 use crate::platform::Platform;
 use crate::rollouts;
 use crate::sweep;
+use crate::upkeep;
 
 /// How often what is old is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -30,12 +29,9 @@ const ROLLOUTS_AT_ONCE: i64 = 5;
 
 /// Forgets what is old and counts what there is, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut forget_tick = tokio::time::interval(FORGET_EVERY);
-    let mut count_tick = tokio::time::interval(COUNT_EVERY);
+    let mut forget_tick = upkeep::every(FORGET_EVERY);
+    let mut count_tick = upkeep::every(COUNT_EVERY);
     let mut clusters = BTreeSet::new();
-    for tick in [&mut forget_tick, &mut count_tick] {
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
     loop {
         let done = tokio::select! {
             _ = forget_tick.tick() => forget(&platform).await,

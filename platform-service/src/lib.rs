@@ -36,6 +36,7 @@ mod sweep;
 mod tenants;
 mod tiers;
 mod tools;
+mod upkeep;
 
 pub use kit::serve::Stopper;
 #[doc(hidden)]

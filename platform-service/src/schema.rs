@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use contract::SchemaOwner;
+use kit::db::Pool;
 use kit::migrate::{Grants, RunLimits};
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool};
 
 use crate::config::Settings;
 
@@ -23,13 +24,13 @@ const BOUNDS: [(&str, &str); 2] = [
 ];
 
 /// A pool of at most `most` connections to the registry; nothing is connected yet.
-pub(crate) fn registry(settings: &Settings, most: u32) -> anyhow::Result<PgPool> {
+pub(crate) fn registry(settings: &Settings, most: u32) -> anyhow::Result<Pool> {
     // The parser's words may repeat the URL, which holds a password.
     let options = PgConnectOptions::from_str(settings.registry.url.expose())
         .map_err(|_| anyhow::anyhow!("registry.url is not a PostgreSQL URL"))?
         .application_name(APPLICATION)
         .options(BOUNDS);
-    Ok(kit::db::pool(kit::db::kept_alive(options), most))
+    Ok(Pool::new(kit::db::kept_alive(options), most))
 }
 
 fn owner() -> Result<SchemaOwner, sqlx::Error> {
@@ -53,7 +54,7 @@ fn newest_version() -> i32 {
 }
 
 /// Brings the registry's schema up to date and gives its version.
-pub(crate) async fn migrate(registry: &PgPool) -> anyhow::Result<i32> {
+pub(crate) async fn migrate(registry: &Pool) -> anyhow::Result<i32> {
     // Out of the pool and closed at the end: the lock and the timeouts of the run end with it.
     let mut connection = registry
         .acquire()
@@ -73,7 +74,7 @@ pub(crate) async fn migrate(registry: &PgPool) -> anyhow::Result<i32> {
 }
 
 /// Refuses a registry whose schema is older than this code.
-pub(crate) async fn check(registry: &PgPool) -> anyhow::Result<()> {
+pub(crate) async fn check(registry: &Pool) -> anyhow::Result<()> {
     let mut connection = registry
         .acquire()
         .await

@@ -471,7 +471,9 @@ async fn one_tenant_in_a_black_hole_one_in_a_lock_and_one_dropped_are_nobody_els
     stop.store(true, Ordering::SeqCst);
     for (tenant, hammering) in sick.iter().zip(hammering) {
         for (answer, took) in hammering.await.unwrap().into_iter().flatten() {
-            assert_eq!(answer.status(), 503, "{}: {answer}", tenant.id());
+            // The one that is answered at once asks more often than its tier allows.
+            let status = answer.status();
+            assert!(matches!(status, 503 | 429), "{}: {answer}", tenant.id());
             answer.problem();
             assert!(took < ASKED * 2, "{}: {took:?}: {answer}", tenant.id());
         }

@@ -24,7 +24,7 @@ use crate::speaker::{Credential, Speaker};
 use crate::tenant::{PASSWORD, TenantHandle};
 
 /// Worlds at once, so that a machine with many cores does not run a server per test.
-const WORLDS: usize = 4;
+const WORLDS: usize = 6;
 
 static SHARED: OnceCell<Arc<Inner>> = OnceCell::const_new();
 static PLACES: std::sync::LazyLock<Arc<Semaphore>> =

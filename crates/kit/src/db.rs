@@ -4,6 +4,8 @@
 //! in this package, which is optimized in every profile. Invariant: a password reaches the server only by
 //! SCRAM, never in a statement, an address or a log.
 
+mod pool;
+
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -12,11 +14,10 @@ use contract::secret::Secret;
 use contract::tenant::TlsMode;
 use futures::future::BoxFuture;
 use sqlx::error::DatabaseError;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{
-    PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions, PgSeverity, PgSslMode,
-};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+pub use self::pool::Pool;
 
 use crate::error::Problem;
 use crate::extract::NO_NUL;
@@ -99,24 +100,6 @@ pub fn open(options: &PgConnectOptions) -> BoxFuture<'_, Result<PgConnection, sq
     Box::pin(PgConnection::connect_with(options))
 }
 
-/// A connection of a [`pool`].
-///
-/// # Errors
-/// None came in time, or the server's refusal.
-pub fn acquire(pool: &PgPool) -> BoxFuture<'_, Result<PoolConnection<Postgres>, sqlx::Error>> {
-    Box::pin(pool.acquire())
-}
-
-/// A transaction on a connection of a [`pool`], which is rolled back unless it is committed.
-///
-/// # Errors
-/// As [`acquire`].
-pub fn begin(
-    pool: &PgPool,
-) -> BoxFuture<'_, Result<sqlx::Transaction<'static, Postgres>, sqlx::Error>> {
-    Box::pin(pool.begin())
-}
-
 /// Lets this transaction say nothing for so long, because it waits for somebody else than its server.
 pub async fn may_idle(
     transaction: &mut PgConnection,
@@ -128,55 +111,6 @@ pub async fn may_idle(
         .execute(transaction)
         .await?;
     Ok(())
-}
-
-/// A connection that nobody has used for longer is asked for a sign of life first: its server may have been
-/// stopped and started since.
-const TRUSTED_IDLE: Duration = Duration::from_millis(500);
-
-/// A pool for one database of our own; never for tenants, whose connections have a budget.
-///
-/// A request that is dropped between BEGIN and its answer leaves an open transaction that sqlx does
-/// not know of, and the next borrower's writes would be lost. So every connection is rolled back on
-/// its way back to the pool, off the request's path.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one pool of sqlx, for what is not tenants'"
-)]
-pub fn pool(options: PgConnectOptions, most: u32) -> PgPool {
-    let options = options.options([("client_min_messages", "error")]);
-    PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(Duration::from_secs(5))
-        .idle_timeout(Duration::from_secs(60))
-        .test_before_acquire(false)
-        .before_acquire(|connection, found| {
-            Box::pin(
-                async move { Ok(found.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
-            )
-        })
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                end_transaction(connection).await?;
-                connection.shrink_buffers();
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options)
-}
-
-/// Rolls back whatever is open. Mostly nothing is, and then a bare ROLLBACK would put a warning into the
-/// server's log each time.
-async fn end_transaction(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let ended = sqlx::raw_sql("begin; rollback")
-        .execute(&mut *connection)
-        .await;
-    if let Err(sqlx::Error::Database(_)) = ended {
-        // A transaction that has failed takes nothing but its end.
-        sqlx::raw_sql("rollback").execute(connection).await?;
-        return Ok(());
-    }
-    ended.map(|_| ())
 }
 
 /// What a database error means to who has to go on.

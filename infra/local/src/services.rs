@@ -14,7 +14,7 @@ use contract::{ClusterName, Secret};
 use kit::config::ConfigSpec;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use sqlx::{ConnectOptions as _, PgPool};
+use sqlx::ConnectOptions as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -185,7 +185,7 @@ impl Wiring<'_> {
     }
 
     /// Connections to the registry, for what no operation does.
-    pub(crate) fn registry(&self) -> PgPool {
+    pub(crate) fn registry(&self) -> kit::db::Pool {
         let password = Secret::new(self.credentials.registry_password.clone());
         let server = kit::db::Server {
             host: &self.admin.host,
@@ -198,7 +198,7 @@ impl Wiring<'_> {
             database: REGISTRY,
             application: "local",
         };
-        kit::db::pool(kit::db::connect_options(server, login), 1)
+        kit::db::Pool::new(kit::db::connect_options(server, login), 1)
     }
 
     /// Starts platform-service with its internal listener at `internal`, or anywhere.

@@ -243,7 +243,8 @@ impl Place {
             .args(["--username=postgres", "--auth=scram-sha-256"])
             .args(locale());
         if profile == Profile::ThrowAway {
-            command.arg("--no-sync");
+            // Small segments: a file of 16 MB for each server is made, copied and filled with nothing.
+            command.args(["--no-sync", "--wal-segsize=1"]);
         }
         let output = command
             .kill_on_drop(true)

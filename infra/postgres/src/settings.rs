@@ -84,7 +84,11 @@ fn by_profile(profile: Profile) -> &'static [(&'static str, &'static str)] {
     match profile {
         Profile::Durable => &[],
         // What was committed survives the server's death all the same, though not the machine's.
-        Profile::ThrowAway => &[("fsync", "off"), ("full_page_writes", "off")],
+        Profile::ThrowAway => &[
+            ("fsync", "off"),
+            ("full_page_writes", "off"),
+            ("wal_init_zero", "off"),
+        ],
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use contract::operator::backup::{BackupId, BackupKind};
 use kit::error::{Problem, chain};
 use sqlx::PgConnection;
-use tokio::time::MissedTickBehavior;
 
 use super::store::{self, due};
 use super::{archive, found};
@@ -17,6 +16,7 @@ use crate::audit::Actor;
 use crate::operations::begin::{Started, spawn};
 use crate::operations::{BackupPlan, ForgetBackupPlan, OperationKind, Subject};
 use crate::platform::Platform;
+use crate::upkeep;
 
 /// Backups by schedule that are made at once on a cluster.
 const PER_CLUSTER: i64 = 2;
@@ -26,8 +26,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Looks for what is due until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = tokio::time::interval(platform.settings.backups.check_every.get());
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = upkeep::every(platform.settings.backups.check_every.get());
     let mut warned = false;
     loop {
         tokio::select! {

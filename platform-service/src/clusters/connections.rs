@@ -16,7 +16,7 @@ use contract::{ClusterName, Code, DatabaseRef};
 use kit::db::Login;
 use kit::error::Problem;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -120,7 +120,7 @@ impl Platform {
 pub(crate) struct Server {
     pub(super) row: ClusterRow,
     password: Secret,
-    pool: PgPool,
+    pool: kit::db::Pool,
     copies: Semaphore,
     /// When it was last looked whether the owner's login lets in.
     looked: Mutex<Option<Instant>>,
@@ -130,7 +130,7 @@ impl Server {
     fn new(row: ClusterRow, password: Secret) -> Self {
         let options = options(&row, &password, MAINTENANCE_DATABASE);
         Self {
-            pool: kit::db::pool(options, MOST_CONNECTIONS),
+            pool: kit::db::Pool::new(options, MOST_CONNECTIONS),
             copies: Semaphore::new(COPIES_AT_ONCE),
             looked: Mutex::new(None),
             row,
@@ -176,7 +176,7 @@ impl Server {
     /// A connection of the pool, for statements that are over soon. That none was had in time is told apart
     /// from a server that is away, for which a pool waits just the same.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let acquired = kit::db::acquire(&self.pool).await;
+        let acquired = self.pool.acquire().await;
         if let Err(sqlx::Error::PoolTimedOut) = acquired {
             let address = Address::from(&self.row);
             let entered = address.enter(PLATFORM_ROLE, &self.password).await?;

@@ -15,9 +15,8 @@ use std::sync::Arc;
 use contract::ClusterName;
 use futures::StreamExt as _;
 use futures::stream;
-use sqlx::PgPool;
+use kit::db::Pool;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use self::turn::Turn;
 use super::connections::Server;
@@ -26,6 +25,7 @@ use super::store::{self, derived};
 use super::{drops, owner, query_login, stock, template};
 use crate::platform::Platform;
 use crate::stop::Stop;
+use crate::upkeep;
 
 /// Copies that the keeper makes at once, fewer than a server bears: sign-ups come first.
 const COPIES_BEHIND: usize = 2;
@@ -34,13 +34,12 @@ const KEPT_AT_ONCE: u32 = 16;
 
 /// Keeps all clusters until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = tokio::time::interval(platform.settings.stock.check_every.get());
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = upkeep::every(platform.settings.stock.check_every.get());
     let registry = platform.registry.connect_options();
     let mut rounds = Rounds {
         running: JoinSet::new(),
         busy: HashMap::new(),
-        sessions: kit::db::pool(registry.as_ref().clone(), KEPT_AT_ONCE),
+        sessions: Pool::new(registry.as_ref().clone(), KEPT_AT_ONCE),
     };
     loop {
         tokio::select! {
@@ -74,7 +73,7 @@ struct Rounds {
     /// Each with whether another round was wanted meanwhile, which may have come after it had looked.
     busy: HashMap<ClusterName, Again>,
     /// Those that have turns.
-    sessions: PgPool,
+    sessions: Pool,
 }
 
 /// Whether a round is followed by another one.
@@ -113,7 +112,7 @@ impl Rounds {
     }
 }
 
-async fn round(platform: Platform, sessions: PgPool, cluster: ClusterName) -> ClusterName {
+async fn round(platform: Platform, sessions: Pool, cluster: ClusterName) -> ClusterName {
     match keep_in_turn(&platform, &sessions, &cluster).await {
         Ok(()) => {}
         Err(Stop::Retry(problem) | Stop::Fail(problem)) => {
@@ -129,7 +128,7 @@ async fn round(platform: Platform, sessions: PgPool, cluster: ClusterName) -> Cl
 
 async fn keep_in_turn(
     platform: &Platform,
-    sessions: &PgPool,
+    sessions: &Pool,
     cluster: &ClusterName,
 ) -> Result<(), Stop> {
     let Some(turn) = Turn::take(sessions, cluster).await? else {

@@ -17,6 +17,7 @@ use super::postgres::limits::set_limits;
 use super::{postgres, store};
 use crate::platform::Platform;
 use crate::stop::Stop;
+use crate::upkeep;
 
 /// How often at most.
 const EVERY: Duration = Duration::from_secs(60);
@@ -25,7 +26,12 @@ const PAUSE_FACTOR: u32 = 20;
 
 /// Measures until the service stops.
 pub(crate) async fn keep_measured(platform: Platform) {
+    let mut pause = upkeep::before_first(EVERY);
     loop {
+        tokio::select! {
+            () = platform.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
         let began = Instant::now();
         if let Err(error) = round(&platform).await {
             tracing::warn!(
@@ -33,11 +39,7 @@ pub(crate) async fn keep_measured(platform: Platform) {
                 "clusters cannot be measured"
             );
         }
-        let pause = EVERY.max(began.elapsed() * PAUSE_FACTOR);
-        tokio::select! {
-            () = platform.stopping.cancelled() => return,
-            () = sleep(pause) => {}
-        }
+        pause = EVERY.max(began.elapsed() * PAUSE_FACTOR);
     }
 }
 

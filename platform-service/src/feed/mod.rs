@@ -188,7 +188,7 @@ async fn hear(platform: &Platform) -> Result<(), sqlx::Error> {
     let options = platform.registry.connect_options();
     let options = options.as_ref().clone().application_name(LISTENER);
     #[expect(clippy::disallowed_methods, reason = "the registry's one listener")]
-    let mut listener = PgListener::connect_with(&kit::db::pool(options, 1)).await?;
+    let mut listener = PgListener::connect_with(&kit::db::Pool::new(options, 1)).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     platform.feed.ring();

@@ -18,7 +18,6 @@ use kit::error::{Problem, Result};
 use kit::extract::{Json, Path};
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
-use tokio::time::MissedTickBehavior;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
@@ -38,6 +37,7 @@ use crate::stop::Stop;
 use crate::tenants::TenantRow;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::rules::words;
+use crate::upkeep;
 use crate::{made_once, tenants};
 
 const TTL_SECONDS: u32 = 900;
@@ -241,8 +241,7 @@ async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
 
 /// Ends logins whose time is over, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = upkeep::every(LOOK_EVERY);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

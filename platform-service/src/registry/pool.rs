@@ -6,12 +6,13 @@
 
 use std::ops::{Deref, DerefMut};
 
+use kit::db::Pool;
 use kit::observe::DatabaseTime;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, Postgres};
 
 /// A pool of connections to the registry.
-pub(crate) struct RegistryPool(PgPool);
+pub(crate) struct RegistryPool(Pool);
 
 /// A connection or a transaction, until it is dropped.
 pub(crate) struct Held<C> {
@@ -36,27 +37,27 @@ impl Held<PoolConnection<Postgres>> {
 }
 
 impl RegistryPool {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: Pool) -> Self {
         Self(pool)
     }
 
     /// A connection.
     pub(crate) async fn acquire(&self) -> Result<Held<PoolConnection<Postgres>>, sqlx::Error> {
-        Ok(Held::new(kit::db::acquire(&self.0).await?))
+        Ok(Held::new(self.0.acquire().await?))
     }
 
     /// A transaction, which is rolled back unless it is committed.
     pub(crate) async fn begin(
         &self,
     ) -> Result<Held<sqlx::Transaction<'static, Postgres>>, sqlx::Error> {
-        Ok(Held::new(kit::db::begin(&self.0).await?))
+        Ok(Held::new(self.0.begin().await?))
     }
 }
 
 impl Deref for RegistryPool {
-    type Target = PgPool;
+    type Target = Pool;
 
-    fn deref(&self) -> &PgPool {
+    fn deref(&self) -> &Pool {
         &self.0
     }
 }

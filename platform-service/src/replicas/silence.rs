@@ -28,13 +28,13 @@ use contract::internal::ShareLease;
 use contract::{ClusterName, ReplicaId};
 use futures::future::join_all;
 use kit::error::{Result, chain};
-use tokio::time::MissedTickBehavior;
 
 use super::store::{self, SilentShare};
 use crate::clusters;
 use crate::config::ReplicaSettings;
 use crate::platform::Platform;
 use crate::stop::Stop;
+use crate::upkeep;
 
 /// How often silent replicas are looked for at least.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -101,8 +101,7 @@ type Absences = HashMap<(ReplicaId, ClusterName), Absence>;
 pub(crate) async fn reap(platform: Platform) {
     let lease = lease(&platform.settings.replicas);
     let mut absences = Absences::new();
-    let mut tick = tokio::time::interval(look_every(lease));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = upkeep::every(look_every(lease));
     loop {
         tokio::select! {
             _ = tick.tick() => {}

@@ -23,7 +23,6 @@ use contract::ClusterName;
 use contract::operator::upkeep::SweepReport;
 use kit::error::Problem;
 use sqlx::Connection as _;
-use tokio::time::MissedTickBehavior;
 
 use self::claims::By;
 use self::store::Key;
@@ -33,6 +32,7 @@ use crate::clusters::drops;
 use crate::clusters::postgres::{self, Name, Whose, inventory, logins};
 use crate::platform::Platform;
 use crate::stop::Stop;
+use crate::upkeep;
 
 /// How often databases that are kept for a time are looked at.
 const DUE_EVERY: Duration = Duration::from_secs(60);
@@ -72,12 +72,9 @@ enum Mode {
 /// Looks for what nobody claims and for what is due, until the service stops. Every replica does:
 /// whatever two of them do at once is done once.
 pub(crate) async fn keep(platform: Platform) {
-    let mut sweep_tick = tokio::time::interval(platform.settings.sweep.every.get());
+    let mut sweep_tick = upkeep::every(platform.settings.sweep.every.get());
     let every = DUE_EVERY.min(platform.settings.sweep.every.get());
-    let mut due_tick = tokio::time::interval(every);
-    for tick in [&mut sweep_tick, &mut due_tick] {
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+    let mut due_tick = upkeep::every(every);
     loop {
         let round = async {
             tokio::select! {

@@ -9,7 +9,6 @@ use contract::TenantId;
 use kit::error::{Result, chain};
 use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
-use tokio::time::MissedTickBehavior;
 
 use super::store;
 use crate::audit::Actor;
@@ -19,6 +18,7 @@ use crate::operations::resume::ResumePlan;
 use crate::operations::{Plan, Subject};
 use crate::platform::Platform;
 use crate::registry::Held;
+use crate::upkeep;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,8 +29,7 @@ const RESUMED_AT_ONCE: i64 = 100;
 
 /// Begins what is due, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = tokio::time::interval(LOOK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = upkeep::every(LOOK);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

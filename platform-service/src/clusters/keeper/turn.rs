@@ -5,8 +5,9 @@
 //! that was broken off ends instead.
 
 use contract::ClusterName;
+use kit::db::Pool;
+use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 
 use super::super::store::keeping::{self, Keeping};
 
@@ -16,7 +17,7 @@ pub(super) struct Turn(Option<PoolConnection<Postgres>>);
 impl Turn {
     /// The right to keep a cluster, unless another process has it.
     pub(super) async fn take(
-        sessions: &PgPool,
+        sessions: &Pool,
         cluster: &ClusterName,
     ) -> Result<Option<Self>, sqlx::Error> {
         match Self::ask(sessions, cluster).await {
@@ -28,8 +29,8 @@ impl Turn {
         }
     }
 
-    async fn ask(sessions: &PgPool, cluster: &ClusterName) -> Result<Option<Self>, sqlx::Error> {
-        let mut turn = Self(Some(kit::db::acquire(sessions).await?));
+    async fn ask(sessions: &Pool, cluster: &ClusterName) -> Result<Option<Self>, sqlx::Error> {
+        let mut turn = Self(Some(sessions.acquire().await?));
         let keeping = match &mut turn.0 {
             Some(session) => keeping::begin(session, cluster).await?,
             None => Keeping::Others,
