@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::feed;
 use crate::keys;
 use crate::made_once;
+use crate::pace;
 use crate::platform::Platform;
 use crate::rollouts;
 use crate::sweep;
-use crate::upkeep;
 
 /// How often what is old is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -29,8 +29,8 @@ const ROLLOUTS_AT_ONCE: i64 = 5;
 
 /// Forgets what is old and counts what there is, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut forget_tick = upkeep::every(FORGET_EVERY);
-    let mut count_tick = upkeep::every(COUNT_EVERY);
+    let mut forget_tick = pace::every(FORGET_EVERY);
+    let mut count_tick = pace::every(COUNT_EVERY);
     let mut clusters = BTreeSet::new();
     loop {
         let done = tokio::select! {

@@ -21,6 +21,7 @@ mod made_once;
 mod meter;
 mod operations;
 mod operators;
+mod pace;
 mod platform;
 mod psql;
 mod query;
@@ -36,7 +37,6 @@ mod sweep;
 mod tenants;
 mod tiers;
 mod tools;
-mod upkeep;
 
 pub use kit::serve::Stopper;
 #[doc(hidden)]

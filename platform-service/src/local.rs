@@ -5,7 +5,8 @@
 
 use contract::ClusterName;
 use contract::secret::Secret;
-use sqlx::{PgConnection, PgPool};
+use kit::db::Pool;
+use sqlx::PgConnection;
 
 use crate::clusters;
 use crate::clusters::postgres;
@@ -33,7 +34,7 @@ pub async fn ensure_registry(
 /// # Errors
 /// What the registry refuses.
 pub async fn set_cluster_port(
-    registry: &PgPool,
+    registry: &Pool,
     cluster: &ClusterName,
     port: u16,
 ) -> Result<(), sqlx::Error> {

@@ -130,7 +130,7 @@ async fn an_idempotency_key_is_remembered_for_a_day_and_no_longer() {
         );
         world.postgres().run("registry", &passes).await;
     }
-    // Whoever starts forgets at once.
+    // Whoever starts forgets soon.
     let replica = world.platform_replica(Faults::none()).await;
     let known = format!(
         "select count(*) from registry.operation o join registry.tenant t on t.id = o.tenant_id

@@ -17,7 +17,7 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-pub use self::pool::Pool;
+pub use self::pool::{Pool, listener};
 
 use crate::error::Problem;
 use crate::extract::NO_NUL;

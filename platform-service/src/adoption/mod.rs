@@ -255,7 +255,8 @@ async fn looked(
         let detail = format!("{} has no database of this name.", cluster.name);
         Problem::new(Code::NotFound).detail(detail)
     })?;
-    let registry = registry_database(&platform.registry).await?;
+    // Not in this transaction, which its refusal would end.
+    let registry = registry_database(&mut *platform.registry.acquire().await?).await?;
     let is_registry = registry.is_some_and(|registry| {
         registry.name == database && (facts.server == 0 || registry.server == facts.server)
     });

@@ -15,8 +15,8 @@ use super::{archive, found};
 use crate::audit::Actor;
 use crate::operations::begin::{Started, spawn};
 use crate::operations::{BackupPlan, ForgetBackupPlan, OperationKind, Subject};
+use crate::pace;
 use crate::platform::Platform;
-use crate::upkeep;
 
 /// Backups by schedule that are made at once on a cluster.
 const PER_CLUSTER: i64 = 2;
@@ -26,7 +26,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Looks for what is due until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = upkeep::every(platform.settings.backups.check_every.get());
+    let mut tick = pace::every(platform.settings.backups.check_every.get());
     let mut warned = false;
     loop {
         tokio::select! {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use kit::error::{Problem, chain};
 use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
 
 use super::archive;
 use crate::archives::store::is_needed;
 use crate::platform::Platform;
 use crate::tools;
-use crate::upkeep;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(60 * 60);
@@ -26,7 +26,8 @@ pub(crate) const UPLOADS: &str = "imports";
 
 /// Looks now and then until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = upkeep::every(LOOK);
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;

@@ -89,7 +89,9 @@ pub(super) async fn add(
     new: NewCluster,
 ) -> Result<(ClusterRow, Vec<ServerWarning>)> {
     check(&new)?;
-    let registry_database = store::registry_database::registry_database(&platform.registry).await?;
+    let registry_database =
+        store::registry_database::registry_database(&mut *platform.registry.acquire().await?)
+            .await?;
     let mut transaction = platform.registry.begin().await?;
     // It waits for the server, for as long as the request may take.
     kit::db::may_idle(&mut transaction, platform.settings.public.deadline.get()).await?;

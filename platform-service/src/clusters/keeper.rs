@@ -23,9 +23,9 @@ use super::connections::Server;
 use super::postgres::{self, Name, Whose};
 use super::store::{self, derived};
 use super::{drops, owner, query_login, stock, template};
+use crate::pace;
 use crate::platform::Platform;
 use crate::stop::Stop;
-use crate::upkeep;
 
 /// Copies that the keeper makes at once, fewer than a server bears: sign-ups come first.
 const COPIES_BEHIND: usize = 2;
@@ -34,7 +34,7 @@ const KEPT_AT_ONCE: u32 = 16;
 
 /// Keeps all clusters until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = upkeep::every(platform.settings.stock.check_every.get());
+    let mut tick = pace::every(platform.settings.stock.check_every.get());
     let registry = platform.registry.connect_options();
     let mut rounds = Rounds {
         running: JoinSet::new(),

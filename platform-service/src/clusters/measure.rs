@@ -17,7 +17,6 @@ use super::postgres::limits::set_limits;
 use super::{postgres, store};
 use crate::platform::Platform;
 use crate::stop::Stop;
-use crate::upkeep;
 
 /// How often at most.
 const EVERY: Duration = Duration::from_secs(60);
@@ -26,12 +25,7 @@ const PAUSE_FACTOR: u32 = 20;
 
 /// Measures until the service stops.
 pub(crate) async fn keep_measured(platform: Platform) {
-    let mut pause = upkeep::before_first(EVERY);
     loop {
-        tokio::select! {
-            () = platform.stopping.cancelled() => return,
-            () = sleep(pause) => {}
-        }
         let began = Instant::now();
         if let Err(error) = round(&platform).await {
             tracing::warn!(
@@ -39,7 +33,11 @@ pub(crate) async fn keep_measured(platform: Platform) {
                 "clusters cannot be measured"
             );
         }
-        pause = EVERY.max(began.elapsed() * PAUSE_FACTOR);
+        let pause = EVERY.max(began.elapsed() * PAUSE_FACTOR);
+        tokio::select! {
+            () = platform.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
     }
 }
 

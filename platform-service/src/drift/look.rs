@@ -32,6 +32,9 @@ const AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The same where objects are made, indexes of big tables among them.
 const LIMIT_OF_REPAIRS: Duration = Duration::from_secs(30 * 60);
+/// The longest wait for the lock of who migrates. The session of the look before may have it still; a migration
+/// that lasts is not waited for.
+const PASSING: Duration = Duration::from_secs(2);
 /// What is listed at most.
 const MOST_FINDINGS: usize = 1000;
 /// Characters of a definition that are shown.
@@ -212,7 +215,7 @@ async fn look_inside(
         .connect_as(platform, ClusterRole::Schema, &database)
         .await?;
     // A schema that is being migrated is neither the old nor the new one.
-    kit::migrate::lock(&mut connection, Duration::ZERO)
+    kit::migrate::lock(&mut connection, PASSING)
         .await
         .map_err(|error| Stop::Fail(Problem::internal(error)))?;
     // Only under the lock they stay what they are: what other versions expect would mend it to pieces.

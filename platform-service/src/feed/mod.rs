@@ -187,8 +187,7 @@ async fn hear(platform: &Platform) -> Result<(), sqlx::Error> {
     // who work must not miss it meanwhile.
     let options = platform.registry.connect_options();
     let options = options.as_ref().clone().application_name(LISTENER);
-    #[expect(clippy::disallowed_methods, reason = "the registry's one listener")]
-    let mut listener = PgListener::connect_with(&kit::db::Pool::new(options, 1)).await?;
+    let mut listener = kit::db::listener(options).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     platform.feed.ring();

@@ -32,12 +32,12 @@ use crate::clusters::scram::Verifier;
 use crate::operations::begin::refuse_busy;
 use crate::operations::{OperationKind, Subject};
 use crate::operators::{Operator, Scope, TenantsQuery};
+use crate::pace;
 use crate::platform::Platform;
 use crate::stop::Stop;
 use crate::tenants::TenantRow;
 use crate::tenants::idempotency::MaybeIdempotencyKey;
 use crate::tenants::rules::words;
-use crate::upkeep;
 use crate::{made_once, tenants};
 
 const TTL_SECONDS: u32 = 900;
@@ -241,7 +241,7 @@ async fn end(platform: &Platform, login: &LoginRow) -> Result<(), Stop> {
 
 /// Ends logins whose time is over, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = upkeep::every(LOOK_EVERY);
+    let mut tick = pace::every(LOOK_EVERY);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

@@ -32,9 +32,9 @@ use kit::error::{Result, chain};
 use super::store::{self, SilentShare};
 use crate::clusters;
 use crate::config::ReplicaSettings;
+use crate::pace;
 use crate::platform::Platform;
 use crate::stop::Stop;
-use crate::upkeep;
 
 /// How often silent replicas are looked for at least.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -101,7 +101,7 @@ type Absences = HashMap<(ReplicaId, ClusterName), Absence>;
 pub(crate) async fn reap(platform: Platform) {
     let lease = lease(&platform.settings.replicas);
     let mut absences = Absences::new();
-    let mut tick = upkeep::every(look_every(lease));
+    let mut tick = pace::every(look_every(lease));
     loop {
         tokio::select! {
             _ = tick.tick() => {}

@@ -29,8 +29,8 @@ use adapters::secret_store::SecretSubject;
 use crate::audit::{self, Action, Actor};
 use crate::operations::begin::record_done;
 use crate::operations::{OperationKind, Step, Subject};
+use crate::pace;
 use crate::platform::Platform;
-use crate::upkeep;
 
 /// How often the age of the newest key is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -161,7 +161,7 @@ async fn generate(platform: &Platform, signs_from: OffsetDateTime) -> anyhow::Re
 
 /// Keeps the keys young, until the service stops.
 pub(crate) async fn rotate(platform: Platform) {
-    let mut tick = upkeep::every(CHECK_EVERY);
+    let mut tick = pace::every(CHECK_EVERY);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

@@ -30,9 +30,9 @@ use crate::audit::{self, Action, Actor};
 use crate::backups::archive;
 use crate::clusters::drops;
 use crate::clusters::postgres::{self, Name, Whose, inventory, logins};
+use crate::pace;
 use crate::platform::Platform;
 use crate::stop::Stop;
-use crate::upkeep;
 
 /// How often databases that are kept for a time are looked at.
 const DUE_EVERY: Duration = Duration::from_secs(60);
@@ -72,9 +72,9 @@ enum Mode {
 /// Looks for what nobody claims and for what is due, until the service stops. Every replica does:
 /// whatever two of them do at once is done once.
 pub(crate) async fn keep(platform: Platform) {
-    let mut sweep_tick = upkeep::every(platform.settings.sweep.every.get());
+    let mut sweep_tick = pace::every(platform.settings.sweep.every.get());
     let every = DUE_EVERY.min(platform.settings.sweep.every.get());
-    let mut due_tick = upkeep::every(every);
+    let mut due_tick = pace::every(every);
     loop {
         let round = async {
             tokio::select! {

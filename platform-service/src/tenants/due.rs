@@ -16,9 +16,9 @@ use crate::operations::begin::{Started, spawn};
 use crate::operations::purge::PurgePlan;
 use crate::operations::resume::ResumePlan;
 use crate::operations::{Plan, Subject};
+use crate::pace;
 use crate::platform::Platform;
 use crate::registry::Held;
-use crate::upkeep;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const RESUMED_AT_ONCE: i64 = 100;
 
 /// Begins what is due, until the service stops.
 pub(crate) async fn keep(platform: Platform) {
-    let mut tick = upkeep::every(LOOK);
+    let mut tick = pace::every(LOOK);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

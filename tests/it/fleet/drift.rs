@@ -52,6 +52,8 @@ async fn what_differs_is_told_and_rights_are_mended() {
     behind::believe(&world, &misjudged, r#"'{"auth": 1}'"#).await;
 
     let report = compared(&world, json!({})).await;
+    let causes = world.logs().with("cannot be looked at");
+    assert_eq!(report["unreachable"], json!([]), "{causes:#?}");
     assert_eq!(
         (&report["compared"], &report["differing"]),
         (&json!(3), &json!(1)),

@@ -347,7 +347,7 @@ async fn a_roll_out_is_forgotten_with_the_operations_of_its_age() {
         made[1].trim_start_matches("op_")
     );
     registry.run("registry", &again).await;
-    // Whoever starts forgets at once.
+    // Whoever starts forgets soon.
     let replica = fleet.world.platform_replica(Faults::none()).await;
     let path = format!("/v1/rollouts/{}", made[0]);
     until("ninety days are over", || async {

@@ -379,7 +379,7 @@ async fn what_somebody_claims_before_its_turn_stays_in_a_sweep() {
     let drops = harness::drops_held_up(postgres).await;
     let due = "update registry.kept_database set drop_after = now()";
     postgres.run("registry", due).await;
-    // Its first look is at once.
+    // Its first look comes soon.
     let _sweeping = world.platform_replica(Faults::none()).await;
     harness::drops_wait(postgres, 1).await;
     postgres.run("registry", &claim(acme.id().as_str())).await;

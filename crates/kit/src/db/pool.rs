@@ -1,38 +1,36 @@
 //! A pool of connections to one database of our own.
 //!
 //! Deliberately never for tenants, whose connections have a budget. Invariants: whoever gets a connection finds
-//! no transaction open on it; a few quick statements at once do not open a session each.
+//! no transaction open on it; where connections are given back soon, one session is opened at a time.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// A connection that nobody has used for longer is asked for a sign of life first: its server may have been
 /// stopped and started since.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 /// So long one who finds no idle connection waits for another who opens one. A session that begins has
 /// everything still to read, and costs its server as much as many quick statements; mostly a connection is given
-/// back sooner than one is opened.
+/// back sooner than one is opened. Longer would make all wait for one whose server does not answer.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// So long also one whom nobody is before waits: a connection is given back by a task of its own, which asks the
+/// server twice.
+const RETURN: Duration = Duration::from_millis(5);
+/// How often who waits looks for a connection that was given back.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Connections to one database of our own.
 #[derive(Debug, Clone)]
 pub struct Pool {
     connections: PgPool,
-    most: u32,
-    opening: Arc<Opening>,
-}
-
-#[derive(Debug)]
-struct Opening {
-    one: Semaphore,
-    given_back: Notify,
+    opening: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -47,11 +45,6 @@ impl Pool {
     )]
     pub fn new(options: PgConnectOptions, most: u32) -> Self {
         let options = options.options([("client_min_messages", "error")]);
-        let opening = Arc::new(Opening {
-            one: Semaphore::new(1),
-            given_back: Notify::new(),
-        });
-        let told = Arc::clone(&opening);
         let connections = PgPoolOptions::new()
             .max_connections(most)
             .acquire_timeout(Duration::from_secs(5))
@@ -62,20 +55,17 @@ impl Pool {
                     Ok(found.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok())
                 })
             })
-            .after_release(move |connection, _| {
-                let told = Arc::clone(&told);
+            .after_release(|connection, _| {
                 Box::pin(async move {
                     end_transaction(connection).await?;
                     connection.shrink_buffers();
-                    told.given_back.notify_one();
                     Ok(true)
                 })
             })
             .connect_lazy_with(options);
         Self {
             connections,
-            most,
-            opening,
+            opening: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -97,34 +87,56 @@ impl Pool {
     pub fn begin(
         &self,
     ) -> BoxFuture<'_, Result<sqlx::Transaction<'static, Postgres>, sqlx::Error>> {
-        Box::pin(async {
-            let _turn = self.turn_to_open().await;
-            self.connections.begin().await
-        })
+        Box::pin(async { sqlx::Transaction::begin(self.acquire().await?, None).await })
     }
 
-    /// Until an idle connection is there, or one may be opened. It may be anybody's all the same: who waits for
-    /// an answer of the server must hold up nobody for long.
+    /// How its connections are opened.
+    pub fn connect_options(&self) -> Arc<PgConnectOptions> {
+        self.connections.connect_options()
+    }
+
+    /// Closes all connections, and waits for those that are in use.
+    pub async fn close(&self) {
+        self.connections.close().await;
+    }
+
+    /// Waits until a connection is idle, or until this one may open another; after [`PATIENCE`] whoever waits
+    /// may.
     async fn turn_to_open(&self) -> Option<SemaphorePermit<'_>> {
-        let patience = tokio::time::sleep(PATIENCE);
-        tokio::pin!(patience);
-        while self.connections.num_idle() == 0 && self.connections.size() < self.most {
+        let began = Instant::now();
+        let most = self.connections.options().get_max_connections();
+        let asked = self.opening.acquire();
+        tokio::pin!(asked);
+        let mut turn = None;
+        while self.connections.num_idle() == 0 && self.connections.size() < most {
+            let patience = match turn {
+                Some(_) if self.connections.size() == 0 => Duration::ZERO,
+                Some(_) => RETURN,
+                None => PATIENCE,
+            };
+            if began.elapsed() >= patience {
+                break;
+            }
             tokio::select! {
-                turn = self.opening.one.acquire() => return turn.ok(),
-                () = self.opening.given_back.notified() => {}
-                () = &mut patience => return None,
+                biased;
+                mine = &mut asked, if turn.is_none() => turn = mine.ok(),
+                () = tokio::time::sleep(LOOK) => {}
             }
         }
-        None
+        turn
     }
 }
 
-impl Deref for Pool {
-    type Target = PgPool;
-
-    fn deref(&self) -> &PgPool {
-        &self.connections
-    }
+/// Waits for what a database tells with NOTIFY, on a connection of its own.
+///
+/// # Errors
+/// As [`Pool::acquire`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a listener of sqlx takes its connection from a pool of sqlx"
+)]
+pub async fn listener(options: PgConnectOptions) -> Result<PgListener, sqlx::Error> {
+    PgListener::connect_with(&Pool::new(options, 1).connections).await
 }
 
 /// Rolls back whatever is open. Mostly nothing is, and then a bare ROLLBACK would put a warning into the

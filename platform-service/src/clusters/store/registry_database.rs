@@ -3,7 +3,7 @@
 //! Deliberately asked of the server and not of the settings, which may name it in another way. Invariant: nothing
 //! is changed.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 /// The registry's own database, which tenants' roles must not enter where it is on the same server.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct RegistryDatabase {
 
 /// Where the registry is; none where its server does not say which one it is.
 pub(crate) async fn registry_database(
-    registry: &PgPool,
+    registry: &mut PgConnection,
 ) -> Result<Option<RegistryDatabase>, sqlx::Error> {
     let found = sqlx::query!(
         r#"select current_database() as "name!", session_user::text as "login!",

@@ -76,7 +76,7 @@ async fn a_sweep_that_comes_late_drops_nothing_of_the_next_move() {
     let made = there.number("postgres", &oid).await;
     let drops = harness::drops_held_up(there).await;
     due(&world, &tenant, "0").await;
-    // Its first look is at once.
+    // Its first look comes soon.
     let _sweeping = world.platform_replica(Faults::none()).await;
     harness::drops_wait(there, 1).await;
     let both_wait = async {
@@ -101,7 +101,7 @@ async fn a_move_waits_for_a_drop_that_has_begun() {
     let holds_it = format!("comment on database \"side:{}:2\" is null", tenant.id());
     let in_the_way = there.begin("postgres", &holds_it).await;
     due(&world, &tenant, "0").await;
-    // Its first look is at once.
+    // Its first look comes soon.
     let _sweeping = world.platform_replica(Faults::none()).await;
     until("it is being dropped", || async {
         let drops = "select count(*) from pg_stat_activity
